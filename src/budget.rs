@@ -1,0 +1,138 @@
+//! Byte permits: what bounds the memory that payload may take (I4).
+//!
+//! One [`Budget`] of `memory.max_bytes` serves the whole process. Who holds payload (a batch that is read, its encoded
+//! records, the records in flight) holds a [`BytePermit`] for it; dropping the permit gives the bytes back, so a permit
+//! travels inside the value whose bytes it stands for and can't outlive or leak them.
+//!
+//! Not here: fixed costs (regex caches, metadata, librdkafka's own), which are capped where they arise.
+
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Duration;
+
+/// The bytes that payload may take, shared by everything that holds some.
+#[derive(Clone)]
+pub struct Budget {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    bytes_max: usize,
+    bytes_used: Mutex<usize>,
+    freed: Condvar,
+}
+
+/// The right to hold `bytes()` bytes of payload; given back on drop.
+#[must_use = "a dropped permit is given back at once"]
+pub struct BytePermit {
+    shared: Arc<Shared>,
+    bytes: usize,
+}
+
+impl Budget {
+    /// A budget of `bytes_max` bytes, nothing taken.
+    pub fn new(bytes_max: usize) -> Self {
+        Self { shared: Arc::new(Shared { bytes_max, bytes_used: Mutex::new(0), freed: Condvar::new() }) }
+    }
+
+    /// A permit for `bytes`, or `None` while they are not free. A permit larger than the whole budget is given when
+    /// nothing else is taken: one oversized value must not wait for ever.
+    pub fn try_take(&self, bytes: usize) -> Option<BytePermit> {
+        let mut used = self.shared.bytes_used.lock().unwrap_or_else(PoisonError::into_inner);
+        if *used > 0 && *used + bytes > self.shared.bytes_max {
+            return None;
+        }
+        *used += bytes;
+        Some(BytePermit { shared: Arc::clone(&self.shared), bytes })
+    }
+
+    /// As [`Budget::try_take`], but waits up to `timeout` for bytes to be freed.
+    pub fn take_within(&self, bytes: usize, timeout: Duration) -> Option<BytePermit> {
+        let used = self.shared.bytes_used.lock().unwrap_or_else(PoisonError::into_inner);
+        let bytes_max = self.shared.bytes_max;
+        let (mut used, _) = self
+            .shared
+            .freed
+            .wait_timeout_while(used, timeout, |used| *used > 0 && *used + bytes > bytes_max)
+            .unwrap_or_else(PoisonError::into_inner);
+        if *used > 0 && *used + bytes > bytes_max {
+            return None;
+        }
+        *used += bytes;
+        Some(BytePermit { shared: Arc::clone(&self.shared), bytes })
+    }
+
+    /// Bytes taken now.
+    pub fn bytes_used(&self) -> usize {
+        *self.shared.bytes_used.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The bound, `memory.max_bytes`.
+    pub fn bytes_max(&self) -> usize {
+        self.shared.bytes_max
+    }
+}
+
+impl BytePermit {
+    /// Bytes this permit stands for.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Makes the permit stand for `bytes`: what is known only after reading or encoding. Growing may pass the bound by
+    /// the difference (a worker that has read can't un-read); the next taker then waits for it.
+    pub fn resize(&mut self, bytes: usize) {
+        let mut used = self.shared.bytes_used.lock().unwrap_or_else(PoisonError::into_inner);
+        *used = *used + bytes - self.bytes;
+        if bytes < self.bytes {
+            self.shared.freed.notify_all();
+        }
+        self.bytes = bytes;
+    }
+}
+
+impl Drop for BytePermit {
+    fn drop(&mut self) {
+        let mut used = self.shared.bytes_used.lock().unwrap_or_else(PoisonError::into_inner);
+        *used -= self.bytes;
+        self.shared.freed.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn permits_never_pass_the_bound_and_come_back() {
+        let budget = Budget::new(100);
+        let mut first = budget.try_take(60).expect("60 of 100 are free");
+        assert!(budget.try_take(41).is_none(), "41 more would pass the bound");
+        first.resize(30);
+        let second = budget.try_take(70).expect("70 are free after the shrink");
+        assert_eq!(budget.bytes_used(), 100);
+        drop(first);
+        drop(second);
+        assert_eq!(budget.bytes_used(), 0);
+    }
+
+    #[test]
+    fn an_oversized_value_passes_alone() {
+        let budget = Budget::new(10);
+        let big = budget.try_take(25).expect("nothing else is taken");
+        assert!(budget.try_take(1).is_none());
+        drop(big);
+        assert!(budget.try_take(1).is_some());
+    }
+
+    #[test]
+    fn a_waiter_gets_what_another_thread_frees() {
+        let budget = Budget::new(10);
+        let held = budget.try_take(10).expect("free");
+        let waiter = std::thread::spawn({
+            let budget = budget.clone();
+            move || budget.take_within(5, Duration::from_secs(60)).map(|permit| permit.bytes())
+        });
+        drop(held);
+        assert_eq!(waiter.join().expect("the waiter does not panic"), Some(5));
+    }
+}

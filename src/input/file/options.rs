@@ -1,0 +1,43 @@
+//! The checked options of a `file` input.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Where to start in files that are there at the very first start; later ones are always read from the beginning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StartAt {
+    Beginning,
+    End,
+}
+
+/// How new data is noticed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Watch {
+    /// inotify, and a rescan for what it missed.
+    Auto,
+    /// The rescan alone: for filesystems that tell nothing (NFS, some overlays).
+    Poll,
+}
+
+/// The checked options of a `file` input.
+#[derive(Clone, Debug)]
+pub struct FileOptions {
+    /// The input's name in the config.
+    pub name: String,
+    /// Absolute glob patterns.
+    pub paths: Vec<String>,
+    pub exclude: Vec<String>,
+    pub start_at: StartAt,
+    /// Files not modified for this long are not opened (until they are).
+    pub ignore_older: Option<Duration>,
+    /// Longer lines are cut here, marked and counted. In bytes, terminator excluded.
+    pub max_line_bytes: usize,
+    pub watch: Watch,
+    pub scan_every: Duration,
+    pub lines: crate::decode::LineFilter,
+    /// Where the sources' shared fields come from: the input's `fields`, `tags`, `host.name`, `agent.*`.
+    pub shared: crate::event::Shared,
+    /// For files that share an inode number after a lost data_dir: `event.id` is hashed over it (I8). The machine-id.
+    pub host_id: String,
+    pub data_dir: PathBuf,
+}

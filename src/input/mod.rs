@@ -1,0 +1,5 @@
+//! Inputs: where lines come from. [`source`] is what the pipeline sees of them; one folder or file an input.
+
+pub mod file;
+pub mod source;
+pub mod stdin;
