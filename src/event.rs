@@ -391,7 +391,10 @@ impl Event {
             None | Some(Message::Line) => {
                 self.end = self.end.min(self.start.saturating_add(u32::try_from(length).unwrap_or(u32::MAX)));
             }
-            Some(Message::Value(Value::String(text))) => text.truncate(text.floor_char_boundary(length)),
+            Some(Message::Value(Value::String(text))) => {
+                let length = (0..=length.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+                text.truncate(length);
+            }
             Some(_) => return,
         }
         self.flags = self.flags.with(Flags::TRUNCATED);
