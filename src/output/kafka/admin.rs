@@ -102,6 +102,7 @@ impl Admin {
     /// # Errors
     /// [`OpenError`]: a property that librdkafka refuses, a certificate that can't be read.
     pub fn open(connection: &Connection) -> Result<Self, OpenError> {
+        conf::check_files(connection)?;
         let mut config = ClientConfig::new();
         for (name, value) in conf::connection_properties(connection) {
             config.set(name, value);

@@ -16,6 +16,8 @@ use super::ffi;
 pub enum OpenError {
     #[error("librdkafka refuses {property}: {reason}")]
     Property { property: String, reason: String },
+    #[error("tls.{key} {}: {reason}", path.display())]
+    File { key: &'static str, path: std::path::PathBuf, reason: String },
     #[error("can't create the Kafka client of {client}: {reason}")]
     Client { client: String, reason: String },
     #[error("can't start a thread for the Kafka client of {client}: {error}; raise the limit of processes (ulimit -u)")]
@@ -104,7 +106,11 @@ impl Client {
     /// # Errors
     /// librdkafka's code: a name that it can't hold.
     pub fn topic(&self, topic: &str) -> Result<TopicHandle, c_int> {
-        let name = std::ffi::CString::new(topic).map_err(|_| ffi::Named::RD_KAFKA_RESP_ERR__INVALID_ARG as c_int)?;
+        const INVALID: c_int = ffi::Named::RD_KAFKA_RESP_ERR_TOPIC_EXCEPTION as c_int;
+        if topic.is_empty() {
+            return Err(INVALID);
+        }
+        let name = std::ffi::CString::new(topic).map_err(|_| INVALID)?;
         // SAFETY: instance and name are alive; without a configuration the instance's default applies.
         let raw = unsafe { ffi::rd_kafka_topic_new(self.as_ptr(), name.as_ptr(), ptr::null_mut()) };
         // SAFETY: a thread-local read.

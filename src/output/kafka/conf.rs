@@ -77,6 +77,23 @@ fn tls_properties(tls: &Tls, properties: &mut Vec<Property>) {
     properties.push(("ssl.endpoint.identification.algorithm", names.to_owned()));
 }
 
+/// Whether the files of `tls` can be read and hold PEM: what OpenSSL says of one that does not names neither file nor cause.
+///
+/// # Errors
+/// [`OpenError::File`].
+pub(super) fn check_files(connection: &Connection) -> Result<(), OpenError> {
+    let Some(tls) = &connection.tls else { return Ok(()) };
+    let files = [("ca_file", &tls.ca_file), ("cert_file", &tls.cert_file), ("key_file", &tls.key_file)];
+    for (key, path) in files.into_iter().filter_map(|(key, path)| Some((key, path.as_ref()?))) {
+        let failed = |reason: String| OpenError::File { key, path: path.clone(), reason };
+        let content = std::fs::read(path).map_err(|error| failed(error.to_string()))?;
+        if memchr::memmem::find(&content, b"-----BEGIN ").is_none() {
+            return Err(failed("holds nothing in PEM (no -----BEGIN line); convert it with openssl".to_owned()));
+        }
+    }
+    Ok(())
+}
+
 fn sasl_properties(sasl: &Sasl, properties: &mut Vec<Property>) {
     let (mechanism, username, password) = match sasl {
         Sasl::Plain { username, password } => ("PLAIN", username, password),

@@ -88,6 +88,7 @@ impl KafkaProducer {
     /// # Errors
     /// [`OpenError`]: a property that librdkafka refuses, a certificate file that can't be read, no thread.
     pub fn open(options: &KafkaOptions) -> Result<Self, OpenError> {
+        conf::check_files(&options.connection)?;
         let mut properties = conf::connection_properties(&options.connection);
         properties.extend(conf::producer_properties(options));
         let conf = NativeConf::with(&properties, &options.connection.rdkafka)?;
@@ -274,6 +275,9 @@ impl Shared {
         for run in runs.drain(..) {
             let in_flight = slots.get(run.slot);
             let result = if run.code == 0 { Ok(()) } else { Err(run_fault(&run, in_flight)) };
+            if let Err(Fault::Topic { .. }) = &result {
+                self.topics.suspect(&in_flight.topic);
+            }
             events.push(OutputEvent::Report { parcel: in_flight.parcel, records: run.records.clone(), result });
             ended.extend(slots.reported(run.slot, run.records.end - run.records.start));
         }

@@ -55,6 +55,7 @@ impl Reader {
     /// # Errors
     /// [`OpenError`]: a property that librdkafka refuses; no broker within 10 s; no such topic.
     pub fn open(connection: &Connection, topic: &str) -> Result<Self, OpenError> {
+        conf::check_files(connection)?;
         let mut properties = conf::connection_properties(connection);
         properties.push(("allow.auto.create.topics", "false".to_owned()));
         properties.push(("auto.offset.reset", "earliest".to_owned()));

@@ -12,6 +12,7 @@ use crate::output::Parcel;
 /// A hand-over in flight.
 pub(super) struct InFlight {
     /// What librdkafka's payload pointers point into.
+    #[expect(dead_code, reason = "held, not read: it keeps the payloads alive")]
     pub encoded: Arc<Encoded>,
     pub parcel: Parcel,
     pub topic: Arc<str>,

@@ -163,6 +163,16 @@ impl Topics {
         Ok(())
     }
 
+    /// A record was refused for its topic's sake: asks for the topic soon. librdkafka remembers a refused topic (not
+    /// authorised, unknown partition) until the next answer, and refuses everything on the spot until then.
+    pub fn suspect(&self, topic: &str) {
+        let mut state = lock(&self.state);
+        if let Some(entry) = state.entries.get_mut(topic) {
+            entry.asking.due = entry.asking.due.min(Instant::now() + entry.asking.backoff);
+            self.changed.notify_all();
+        }
+    }
+
     /// Ends [`ask_for_ever`], after the request it may be waiting for.
     pub fn stop(&self) {
         lock(&self.state).stopping = true;
