@@ -130,8 +130,8 @@ fn measure(arguments: &Arguments, connection: Connection, topic: &str) -> Result
     let mut reported = warm_up(&producer, &topic, arguments, &budget)?;
     let warm = reported;
 
+    let encode_cpu = encode_cost(arguments, &budget) / ENCODE_SAMPLE as f64;
     let (cpu, wall) = (cpu_seconds(), Instant::now());
-    let encode_cpu = encode_cost(arguments, &budget);
     let (mut sent, mut parcel, mut runs) = (0, 1_000, 0u64);
     while reported - warm < arguments.records {
         let bytes = arguments.batch as usize * arguments.bytes;
@@ -153,7 +153,7 @@ fn measure(arguments: &Arguments, connection: Connection, topic: &str) -> Result
             }
         }
     }
-    let (cpu, wall) = (cpu_seconds() - cpu - encode_cpu, wall.elapsed().as_secs_f64());
+    let (cpu, wall) = (cpu_seconds() - cpu, wall.elapsed().as_secs_f64());
     let records = (reported - warm) as f64;
     println!(
         "{records} records of {} bytes, window {} kB, batches of {}: {:.3} us CPU a record (making them: {:.3} more), \
@@ -161,8 +161,8 @@ fn measure(arguments: &Arguments, connection: Connection, topic: &str) -> Result
         arguments.bytes,
         arguments.window / 1000,
         arguments.batch,
-        (cpu - encode_cpu * (records / ENCODE_SAMPLE as f64 - 1.0)) / records * 1e6,
-        encode_cpu / ENCODE_SAMPLE as f64 * 1e6,
+        (cpu / records - encode_cpu) * 1e6,
+        encode_cpu * 1e6,
         records / runs as f64,
     );
     Ok(())

@@ -3,18 +3,18 @@
 
 use std::future::Future;
 use std::pin::pin;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
 use std::time::Duration;
 
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
-use rdkafka::client::ClientContext;
-use rdkafka::config::{ClientConfig, FromClientConfigAndContext, RDKafkaLogLevel};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::config::{ClientConfig, FromClientConfig, RDKafkaLogLevel};
 use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaErrorCode;
 
-use super::client::{self, OpenError, lock};
+use super::client::{self, MainQueue, OpenError, What};
 use super::conf;
 use super::options::Connection;
 
@@ -69,31 +69,10 @@ pub struct TopicInfo {
 
 /// A client for administration.
 pub struct Admin {
-    client: AdminClient<Said>,
-    said: Said,
+    /// Before the instance: fields are dropped in order.
+    queue: MainQueue,
+    client: AdminClient<DefaultClientContext>,
     brokers: String,
-}
-
-/// What librdkafka says while it works; the last trouble explains a timeout.
-#[derive(Clone, Default)]
-struct Said {
-    last_trouble: Arc<Mutex<Option<String>>>,
-}
-
-impl ClientContext for Said {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
-        client::log("admin", level as i32, facility, text);
-        if level as i32 <= RDKafkaLogLevel::Warning as i32 || facility == "FAIL" {
-            // "[thrd:…]: host:port/id: what happened": without the thread.
-            let text =
-                text.strip_prefix("[thrd:").and_then(|text| text.split_once("]: ")).map_or(text, |(_, rest)| rest);
-            *lock(&self.last_trouble) = Some(text.to_owned());
-        }
-    }
-
-    fn error(&self, _error: KafkaError, reason: &str) {
-        tracing::debug!(target: "logferry::kafka", output = "admin", "{reason}");
-    }
 }
 
 impl Admin {
@@ -112,12 +91,13 @@ impl Admin {
             config.set(name, value);
         }
         config.set_log_level(RDKafkaLogLevel::Info);
-        let said = Said::default();
-        let client = AdminClient::from_config_and_context(&config, said.clone()).map_err(|error| match error {
+        let client = AdminClient::from_config(&config).map_err(|error| match error {
             KafkaError::ClientConfig(_, reason, property, _) => OpenError::Property { property, reason },
             error => OpenError::Client { client: "admin".to_owned(), reason: error.to_string() },
         })?;
-        Ok(Self { client, said, brokers: connection.brokers.join(",") })
+        // SAFETY: the instance outlives the queue (field order).
+        let queue = unsafe { MainQueue::of(client.inner().native_ptr()) };
+        Ok(Self { queue, client, brokers: connection.brokers.join(",") })
     }
 
     /// Creates a topic; returns when the controller has. Brokers may learn of it a little later.
@@ -188,9 +168,26 @@ impl Admin {
         }
     }
 
+    /// What librdkafka said meanwhile; the last trouble explains a timeout.
+    fn last_trouble(&self) -> Option<String> {
+        let mut trouble = None;
+        while let Some(event) = self.queue.poll(Duration::ZERO) {
+            match event.what() {
+                What::Log { level, facility, text } => {
+                    client::log("admin", level, &facility, &text);
+                    if level <= RDKafkaLogLevel::Warning as i32 {
+                        trouble = Some(text);
+                    }
+                }
+                What::Error { text, .. } => trouble = Some(text),
+                What::Reports | What::Statistics(_) | What::Other => {}
+            }
+        }
+        trouble
+    }
+
     fn unreachable(&self, within: Duration, error: &KafkaError) -> AdminError {
-        let trouble = lock(&self.said.last_trouble).clone();
-        let reason = trouble.unwrap_or_else(|| error.to_string());
+        let reason = self.last_trouble().unwrap_or_else(|| error.to_string());
         AdminError::Unreachable { brokers: self.brokers.clone(), within, reason }
     }
 }

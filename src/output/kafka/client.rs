@@ -1,6 +1,6 @@
 //! One librdkafka instance: made, polled for events, and ended on a thread of its own.
 //!
-//! Everything librdkafka has to say comes through [`Client::poll`] as an [`Event`]; there are no callbacks. Its own log
+//! Everything librdkafka has to say comes through [`MainQueue::poll`] as an [`Event`]; there are no callbacks. Its own log
 //! lines go to `tracing` with the name of the client; librdkafka redacts passwords in them.
 
 use std::ffi::{c_char, c_int};
@@ -40,16 +40,66 @@ pub(super) enum Kind {
 
 /// An instance and its main queue.
 pub(super) struct Client {
-    rk: NonNull<ffi::rd_kafka_t>,
-    queue: NonNull<ffi::rd_kafka_queue_t>,
+    /// Given back first when dropped.
+    queue: MainQueue,
+    rk: Instance,
     /// Names it in messages.
     name: Arc<str>,
 }
 
-// SAFETY: librdkafka's instances and queues may be used from any thread, by several at once.
-unsafe impl Send for Client {}
+/// Ends the instance when dropped.
+struct Instance(NonNull<ffi::rd_kafka_t>);
+
+// SAFETY: librdkafka's instances may be used from any thread, by several at once.
+unsafe impl Send for Instance {}
 // SAFETY: as above.
-unsafe impl Sync for Client {}
+unsafe impl Sync for Instance {}
+
+impl Drop for Instance {
+    fn drop(&mut self) {
+        // SAFETY: the last use. Every queue, topic handle, event and message of the instance is gone: whoever owns a client
+        // drops those first (fields in order). When destroy returns, librdkafka's threads have ended, so that nothing
+        // refers to a payload of ours any more.
+        unsafe { ffi::rd_kafka_destroy(self.0.as_ptr()) };
+    }
+}
+
+/// A reference to the main queue of an instance: everything that it has to say. Dropped before the instance.
+pub(super) struct MainQueue(NonNull<ffi::rd_kafka_queue_t>);
+
+// SAFETY: librdkafka's queues may be used from any thread, by several at once.
+unsafe impl Send for MainQueue {}
+// SAFETY: as above.
+unsafe impl Sync for MainQueue {}
+
+impl MainQueue {
+    /// # Safety
+    /// `rk` is an instance that outlives what is returned.
+    pub unsafe fn of(rk: *mut ffi::rd_kafka_t) -> Self {
+        // SAFETY: the instance is alive by this function's contract, and always has a main queue.
+        Self(unsafe { NonNull::new_unchecked(ffi::rd_kafka_queue_get_main(rk)) })
+    }
+
+    /// The next event; waits up to `timeout` for one, or for [`MainQueue::wake`].
+    pub fn poll(&self, timeout: Duration) -> Option<Event> {
+        // SAFETY: the queue is alive (we hold a reference); the event is ours to destroy.
+        let raw = unsafe { ffi::rd_kafka_queue_poll(self.0.as_ptr(), ffi::timeout_ms(timeout)) };
+        NonNull::new(raw).map(|raw| Event { raw })
+    }
+
+    /// Ends a [`MainQueue::poll`] that waits, or else the next one, early.
+    pub fn wake(&self) {
+        // SAFETY: the queue is alive.
+        unsafe { ffi::rd_kafka_queue_yield(self.0.as_ptr()) };
+    }
+}
+
+impl Drop for MainQueue {
+    fn drop(&mut self) {
+        // SAFETY: one reference, given back once; the instance is alive.
+        unsafe { ffi::rd_kafka_queue_destroy(self.0.as_ptr()) };
+    }
+}
 
 impl Client {
     pub fn open(name: &str, kind: Kind, mut conf: NativeConf) -> Result<Self, OpenError> {
@@ -72,33 +122,26 @@ impl Client {
             };
             return Err(failed(reason));
         };
-        // SAFETY: the instance is alive; it always has a main queue, and we hold a reference until drop.
-        let queue = unsafe { NonNull::new_unchecked(ffi::rd_kafka_queue_get_main(rk.as_ptr())) };
+        let rk = Instance(rk);
+        // SAFETY: the instance outlives the queue (field order).
+        let queue = unsafe { MainQueue::of(rk.0.as_ptr()) };
         // SAFETY: both are alive. It fails only without `log.queue`, which is set.
-        unsafe { ffi::rd_kafka_set_log_queue(rk.as_ptr(), queue.as_ptr()) };
-        Ok(Self { rk, queue, name: name.into() })
+        unsafe { ffi::rd_kafka_set_log_queue(rk.0.as_ptr(), queue.0.as_ptr()) };
+        Ok(Self { queue, rk, name: name.into() })
     }
 
     /// The instance; alive as long as `self`.
     pub fn as_ptr(&self) -> *mut ffi::rd_kafka_t {
-        self.rk.as_ptr()
+        self.rk.0.as_ptr()
     }
 
     pub fn name(&self) -> &Arc<str> {
         &self.name
     }
 
-    /// The next event of the main queue; waits up to `timeout` for one, or for [`Client::wake`].
-    pub fn poll(&self, timeout: Duration) -> Option<Event> {
-        // SAFETY: the queue is alive (we hold a reference); the event is ours to destroy.
-        let raw = unsafe { ffi::rd_kafka_queue_poll(self.queue.as_ptr(), ffi::timeout_ms(timeout)) };
-        NonNull::new(raw).map(|raw| Event { raw })
-    }
-
-    /// Ends a [`Client::poll`] that waits, or else the next one, early.
-    pub fn wake(&self) {
-        // SAFETY: the queue is alive.
-        unsafe { ffi::rd_kafka_queue_yield(self.queue.as_ptr()) };
+    /// Everything that the instance has to say.
+    pub fn queue(&self) -> &MainQueue {
+        &self.queue
     }
 
     /// A handle of a topic; the same librdkafka object for the same name.
@@ -155,18 +198,6 @@ impl Client {
         unsafe {
             let code = ffi::rd_kafka_fatal_error(self.as_ptr(), text.as_mut_ptr(), text.len());
             (code != 0).then(|| format!("{} ({})", ffi::string(text.as_ptr()), ffi::name(code)))
-        }
-    }
-}
-
-impl Drop for Client {
-    fn drop(&mut self) {
-        // SAFETY: the last use of both. Every topic handle, event and message of the instance is gone: whoever owns a
-        // client drops those first (fields in order). When destroy returns, librdkafka's threads have ended, so that
-        // nothing refers to a payload of ours any more.
-        unsafe {
-            ffi::rd_kafka_queue_destroy(self.queue.as_ptr());
-            ffi::rd_kafka_destroy(self.rk.as_ptr());
         }
     }
 }
@@ -286,6 +317,8 @@ impl Drop for Event {
 /// Passes a log line of librdkafka on; `level` is syslog's.
 pub(super) fn log(name: &str, level: i32, facility: &str, text: &str) {
     match level {
+        // A connection that failed is tried again: no error yet.
+        3 if facility == "FAIL" => tracing::warn!(target: "logferry::kafka", output = name, facility, "{text}"),
         ..=3 => tracing::error!(target: "logferry::kafka", output = name, facility, "{text}"),
         4 => tracing::warn!(target: "logferry::kafka", output = name, facility, "{text}"),
         5 | 6 => tracing::info!(target: "logferry::kafka", output = name, facility, "{text}"),

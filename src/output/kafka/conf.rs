@@ -39,6 +39,7 @@ pub(super) fn connection_properties(connection: &Connection) -> Vec<Property> {
         ("reconnect.backoff.max.ms", "5000".to_owned()),
         // Brokers close idle connections every ten minutes: not worth a warning.
         ("log.connection.close", "false".to_owned()),
+        ("log.thread.name", "false".to_owned()),
         ("topic.metadata.refresh.interval.ms", "30000".to_owned()),
     ];
     if let Some(tls) = &connection.tls {

@@ -35,7 +35,28 @@ pub(super) fn fault(error: c_int, at: &At<'_>) -> Fault {
     if let Some(reason) = topic_fault(error) {
         return Fault::Topic { reason, message: message(error, at, topic_advice(reason)) };
     }
-    Fault::Producer { message: message(error, at, "a new producer takes over") }
+    if is_of_the_producer(error) {
+        return Fault::Producer { message: message(error, at, "a new producer takes over") };
+    }
+    let reason = TopicFault::Refused;
+    Fault::Topic { reason, message: message(error, at, "see the broker's log; the topic is tried again") }
+}
+
+/// The whole instance is to blame: whatever librdkafka says of itself (its own codes are below −1), and what a broker says of
+/// a producer's id, epoch or sequence. Any other code that a broker comes up with holds up its lane, not the rest.
+fn is_of_the_producer(error: c_int) -> bool {
+    use Named::*;
+    const OF_THE_PRODUCER: [c_int; 7] = [
+        code(RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER),
+        code(RD_KAFKA_RESP_ERR_DUPLICATE_SEQUENCE_NUMBER),
+        code(RD_KAFKA_RESP_ERR_INVALID_PRODUCER_EPOCH),
+        code(RD_KAFKA_RESP_ERR_INVALID_PRODUCER_ID_MAPPING),
+        code(RD_KAFKA_RESP_ERR_UNKNOWN_PRODUCER_ID),
+        code(RD_KAFKA_RESP_ERR_PRODUCER_FENCED),
+        code(RD_KAFKA_RESP_ERR_INVALID_TXN_STATE),
+    ];
+
+    error < code(RD_KAFKA_RESP_ERR_UNKNOWN) || OF_THE_PRODUCER.contains(&error)
 }
 
 /// A record is to blame.
@@ -165,12 +186,15 @@ mod tests {
         check(RD_KAFKA_RESP_ERR__FATAL, "producer");
         check(RD_KAFKA_RESP_ERR__DESTROY, "producer");
         check(RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER, "producer");
+        check(RD_KAFKA_RESP_ERR_UNKNOWN_PRODUCER_ID, "producer");
+        check(RD_KAFKA_RESP_ERR_UNKNOWN, "topic Refused");
+        check(RD_KAFKA_RESP_ERR_KAFKA_STORAGE_ERROR, "topic Refused");
     }
 
     #[test]
     fn a_code_that_librdkafka_does_not_name_is_no_undefined_behaviour() {
         let at = At { topic: "logs", partition: None, detail: Some("said the broker") };
-        let Fault::Producer { message } = fault(12_345, &at) else { panic!("nobody else can be accused") };
+        let Fault::Topic { message, .. } = fault(12_345, &at) else { panic!("a broker's code holds up its lane") };
         assert!(message.contains("12345") && message.contains("said the broker"), "{message}");
     }
 }

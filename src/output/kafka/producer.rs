@@ -138,7 +138,7 @@ impl Producer for KafkaProducer {
         }
         if !refused.is_empty() {
             lock(&shared.pending).refused.append(&mut refused);
-            shared.client.wake();
+            shared.client.queue().wake();
         }
     }
 
@@ -157,7 +157,7 @@ impl Producer for KafkaProducer {
         shared.take_pending(&mut runs, events);
         let mut wait = if events.len() > before { Duration::ZERO } else { timeout };
         for _ in 0..EVENTS_PER_POLL {
-            let Some(event) = shared.client.poll(wait) else { break };
+            let Some(event) = shared.client.queue().poll(wait) else { break };
             shared.take(event, &mut runs, events);
             wait = Duration::ZERO;
         }
@@ -238,7 +238,7 @@ impl Shared {
     /// Puts events in front of the next poll, and wakes it.
     fn say(&self, mut events: Vec<OutputEvent>) {
         lock(&self.pending).events.append(&mut events);
-        self.client.wake();
+        self.client.queue().wake();
     }
 
     fn take_pending(&self, runs: &mut Vec<Run>, events: &mut Vec<OutputEvent>) {

@@ -148,7 +148,7 @@ impl Inner {
     }
 
     fn log_events(&self) {
-        while let Some(event) = self.client.poll(Duration::ZERO) {
+        while let Some(event) = self.client.queue().poll(Duration::ZERO) {
             if let What::Log { level, facility, text } = event.what() {
                 client::log(self.client.name(), level, &facility, &text);
             }

@@ -7,8 +7,9 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::admin::Admin;
 use super::mock::{MockBroker, MockFault};
-use super::options::{Compression, Connection, KafkaOptions, Tls};
+use super::options::{Compression, Connection, KafkaOptions, Sasl, Secret, Tls};
 use super::reader::{ReadRecord, Reader};
 use super::{KafkaProducer, wait_closed};
 use crate::batch::{Encoded, Header, NONE, Record, SourceKey};
@@ -629,4 +630,79 @@ fn opening_says_what_is_wrong() {
         let error = KafkaProducer::open(&options).map(|_| ()).expect_err("refused").to_string();
         assert!(error.contains("tls.ca_file") && error.contains(expect), "{error}");
     }
+}
+
+/// What is logged, as text.
+#[derive(Clone, Default)]
+struct Logged(Arc<std::sync::Mutex<Vec<u8>>>);
+
+impl Logged {
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.0.lock().expect("unpoisoned")).into_owned()
+    }
+}
+
+impl std::io::Write for Logged {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().expect("unpoisoned").extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Scenario: a broker that refuses connections, SASL, and librdkafka told to log everything. Guarantee: its lines are ours,
+/// with the name of the output, and the password is in none.
+#[test]
+fn what_librdkafka_logs_is_ours_and_without_secrets() {
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").and_then(|port| port.local_addr()).expect("a port");
+    let mock = mock(&[]);
+    let mut options = options(&mock);
+    options.connection.brokers = vec![closed.to_string()];
+    let (username, password) = ("ferry".to_owned(), Secret("hush-hush".to_owned()));
+    options.connection.sasl = Some(Sasl::Plain { username, password });
+    options.connection.rdkafka = vec![("debug".to_owned(), "all".to_owned())];
+    let logged = Logged::default();
+    let writer = {
+        let logged = logged.clone();
+        move || logged.clone()
+    };
+    let subscriber =
+        tracing_subscriber::fmt().with_writer(writer).with_ansi(false).with_max_level(tracing::Level::TRACE).finish();
+    tracing::subscriber::with_default(subscriber, || {
+        let mut bench = Bench::new(&options);
+        bench.poll_until("a refused connection", |_| logged.text().contains("Connection refused"));
+        bench.poll_until("the configuration in the log", |_| logged.text().contains("sasl.password"));
+    });
+    let text = logged.text();
+    assert!(text.contains("logferry::kafka") && text.contains("output=\"main\""), "{text}");
+    assert!(!text.contains("hush-hush"), "the password is in the log");
+}
+
+/// Scenario: administration without a broker. Guarantee: the error names the brokers and what went wrong, in time.
+#[test]
+fn an_unreachable_cluster_is_explained() {
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").and_then(|port| port.local_addr()).expect("a port");
+    let admin = Admin::open(&connection(closed.to_string())).expect("the options are right");
+    let error = admin.metadata(None, Duration::from_secs(1)).expect_err("nobody listens").to_string();
+    assert!(error.contains(&closed.to_string()) && error.contains("Connection refused"), "{error}");
+}
+
+/// Scenario: administration with a broker. Guarantee: it names brokers and topics, and creates nothing by asking.
+#[test]
+fn a_cluster_tells_its_brokers_and_topics() {
+    let mock = mock(&[("a", 2), ("b", 1)]);
+    let admin = Admin::open(&connection(mock.bootstrap())).expect("the options are right");
+    let info = admin.metadata(None, PATIENCE).expect("the broker is up");
+    assert_eq!(
+        info.brokers.iter().map(|broker| format!("{}:{}", broker.host, broker.port)).collect::<Vec<_>>(),
+        [mock.bootstrap()]
+    );
+    let mut topics: Vec<_> = info.topics.iter().map(|topic| (topic.name.as_str(), topic.partitions)).collect();
+    topics.sort_unstable();
+    assert_eq!(topics, [("a", 2), ("b", 1)]);
+    let missing = admin.metadata(Some("c"), PATIENCE).expect("the broker is up");
+    assert!(missing.topics[0].error.is_some(), "{missing:?}");
 }
