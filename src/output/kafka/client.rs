@@ -3,7 +3,7 @@
 //! Everything librdkafka has to say comes through [`MainQueue::poll`] as an [`Event`]; there are no callbacks. Its own log
 //! lines go to `tracing` with the name of the client; librdkafka redacts passwords in them.
 
-use std::ffi::{c_char, c_int};
+use std::ffi::{c_char, c_int, c_void};
 use std::ptr::{self, NonNull};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -261,8 +261,6 @@ pub(super) struct Reported {
     pub opaque: usize,
     /// 0: acknowledged.
     pub code: c_int,
-    /// What the broker said of this very record.
-    pub detail: Option<String>,
 }
 
 impl Event {
@@ -296,15 +294,51 @@ impl Event {
             if message.is_null() {
                 return None;
             }
-            let code = ffi::message_code(message);
-            let detail = if code == 0 { ptr::null() } else { ffi::rd_kafka_message_produce_errstr(message) };
-            Some(Reported {
-                opaque: (*message)._private as usize,
-                code,
-                detail: (!detail.is_null()).then(|| ffi::string(detail)),
-            })
+            let mut code = ffi::message_code(message);
+            if code != 0 && is_neighbour(ffi::rd_kafka_message_produce_errstr(message)) {
+                code = ffi::Named::RD_KAFKA_RESP_ERR__INVALID_DIFFERENT_RECORD as c_int;
+            }
+            Some(Reported { opaque: (*message)._private as usize, code })
         }
     }
+}
+
+/// Whether the text of a refused record is the one of librdkafka's that says: it was another one.
+///
+/// When a broker names one record of a batch as the guilty one, librdkafka 2.12 gives its neighbours this text, but then
+/// overwrites their code with the guilty one's (`rd_kafka_dr_msgq0` forces the batch's code unless several are guilty). The
+/// guilty one's own text is the broker's, and is freed before the report is read: it must not be touched, so the detail
+/// is lost. The neighbours' is a constant of the program, and the only one there is; so the address alone tells them apart.
+fn is_neighbour(text: *const c_char) -> bool {
+    !text.is_null() && is_constant(text.addr())
+}
+
+/// Whether an address is in a read-only segment of the program or of a library of it.
+fn is_constant(address: usize) -> bool {
+    struct Search {
+        address: usize,
+        found: bool,
+    }
+
+    unsafe extern "C" fn look(info: *mut libc::dl_phdr_info, _size: usize, search: *mut c_void) -> c_int {
+        // SAFETY: the arguments are those of `dl_iterate_phdr`: a description of a loaded object, with as many headers as
+        // it says (a null pointer with none), and our own `Search`.
+        unsafe {
+            let search = &mut *search.cast::<Search>();
+            for index in 0..usize::from((*info).dlpi_phnum) {
+                let header = &*(*info).dlpi_phdr.add(index);
+                let start = ((*info).dlpi_addr as usize).wrapping_add(header.p_vaddr as usize);
+                let is_read_only = header.p_type == libc::PT_LOAD && header.p_flags & libc::PF_W == 0;
+                search.found |= is_read_only && search.address.wrapping_sub(start) < header.p_memsz as usize;
+            }
+            c_int::from(search.found)
+        }
+    }
+
+    let mut search = Search { address, found: false };
+    // SAFETY: the callback gets what it expects, and `search` outlives the call.
+    unsafe { libc::dl_iterate_phdr(Some(look), (&raw mut search).cast()) };
+    search.found
 }
 
 impl Drop for Event {
@@ -365,4 +399,25 @@ pub fn wait_closed(timeout: Duration) -> bool {
     let (count, _) =
         ended.wait_timeout_while(lock(count), timeout, |count| *count > 0).unwrap_or_else(PoisonError::into_inner);
     *count == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn constants_are_told_from_the_heap_and_the_stack() {
+        static mut WRITABLE: u64 = 1;
+        let on_stack = 0u8;
+        let on_heap = Box::new(0u8);
+        // A constant of librdkafka, and one of ours.
+        // SAFETY: returns a static string.
+        let theirs = unsafe { ffi::rd_kafka_err2str(10) };
+        assert!(is_neighbour(theirs));
+        assert!(is_neighbour(c"ours".as_ptr()));
+        assert!(!is_neighbour(ptr::null()));
+        assert!(!is_constant((&raw const on_stack).addr()));
+        assert!(!is_constant((&raw const *on_heap).addr()));
+        assert!(!is_constant((&raw const WRITABLE).addr()));
+    }
 }

@@ -72,7 +72,6 @@ struct Run {
     records: Range<u32>,
     /// 0: acknowledged.
     code: c_int,
-    detail: Option<String>,
 }
 
 #[derive(Default)]
@@ -134,7 +133,7 @@ impl Producer for KafkaProducer {
         let mut refused = Vec::new();
         match shared.topics.handle(&shared.client, topic) {
             Ok(handle) => shared.hand_over(&handle, encoded, partition, slot, records, &mut refused),
-            Err(code) => refused.push(Run { slot, records, code, detail: None }),
+            Err(code) => refused.push(Run { slot, records, code }),
         }
         if !refused.is_empty() {
             lock(&shared.pending).refused.append(&mut refused);
@@ -145,7 +144,7 @@ impl Producer for KafkaProducer {
     fn lookup(&self, topic: &Arc<str>) {
         let shared = &*self.shared;
         if let Err(code) = shared.topics.ask(&shared.client, topic) {
-            let result = Err(fault::fault(code, &At { topic, partition: None, detail: None }));
+            let result = Err(fault::fault(code, &At { topic, partition: None }));
             shared.say(vec![OutputEvent::Topic { topic: Arc::clone(topic), result }]);
         }
     }
@@ -219,7 +218,7 @@ impl Shared {
             }
             let own_fault = fault::record_fault(code).is_some();
             let end = if own_fault { index + 1 } else { records.end };
-            refused.push(Run { slot, records: index..end, code, detail: None });
+            refused.push(Run { slot, records: index..end, code });
             if !own_fault {
                 return;
             }
@@ -309,8 +308,7 @@ impl Shared {
 }
 
 fn run_fault(run: &Run, in_flight: &InFlight) -> Fault {
-    let at = At { topic: &in_flight.topic, partition: Some(in_flight.partition), detail: run.detail.as_deref() };
-    fault::fault(run.code, &at)
+    fault::fault(run.code, &At { topic: &in_flight.topic, partition: Some(in_flight.partition) })
 }
 
 /// Collects a report event into runs. Records of one batch come in order, so a run is as long as the batch, but where
@@ -322,12 +320,11 @@ fn collect_runs(event: &mut Event, runs: &mut Vec<Run>) {
             && last.slot == slot
             && last.records.end == record
             && last.code == report.code
-            && last.detail == report.detail
         {
             last.records.end += 1;
             continue;
         }
-        runs.push(Run { slot, records: record..record + 1, code: report.code, detail: report.detail });
+        runs.push(Run { slot, records: record..record + 1, code: report.code });
     }
 }
 

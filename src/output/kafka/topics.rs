@@ -220,7 +220,7 @@ impl Topics {
 fn event(topic: Arc<str>, said: Said) -> OutputEvent {
     let result = match said {
         Said::Partitions(partitions) => Ok(partitions),
-        Said::Code(code) => Err(fault::fault(code, &At { topic: &topic, partition: None, detail: None })),
+        Said::Code(code) => Err(fault::fault(code, &At { topic: &topic, partition: None })),
     };
     OutputEvent::Topic { topic, result }
 }
