@@ -1,0 +1,1 @@
+//! The whole config layer on whole files.
