@@ -88,8 +88,6 @@ mod tests {
     use super::*;
     use crate::config::System;
 
-    const WORLD: System = System { check_property: |_, _| Ok(()), property_names: Vec::new };
-
     fn config(text: &str) -> (tempfile::TempDir, PathBuf) {
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("logferry.yaml");
@@ -102,7 +100,7 @@ mod tests {
         let (_dir, path) = config(
             "inputs:\n  web: {type: file, paths: [/var/log/*.log]}\n  in: {type: stdin}\noutputs:\n  main:\n    type: kafka\n    brokers: [k:9092]\n    tls: {verify: false}\n",
         );
-        let report = report(std::slice::from_ref(&path), &WORLD);
+        let report = report(std::slice::from_ref(&path), &System);
         assert_eq!(report.exit, 0, "{}", report.stderr);
         let file = path.display();
         assert_eq!(
@@ -115,7 +113,7 @@ mod tests {
     #[test]
     fn mistakes_are_all_said_and_the_exit_is_78() {
         let (_dir, path) = config("input: {}\noutputs:\n  main: {type: kafka}\n");
-        let report = report(std::slice::from_ref(&path), &WORLD);
+        let report = report(std::slice::from_ref(&path), &System);
         assert_eq!(report.exit, 78);
         assert_eq!(report.stdout, "");
         assert!(report.stderr.contains(":1:1: unknown key `input` here (did you mean `inputs`?)"), "{}", report.stderr);
@@ -125,14 +123,14 @@ mod tests {
 
     #[test]
     fn one_file_that_is_there() {
-        let missing = report(&[PathBuf::from("/nowhere/logferry.yaml")], &WORLD);
+        let missing = report(&[PathBuf::from("/nowhere/logferry.yaml")], &System);
         assert_eq!(missing.exit, 78);
         assert!(
             missing.stderr.starts_with("/nowhere/logferry.yaml: cannot read the config file"),
             "{}",
             missing.stderr
         );
-        let two = report(&[PathBuf::from("/a.yaml"), PathBuf::from("/b.yaml")], &WORLD);
+        let two = report(&[PathBuf::from("/a.yaml"), PathBuf::from("/b.yaml")], &System);
         assert!(two.stderr.starts_with("/b.yaml: a second config file"), "{}", two.stderr);
     }
 }

@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 
 use crate::decode::LineFilter;
 use crate::encode::Codec;
-use crate::event::{FieldPath, Object, SyntaxError};
+use crate::event::{FieldPath, Object, RESERVED_ROOTS, SyntaxError};
 use crate::input::file::options::{StartAt, Watch};
 use crate::output::kafka::options as kafka;
 use crate::process::condition::Condition;
@@ -20,7 +20,7 @@ use crate::route::Template;
 
 use super::checked::{Checked, CheckedInput, FileInput, InputKind, Logging, Route, SpoolOptions, StdinOptions};
 use super::leaf;
-use super::marked::Node;
+use super::marked::{Data, Node, Scalar};
 use super::mistake::{Mistakes, Pos, did_you_mean};
 use super::properties;
 use super::units::{render_size, render_span};
@@ -33,21 +33,6 @@ const WINDOW_BYTES_MAX: u64 = 10 << 20;
 const MEMORY_BYTES_MIN: u64 = 16 << 20;
 /// The key of a file's records, if nobody says otherwise: one file, one partition.
 const FILE_KEY: &str = "%{[host.name]}%{[log.file.path]}";
-/// What the agent itself puts into events, and `fields_under_root` may not.
-const RESERVED: [&str; 11] = [
-    "@timestamp",
-    "@metadata",
-    "message",
-    "tags",
-    "stream",
-    "log.file",
-    "log.offset",
-    "log.length",
-    "event.id",
-    "host.name",
-    "agent",
-];
-
 /// The checked options of `config`, which was written as `root`; `None` if something is wrong with them.
 pub(crate) fn check(
     config: &Config,
@@ -124,7 +109,7 @@ impl Checker<'_> {
     fn item_pos(&self, list: &[&str], text: &str) -> Pos {
         let items = self.root.find(list).map(|node| &node.data);
         let found = match items {
-            Some(super::marked::Data::List(items)) => {
+            Some(Data::List(items)) => {
                 items.iter().rev().find(|item| item.as_scalar().is_some_and(|scalar| scalar.text == text))
             }
             _ => None,
@@ -273,30 +258,19 @@ impl Checker<'_> {
         }
     }
 
-    /// Fields at the root must not replace what the agent puts there.
+    /// Fields at the root must not have a root that the agent writes for each line.
     fn reserved(&mut self, path: &[&str], fields: &Map<String, Value>) {
-        let mut leaves = Vec::new();
-        flatten(fields, "", &mut leaves);
-        let mut said = Vec::new();
-        for (leaf, keys) in &leaves {
-            let below = |long: &str, short: &str| {
-                long.strip_prefix(short).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-            };
-            let Some(reserved) = RESERVED.iter().find(|reserved| below(leaf, reserved) || below(reserved, leaf)) else {
-                continue;
-            };
-            if said.contains(reserved) {
-                continue;
+        for key in fields.keys() {
+            // A dot in a key is a level.
+            let root = key.split('.').next().unwrap_or_default();
+            if RESERVED_ROOTS.contains(&root) {
+                let whole: Vec<&str> = path.iter().copied().chain([key.as_str()]).collect();
+                let at = self.root.key_pos(&whole);
+                let message = format!(
+                    "`{root}` is the agent's own: with `fields_under_root`, `{key}` needs another name (or set it with `add_fields: {{target: \"\", …}}`)"
+                );
+                self.say(at, message);
             }
-            said.push(*reserved);
-            let whole: Vec<&str> = path.iter().copied().chain(keys.iter().map(String::as_str)).collect();
-            let at = self.root.key_pos(&whole);
-            self.say(
-                at,
-                format!(
-                    "`{leaf}` is set by the agent itself (`{reserved}`): with `fields_under_root` it needs another name"
-                ),
-            );
         }
     }
 
@@ -454,7 +428,6 @@ impl Checker<'_> {
     }
 
     fn rdkafka(&mut self, output: &str, options: &KafkaOutput) -> Vec<(String, String)> {
-        let mut names = None;
         for (name, value) in &options.rdkafka {
             let path = ["outputs", output, "rdkafka", name];
             let at = self.root.key_pos(&path);
@@ -462,18 +435,19 @@ impl Checker<'_> {
                 self.say(at, why);
                 continue;
             }
-            let names: &Vec<String> = names.get_or_insert_with(|| self.world.property_names());
-            if !names.is_empty() && !names.contains(name) {
-                let hint = did_you_mean(name, names.iter().map(String::as_str));
-                self.say(at, format!("librdkafka has no property `{name}`{hint}"));
-                continue;
-            }
-            if let Err(error) = self.world.check_property(name, &value.0) {
-                let node = self.root.find(&path);
-                let secret = node.and_then(Node::as_scalar).is_none_or(super::marked::Scalar::is_substituted);
-                let detail = if secret { String::new() } else { format!(": {error}") };
+            let Err(error) = self.world.check_property(name, &value.0) else { continue };
+            let node = self.root.find(&path);
+            // The client's message quotes the value, which may be a secret.
+            let secret = name.contains("password") || name.contains("secret") || name.contains(".pem");
+            let secret = secret || node.and_then(Node::as_scalar).is_none_or(Scalar::is_substituted);
+            let detail = if secret { String::new() } else { format!(": {error}") };
+            let names = self.world.property_names();
+            if names.contains(name) {
                 let at = node.map_or(at, |node| node.at);
                 self.say(at, format!("librdkafka does not take this value for `{name}`{detail}"));
+            } else {
+                let usable = names.iter().map(String::as_str).filter(|name| properties::refused(name).is_none());
+                self.say(at, format!("librdkafka does not take `{name}`{detail}{}", did_you_mean(name, usable)));
             }
         }
         options.rdkafka.iter().map(|(name, value)| (name.clone(), value.0.clone())).collect()
@@ -560,21 +534,6 @@ impl Checker<'_> {
                 }
                 begins.then_some(text)
             }
-        }
-    }
-}
-
-/// The leaves of `fields`, with dotted names, and the keys on the way to each.
-fn flatten(fields: &Map<String, Value>, above: &str, leaves: &mut Vec<(String, Vec<String>)>) {
-    for (key, value) in fields {
-        let name = if above.is_empty() { key.clone() } else { format!("{above}.{key}") };
-        match value {
-            Value::Object(below) if !below.is_empty() => {
-                let first = leaves.len();
-                flatten(below, &name, leaves);
-                leaves[first..].iter_mut().for_each(|(_, keys)| keys.insert(0, key.clone()));
-            }
-            _ => leaves.push((name, vec![key.clone()])),
         }
     }
 }

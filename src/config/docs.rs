@@ -98,7 +98,7 @@ impl Page<'_> {
             self.line(&format!("### `{key}`\n"));
             self.line(&format!("{}\n", description(below).unwrap_or_default()));
             if let Some((_, example)) = EXAMPLES.iter().find(|(name, _)| *name == key) {
-                self.line(&format!("```yaml\n{FRAME}{example}```\n"));
+                self.line(&format!("```yaml\nprocessors:\n{example}```\n"));
             }
             self.table(inner, |_| true);
         }
@@ -211,8 +211,6 @@ const PROCESSORS: &str = r#"The same list can be written below an input. Each it
 stands in the processor or beside it.
 
 ```yaml
-inputs: { app: { type: stdin } }
-outputs: { main: { type: kafka, brokers: ["localhost:9092"] } }
 processors:
   - drop_event:
       if: "[message] contains 'healthcheck'"
@@ -220,12 +218,6 @@ processors:
     add_fields: { fields: { team: frontend } }
 ```
 
-"#;
-
-/// What makes a whole config of the examples of processors.
-const FRAME: &str = r#"inputs: { app: { type: stdin } }
-outputs: { main: { type: kafka, brokers: ["localhost:9092"] } }
-processors:
 "#;
 
 const EXAMPLES: [(&str, &str); 4] = [
@@ -258,10 +250,13 @@ means bytes. Durations are whole numbers with `ms`, `s`, `m`, `h` or `d`, also j
 
 ## Fields
 
-A field's name is its path: `log.file.path`, or in Logstash's form `[log][file][path]`; `[log.file.path]` is the same. What
-the fields of an event are, and which the agent sets, depends on its input: `message`, `@timestamp`, `log.file.path`,
-`log.offset`, `host.name`, `fields`, `tags` are always there. Fields below `@metadata` are for templates and conditions; they are
-never sent.
+A field's name is its path: `log.file.path`, or in Logstash's form `[log][file][path]`; `[log.file.path]` is the same. Every
+event has `@timestamp`, `message`, `log.file.path` (of files), `log.file.id`, `log.offset`, `log.length`, `event.id`,
+`host.name`, `agent.type`, `agent.version` and `input.name`, and what its input's `fields` and `tags` say. Fields below
+`@metadata` are for templates and conditions; they are never sent.
+
+A processor that can't do its work (the target of `add_fields` is a text, the new name of `rename` is taken) tags the event
+(`_add_fields_failed`, `_rename_failed`) and leaves it as it was.
 
 ## Templates
 
@@ -269,9 +264,9 @@ A topic, key or header is a text in which `%{…}` stands for something of the e
 
 | written | becomes |
 |---|---|
-| `%{[a.b]}` or `%{[a][b]}` | the value of the field |
-| `%{[a.b]:default}` | the value, or `default` if the event has no such field |
-| `%{+yyyy.MM.dd}` | the event's time, UTC, with Joda's letters |
+| `%{[a.b]}` or `%{[a][b]}` | the value of the field; a list is its elements with commas between, a map is JSON |
+| `%{[a.b]:default}` | the value, or `default` if the event has no such field (or it is null) |
+| `%{+yyyy.MM.dd}` | the event's time, UTC, with Joda's letters; `%{+%s}`: seconds since the epoch |
 
 A value that starts with `%` needs quotes in YAML. A topic may hold letters, digits, `.`, `_` and `-`, at most 249. When an
 event's fields make another topic, or one of them is missing and has no default, the record goes to `fallback_topic` and is
@@ -279,16 +274,18 @@ tagged.
 
 ## Conditions
 
-An `if` is a text. It compares fields with values:
+An `if` is a text. It compares fields (`a.b`, `[a.b]`, `[a][b]`) with values (texts in single or double quotes, numbers,
+`true`, `false`, `null`) and with each other:
 
 | written | holds if |
 |---|---|
 | `[status] == 404`, `[status] != 404` | the field is (not) that value |
-| `[status] >= 500`, also `>`, `<`, `<=` | the field is a number, or a text, that compares so |
-| `[level] in ['error', 'fatal']` | the field is one of these |
-| `[message] =~ /timeout\|refused/` | the regular expression matches somewhere in the field |
-| `[message] contains 'health'` | the text, or the list, contains it |
-| `exists [trace.id]` | the event has the field |
+| `[status] >= 500`, also `>`, `<`, `<=` | it compares so |
+| `[log.level] in ['error', 'fatal']`, `not in` | it is (not) one of these |
+| `[message] =~ 'timeout\|refused'`, `!~` | the regular expression matches somewhere in it (or nowhere) |
+| `[message] contains 'health'` | the text has this part, or the list this element |
+| `exists([trace.id])` or `[trace.id] exists` | the event has the field |
 
-Joined with `and`, `or`, `not` and parentheses. Texts are in single or double quotes.
+They are joined with `and`, `or`, `not` (which binds tightest) and parentheses. A number and a text compare as numbers if the
+text is one (`'200' == 200`). A missing field fulfils no comparison, so `!=`, `not in`, `!~` and `not …` hold of it.
 "#;

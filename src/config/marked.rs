@@ -78,7 +78,7 @@ enum Source {
 impl Scalar {
     /// What YAML's core schema makes of it.
     pub(crate) fn core(&self) -> Core<'_> {
-        if self.quoted || !self.pieces.is_empty() {
+        if self.quoted || self.unknown || !self.pieces.is_empty() {
             return Core::String(self.text.as_str().into());
         }
         if self.text.is_empty() { Core::Null } else { Core::parse_from_cow(self.text.as_str().into()) }

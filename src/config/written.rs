@@ -322,8 +322,8 @@ macro_rules! input {
             $($(#[$inner])* pub $key: $type,)*
             /// Fields that every event of this input gets, below `fields` (or at the top, see `fields_under_root`).
             pub fields: Map<String, Value>,
-            /// Put `fields` at the top of the event instead of below `fields`. Names that the agent itself sets
-            /// (`@timestamp`, `message`, `log.file`, …) are refused then.
+            /// Put `fields` at the top of the event instead of below `fields`. Names that are the agent's own (`@timestamp`,
+            /// `@metadata`, `message`, `log`, `event`) are refused then.
             pub fields_under_root: bool,
             /// Tags that every event of this input gets.
             pub tags: Vec<Tag>,
@@ -331,7 +331,8 @@ macro_rules! input {
             pub include_lines: Vec<LinePattern>,
             /// Lines in which one of these regular expressions matches are not shipped. Applied after `include_lines`.
             pub exclude_lines: Vec<LinePattern>,
-            /// A longer line is cut here, at a character; the record is tagged `_line_cut`, and counted.
+            /// A longer line is cut here, at a character; `log.flags` of the record says `truncated`, and it is counted. 128 bytes
+            /// to an eighth of `memory.max_bytes`.
             pub max_line_bytes: Size,
             /// What is done to each event of this input, in this order, before the top-level `processors`.
             pub processors: Vec<Processor>,
@@ -550,7 +551,8 @@ pub struct Rename {
     /// Do it only for events for which this condition holds.
     #[serde(rename = "if")]
     pub condition: Option<ConditionText>,
-    /// The fields to rename, in this order. A field that is not there stays away.
+    /// The fields to rename, in this order. One that is not there is passed over; one whose new name is taken tags the event
+    /// `_rename_failed`.
     #[schemars(extend("minItems" = 1))]
     pub fields: Vec<RenameField>,
 }
