@@ -176,8 +176,6 @@ pub(crate) fn listen(text: &str) -> Result<Option<std::net::SocketAddr>, Fault> 
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-
     fn check(format: &str, text: &str, expect: Option<(usize, &str)>) {
         let fault = super::check(format, text).err();
         match (&fault, expect) {
@@ -224,6 +222,15 @@ mod tests {
         check("topic-template", "logs raw", Some((4, "' '")));
         check("topic-template", "logs.%{[fields.service]:ra w}-x", None);
         check("topic-template", "logs.%{[a]}/x", Some((11, "'/'")));
+    }
+
+    proptest::proptest! {
+        /// Guarantee: a topic that is checked here is one that routing takes, and the other way round.
+        #[test]
+        fn agrees_with_routing(name in "[a-z.]{0,3}|\\PC{0,5}|[a-zA-Z0-9._-]{0,5}|x{245,253}") {
+            let legal = crate::route::legal_topic(name.as_bytes());
+            proptest::prop_assert_eq!(super::check("topic", &name).is_ok(), legal, "{}", name);
+        }
     }
 
     #[test]

@@ -655,6 +655,41 @@ fn the_docs_are_not_stale() {
     );
 }
 
+/// Guarantee: the conditions and templates that the docs show in their tables can be written so.
+#[test]
+fn what_the_docs_show_of_the_small_languages_is_right() {
+    let page = docs::render();
+    let shown = |section: &str| -> Vec<String> {
+        let text = page
+            .split(&format!("## {section}\n"))
+            .nth(1)
+            .expect("the section")
+            .split("\n## ")
+            .next()
+            .unwrap_or_default();
+        let rows = text.lines().filter(|line| line.starts_with("| `"));
+        rows.flat_map(|row| {
+            let cell = row.replace("\\|", "\u{0}");
+            let cell = cell.split('|').nth(1).unwrap_or_default().replace('\u{0}', "|");
+            let spans: Vec<String> = cell.split('`').skip(1).step_by(2).map(str::to_owned).collect();
+            spans
+        })
+        .collect()
+    };
+    let operators = [">", "<", "<=", "not in", "!~"];
+    let conditions: Vec<String> =
+        shown("Conditions").into_iter().filter(|shown| !operators.contains(&shown.as_str())).collect();
+    assert_eq!(conditions.len(), 8, "{conditions:?}");
+    for shown in conditions {
+        assert_eq!(leaf::check("condition", &shown), Ok(()), "{shown}");
+    }
+    let templates = shown("Templates");
+    assert_eq!(templates.len(), 4, "{templates:?}");
+    for shown in templates {
+        assert_eq!(leaf::check("template", &shown), Ok(()), "{shown}");
+    }
+}
+
 /// Guarantee: every option has a description, since that is its documentation.
 #[test]
 fn every_option_is_described() {

@@ -225,7 +225,8 @@ pub struct Config {
     /// Where records go. Each output has a name of your choice. This release takes exactly one.
     #[schemars(extend("x-name" = "NAME", "minProperties" = 1, "maxProperties" = 1, "propertyNames" = {"pattern": NAME_PATTERN}))]
     pub outputs: BTreeMap<String, Output>,
-    /// The disk spool behind an output.
+    /// The disk spool behind an output. The keys are accepted and checked, but spooling itself comes in the next release: until
+    /// then, what Kafka does not take stays in its file and is read again.
     pub spool: Spool,
     /// The topic for records whose topic can't be rendered from its template, or would not be a legal name. They are tagged.
     pub fallback_topic: Topic,
@@ -734,8 +735,7 @@ impl Default for Tls {
     }
 }
 
-/// The disk spool behind an output. **The keys are accepted and checked, but spooling itself comes in the next release.**
-/// Until then, what Kafka does not take stays in its file and is read again.
+/// The disk spool behind an output.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 #[schemars(extend("x-later" = ["files"]))]
