@@ -17,7 +17,7 @@ enum Refusal {
 use Refusal::{Ours, Promise, Unfit};
 
 /// Names; one that ends with `*` means all that start so. The first that fits is taken.
-const REFUSED: [(&str, Refusal); 66] = [
+const REFUSED: [(&str, Refusal); 67] = [
     ("acks", Promise("a record is delivered when all in-sync replicas have it")),
     ("request.required.acks", Promise("a record is delivered when all in-sync replicas have it")),
     ("enable.idempotence", Promise("nothing is repeated or out of order after a retry")),
@@ -79,6 +79,7 @@ const REFUSED: [(&str, Refusal); 66] = [
     ("interceptors", Unfit("it is set by program code")),
     ("opaque", Unfit("it is set by program code")),
     ("default_topic_conf", Unfit("it is set by program code")),
+    ("statistics.interval.ms", Unfit("the agent reads the brokers' states from the client's statistics itself")),
     ("log.queue", Unfit("the agent reads the client's log itself")),
     ("log_level", Ours("logging.level")),
     ("enabled_events", Unfit("it is set by program code")),
@@ -127,6 +128,7 @@ mod tests {
         check("sasl.mechanisms", Some("`sasl.mechanism`"));
         check("ssl.key.location", Some("`tls.key_file`"));
         check("resolve_cb", Some("program code"));
+        check("statistics.interval.ms", Some("itself"));
         for name in ["socket.timeout.ms", "compression.level", "ssl.cipher.suites", "request.timeout.ms", "acks.x"] {
             check(name, None);
         }
