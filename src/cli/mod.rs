@@ -1,1 +1,4 @@
-//! TODO
+//! The commands, one file each.
+
+pub mod check;
+pub mod schema;
