@@ -356,6 +356,7 @@ pub(crate) mod tests {
             acked_records_total: 9,
             dropped: [("exclude_lines".into(), 4)].into(),
             truncated_lines_total: 1,
+            read_errors_total: 2,
             last_error: Some("cannot read /var/log/a.log: permission denied".into()),
             ..Default::default()
         };
