@@ -171,6 +171,25 @@ impl Families<'_> {
         let each = |value: fn(&OutputStatus) -> u64| -> Series<'_, u64> {
             outputs.iter().map(|output| (vec![("output", Cow::from(&output.name))], value(output))).collect()
         };
+        self.counter(
+            "output_produced_records",
+            "Records acknowledged by all in-sync replicas",
+            each(|output| output.produced_records_total),
+        )?;
+        self.counter(
+            "output_produced_bytes",
+            "Their keys and values, uncompressed",
+            each(|output| output.produced_bytes_total),
+        )?;
+        self.counter("output_retried_records", "Records sent again", each(|output| output.retried_total))?;
+        self.counter(
+            "output_failed_records",
+            "Records that Kafka refused for good, by reason",
+            outputs
+                .iter()
+                .flat_map(|output| by_word([("output", &*output.name)], "reason", &output.failed_total))
+                .collect(),
+        )?;
         self.gauge("output_in_flight_records", "Records in flight", each(|output| output.in_flight_records))?;
         self.gauge("output_window_used_bytes", "Bytes in flight", each(|output| output.window.used_bytes))?;
         self.gauge(
@@ -209,21 +228,17 @@ impl Families<'_> {
                 .collect()
         };
         self.counter(
-            "output_produced_records",
-            "Records acknowledged by all in-sync replicas",
+            "topic_produced_records",
+            "Records of the topic acknowledged by all in-sync replicas",
             each(|topic| topic.produced_records_total),
         )?;
+        self.counter("topic_produced_bytes", "Their keys and values", each(|topic| topic.produced_bytes_total))?;
+        self.counter("topic_retried_records", "Records of the topic sent again", each(|topic| topic.retried_total))?;
+        let topics = outputs.iter().flat_map(|output| output.topics.iter().map(move |topic| (output, topic)));
         self.counter(
-            "output_produced_bytes",
-            "Their keys and values, uncompressed",
-            each(|topic| topic.produced_bytes_total),
-        )?;
-        self.counter("output_retried_records", "Records sent again", each(|topic| topic.retried_total))?;
-        let failed = outputs.iter().flat_map(|output| output.topics.iter().map(move |topic| (output, topic)));
-        self.counter(
-            "output_failed_records",
-            "Records given up, by reason",
-            failed
+            "topic_failed_records",
+            "Records of the topic refused for good, by reason",
+            topics
                 .flat_map(|(output, topic)| {
                     by_word([("output", &*output.name), ("topic", &*topic.topic)], "reason", &topic.failed_total)
                 })
@@ -444,8 +459,10 @@ pub(crate) mod tests {
             "logferry_input_lag_bytes{input=\"nginx\"} 200",
             "logferry_input_oldest_unacked_seconds{input=\"nginx\"} 1.5",
             "logferry_input_dropped_records_total{input=\"nginx\",reason=\"exclude_lines\"} 4",
-            "logferry_output_produced_records_total{output=\"main\",topic=\"logs.\\\\raw\\\"\\n\"} 9",
-            "logferry_output_failed_records_total{output=\"main\",topic=\"logs.\\\\raw\\\"\\n\",reason=\"too_large\"} 2",
+            "logferry_output_produced_records_total{output=\"main\"} 9",
+            "logferry_output_failed_records_total{output=\"main\",reason=\"too_large\"} 2",
+            "logferry_topic_produced_records_total{output=\"main\",topic=\"logs.\\\\raw\\\"\\n\"} 9",
+            "logferry_topic_failed_records_total{output=\"main\",topic=\"logs.\\\\raw\\\"\\n\",reason=\"too_large\"} 2",
             "logferry_output_broker_up{output=\"main\",broker=\"k-0:9092/0\"} 1",
             "logferry_output_broker_up{output=\"main\",broker=\"k-1:9092/1\"} 0",
             "logferry_output_lanes{output=\"main\",state=\"probing\"} 1",
@@ -471,6 +488,18 @@ pub(crate) mod tests {
             assert!(!text.contains("# UNIT") && !text.contains("# EOF"));
             check_exposition(&text, false);
         }
+    }
+
+    #[test]
+    fn the_docs_list_every_metric_and_no_other() {
+        let text = prometheus(full_status());
+        let known: BTreeSet<&str> =
+            text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
+        let docs = include_str!("../../docs/operating.md");
+        let rows = docs.lines().filter_map(|line| line.strip_prefix("| `logferry_"));
+        let listed: BTreeSet<String> =
+            rows.filter_map(|row| Some(format!("logferry_{}", row.split_once('`')?.0))).collect();
+        assert_eq!(listed.iter().map(String::as_str).collect::<BTreeSet<_>>(), known);
     }
 
     /// The rules of both formats that a scraper rejects a whole scrape for: each family declared once and in one piece, each

@@ -177,7 +177,7 @@ pub struct OutputStatus {
     pub produced_records_total: u64,
     /// Their keys and values, uncompressed.
     pub produced_bytes_total: u64,
-    /// Records given up, by reason (`too_large`, `invalid`, `invalid_timestamp`, …).
+    /// Records that Kafka refused for good, by reason (`too_large`, `invalid`, `invalid_timestamp`); the dead letter has them.
     pub failed_total: ByReason,
     /// Records handed to the producer again.
     pub retried_total: u64,
@@ -234,8 +234,9 @@ pub struct LaneStatus {
     pub topic: String,
     /// `None`: the topic's partition count is not known yet.
     pub partition: Option<i32>,
-    /// `direct` (flows), `stalled` (no report for a while), `probing` (a fault of the topic: one record in flight),
-    /// `split` (a refused batch is resent in halves), `moving` (to another producer), `unknown` (partition count asked for).
+    /// `direct` (flows), `stalled` (no report for a while), `draining` (nothing is sent until nothing is in flight),
+    /// `probing` (a fault of the topic: one record in flight), `split` (a refused batch is resent in halves), `unknown` (the
+    /// partition count is asked for).
     pub state: Word,
     pub in_flight_records: u64,
     pub in_flight_bytes: u64,
