@@ -8,6 +8,7 @@ pub mod cli;
 pub mod config;
 pub mod decode;
 pub mod deliver;
+pub mod disk;
 pub mod encode;
 pub mod event;
 pub mod input;

@@ -1,28 +1,22 @@
 //! `logferry check`: every mistake of a config at once. Opens and binds nothing.
 
 use std::fmt::Write as _;
+use std::io::Write as _;
 use std::path::PathBuf;
 
 use crate::config::checked::InputKind;
-use crate::config::{Checked, World, load};
+use crate::cli::{CheckArgs, Exit};
+use crate::config::{Checked, Mistake, System, World, load};
 
-/// The exit code for a bad config (`EX_CONFIG` of sysexits).
-pub const EXIT_CONFIG: i32 = 78;
-
-/// Arguments of `logferry check`.
-#[derive(Debug, Clone, clap::Args)]
-pub struct CheckArgs {
-    /// The config file
-    #[arg(short, long, value_name = "FILE", default_value = "/etc/logferry/logferry.yaml")]
-    pub config: Vec<PathBuf>,
-}
-
-/// Prints what is wrong with the config to stderr, or that it is fine to stdout; the exit code.
-pub fn run(args: &CheckArgs, world: &dyn World) -> i32 {
-    let report = report(&args.config, world);
-    eprint!("{}", report.stderr);
-    print!("{}", report.stdout);
-    report.exit
+/// Prints what is wrong with the config to stderr, or that it is fine to stdout.
+///
+/// # Errors
+/// If the output can't be written.
+pub fn run(args: &CheckArgs) -> anyhow::Result<Exit> {
+    let report = report(&args.config, &System);
+    std::io::stderr().write_all(report.stderr.as_bytes())?;
+    std::io::stdout().write_all(report.stdout.as_bytes())?;
+    Ok(report.exit)
 }
 
 /// What the command says.
@@ -30,24 +24,26 @@ pub fn run(args: &CheckArgs, world: &dyn World) -> i32 {
 struct Report {
     stdout: String,
     stderr: String,
-    exit: i32,
+    exit: Exit,
 }
 
 fn report(paths: &[PathBuf], world: &dyn World) -> Report {
     match load(paths, world) {
         Ok(checked) => {
             let file = paths.first().map(|path| path.display().to_string()).unwrap_or_default();
-            Report { stdout: fine(&file, &checked), stderr: warnings(&checked), exit: 0 }
+            Report { stdout: fine(&file, &checked), stderr: warnings(&checked), exit: Exit::Fine }
         }
         Err(mistakes) => {
-            let mut stderr: String = mistakes.iter().map(|mistake| format!("{mistake}\n")).collect();
-            let many =
-                if mistakes.len() == 1 { "1 mistake".to_owned() } else { format!("{} mistakes", mistakes.len()) };
-            // Writing to a String cannot fail.
-            writeln!(stderr, "{many}").ok();
-            Report { stdout: String::new(), stderr, exit: EXIT_CONFIG }
+            Report { stdout: String::new(), stderr: mistakes_text(&mistakes), exit: Exit::BadConfig }
         }
     }
+}
+
+/// The mistakes of a config, a line each, and how many there are.
+pub fn mistakes_text(mistakes: &[Mistake]) -> String {
+    let lines: String = mistakes.iter().map(|mistake| format!("{mistake}\n")).collect();
+    let many = if mistakes.len() == 1 { "1 mistake".to_owned() } else { format!("{} mistakes", mistakes.len()) };
+    format!("{lines}{many}\n")
 }
 
 /// The warnings of a config, a line each.
@@ -86,7 +82,6 @@ fn fine(file: &str, checked: &Checked) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::System;
 
     fn config(text: &str) -> (tempfile::TempDir, PathBuf) {
         let dir = tempfile::tempdir().expect("a directory");
@@ -101,7 +96,7 @@ mod tests {
             "inputs:\n  web: {type: file, paths: [/var/log/*.log]}\n  in: {type: stdin}\noutputs:\n  main:\n    type: kafka\n    brokers: [k:9092]\n    tls: {verify: false}\n",
         );
         let report = report(std::slice::from_ref(&path), &System);
-        assert_eq!(report.exit, 0, "{}", report.stderr);
+        assert_eq!(report.exit, Exit::Fine, "{}", report.stderr);
         let file = path.display();
         assert_eq!(
             report.stdout,
@@ -114,7 +109,7 @@ mod tests {
     fn mistakes_are_all_said_and_the_exit_is_78() {
         let (_dir, path) = config("input: {}\noutputs:\n  main: {type: kafka}\n");
         let report = report(std::slice::from_ref(&path), &System);
-        assert_eq!(report.exit, 78);
+        assert_eq!(report.exit, Exit::BadConfig);
         assert_eq!(report.stdout, "");
         assert!(report.stderr.contains(":1:1: unknown key `input` here (did you mean `inputs`?)"), "{}", report.stderr);
         assert!(report.stderr.contains(":3:3: `brokers` is missing"), "{}", report.stderr);
@@ -124,7 +119,7 @@ mod tests {
     #[test]
     fn one_file_that_is_there() {
         let missing = report(&[PathBuf::from("/nowhere/logferry.yaml")], &System);
-        assert_eq!(missing.exit, 78);
+        assert_eq!(missing.exit, Exit::BadConfig);
         assert!(
             missing.stderr.starts_with("/nowhere/logferry.yaml: cannot read the config file"),
             "{}",

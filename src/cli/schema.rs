@@ -2,25 +2,15 @@
 
 use std::io::Write as _;
 
+use crate::cli::{Exit, SchemaArgs};
 use crate::config::{docs, schema};
 
-/// Arguments of `logferry schema`.
-#[derive(Debug, Clone, Default, clap::Args)]
-pub struct SchemaArgs {
-    /// Print the reference page (docs/configuration.md) instead of the schema
-    #[arg(long)]
-    pub markdown: bool,
-}
-
-/// Prints the schema; the exit code.
-pub fn run(args: &SchemaArgs) -> i32 {
+/// Prints the schema, or the reference page.
+///
+/// # Errors
+/// If the output can't be written.
+pub fn run(args: &SchemaArgs) -> anyhow::Result<Exit> {
     let text = if args.markdown { docs::render() } else { format!("{:#}\n", schema::published()) };
-    // A reader that has seen enough (`| head`) is no failure.
-    match std::io::stdout().lock().write_all(text.as_bytes()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-            eprintln!("logferry: cannot write the schema: {error}");
-            1
-        }
-        _ => 0,
-    }
+    std::io::stdout().lock().write_all(text.as_bytes())?;
+    Ok(Exit::Fine)
 }
