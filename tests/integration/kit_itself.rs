@@ -40,8 +40,7 @@ fn two_foreign_consumers_see_the_same() {
 /// Guarantee: the leader moves, and all replicas come back in sync.
 #[test]
 fn a_cluster_of_three_survives_the_kill_of_a_leader() {
-    let Some(guard) = cluster::three() else { return };
-    let kafka = guard.as_ref().expect("it is started");
+    let Some(kafka) = cluster::three() else { return };
     let topic = kafka.topic("kit.three", 3);
     let leader = kafka.leaders(&topic).expect("it answers")[0];
     kafka.kill9(leader);

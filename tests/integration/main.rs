@@ -4,4 +4,15 @@
 //! Nothing here is mocked and nothing waits for time. What arrived is judged by a consumer that is not ours.
 
 mod kit;
+
+mod brokers;
+mod commands;
+mod delivery;
+mod empty_root;
 mod kit_itself;
+mod lanes;
+mod operation;
+mod record;
+mod rotation;
+mod routing;
+mod security;

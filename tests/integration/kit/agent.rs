@@ -110,12 +110,9 @@ impl Agent {
         self
     }
 
-    /// As [`Agent::start`], with its standard input in the caller's hands.
-    #[track_caller]
-    pub fn start_with_stdin(&mut self) -> std::process::ChildStdin {
-        self.spawn(&[], Stdio::piped());
-        self.wait_ready();
-        self.process.as_mut().and_then(Guarded::stdin).expect("it is piped")
+    /// Its standard input, if it was started with a pipe there.
+    pub fn stdin(&mut self) -> std::process::ChildStdin {
+        self.process.as_mut().and_then(Guarded::stdin).expect("it was started with a pipe")
     }
 
     #[track_caller]

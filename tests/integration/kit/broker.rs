@@ -131,6 +131,11 @@ impl Broker {
         self.process.as_mut().is_some_and(|process| process.exited().is_none())
     }
 
+    /// Where its partitions are.
+    pub fn data(&self) -> PathBuf {
+        self.folder.join("data")
+    }
+
     /// The end of what it wrote, for a failure's message.
     pub fn log_tail(&self) -> String {
         let log = std::fs::read_to_string(self.folder.join("broker.log")).unwrap_or_default();

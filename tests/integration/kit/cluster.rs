@@ -3,6 +3,7 @@
 //! Topics are made, grown, deleted and measured through librdkafka in this process, which costs nothing; what *arrived* is
 //! never judged by it, but by a consumer that is not ours ([`super::consumer`]).
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -18,6 +19,7 @@ use rdkafka::types::RDKafkaErrorCode;
 use super::broker::{Broker, Plan, free_port};
 use super::jars::{self, Release};
 use super::pki::Pki;
+use super::skip::{self, Need};
 use super::{Record, consumer, process, scratch, wait};
 
 const ASK: Duration = Duration::from_secs(5);
@@ -28,34 +30,44 @@ pub struct Cluster {
     ports: Vec<u16>,
     pub jars: PathBuf,
     replicas: i32,
+    named_port: u16,
+    /// Asks for metadata and offsets; it never consumes.
+    client: BaseConsumer,
 }
 
 /// The one node that most tests share, each with topics of its own. `None`: skipped, and noted so.
 pub fn shared() -> Option<&'static Cluster> {
-    static SHARED: LazyLock<Option<Cluster>> = LazyLock::new(|| Cluster::single(Release::Current));
-    let cluster = SHARED.as_ref();
-    if cluster.is_none() {
-        // The first one noted it already, on its way to the answer; each further test counts for itself.
-        let _none = jars::jars(Release::Current);
-    }
-    cluster
+    static SHARED: LazyLock<Result<Cluster, Need>> =
+        LazyLock::new(|| Ok(Cluster::with_nodes(&jars::jars(Release::Current)?, 1)));
+    skip::or_skip(SHARED.as_ref().map_err(|&need| need))
 }
 
 /// Three nodes with `min.insync.replicas=2`, for one test at a time, all of them up.
-pub fn three() -> Option<MutexGuard<'static, Option<Cluster>>> {
+pub fn three() -> Option<Three> {
     static THREE: Mutex<Option<Cluster>> = Mutex::new(None);
     let mut three = THREE.lock().unwrap_or_else(PoisonError::into_inner);
     match three.as_ref() {
         Some(cluster) => cluster.all_up(),
-        None => *three = Some(Cluster::with_nodes(&jars::jars(Release::Current)?, 3)),
+        None => *three = Some(Cluster::with_nodes(&skip::or_skip(jars::jars(Release::Current))?, 3)),
     }
-    Some(three)
+    Some(Three(three))
+}
+
+/// The cluster of three, while a test has it.
+pub struct Three(MutexGuard<'static, Option<Cluster>>);
+
+impl std::ops::Deref for Three {
+    type Target = Cluster;
+
+    fn deref(&self) -> &Cluster {
+        self.0.as_ref().expect("it was started before it was handed out")
+    }
 }
 
 impl Cluster {
     /// A node of the test's own, to be crashed at will.
     pub fn single(release: Release) -> Option<Self> {
-        Some(Self::with_nodes(&jars::jars(release)?, 1))
+        Some(Self::with_nodes(&skip::or_skip(jars::jars(release))?, 1))
     }
 
     fn with_nodes(jars: &std::path::Path, count: u32) -> Self {
@@ -73,8 +85,12 @@ impl Cluster {
              transaction.state.log.replication.factor={replicas}\n\
              transaction.state.log.min.isr={in_sync}\n\
              broker.session.timeout.ms=6000\n\
-             broker.heartbeat.interval.ms=1000\n"
+             broker.heartbeat.interval.ms=1000\n\
+             listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,NAMED:PLAINTEXT\n"
         );
+        let named_port = free_port();
+        // One listener is advertised by a name that only the tests of names can resolve.
+        let named = [(format!("NAMED://127.0.0.1:{named_port}"), format!("NAMED://kafka.ferry.test:{named_port}"))];
         let nodes: Vec<Broker> = (1..)
             .zip(&controllers)
             .map(|(node, &controller_port)| {
@@ -85,18 +101,19 @@ impl Cluster {
                     voters: &voters.join(","),
                     controller_port,
                     heap: if count == 1 { "-Xmx512m" } else { "-Xmx320m" },
-                    listeners: &[],
+                    listeners: if count == 1 { &named } else { &[] },
                     properties: &properties,
                     format: &[],
                 })
             })
             .collect();
-        Self::of(nodes, jars.to_owned(), replicas)
+        Self { named_port, ..Self::of(nodes, jars.to_owned(), replicas) }
     }
 
     fn of(nodes: Vec<Broker>, jars: PathBuf, replicas: i32) -> Self {
-        let ports = nodes.iter().map(|node| node.port).collect();
-        let cluster = Self { nodes: Mutex::new(nodes), ports, jars, replicas };
+        let ports: Vec<u16> = nodes.iter().map(|node| node.port).collect();
+        let client = client_config(&ports).set("group.id", "kit").create().expect("the configuration is valid");
+        let cluster = Self { nodes: Mutex::new(nodes), ports, jars, replicas, named_port: 0, client };
         cluster.wait_up();
         cluster
     }
@@ -107,7 +124,7 @@ impl Cluster {
 
     fn wait_up(&self) {
         let up = || {
-            let metadata = self.client()?.fetch_metadata(None, ASK).ok()?;
+            let metadata = self.client.fetch_metadata(None, ASK).ok()?;
             (metadata.brokers().len() == self.ports.len()).then_some(())
         };
         let logs = || self.nodes().iter().map(Broker::log_tail).collect::<Vec<_>>().join("\n---\n");
@@ -127,11 +144,12 @@ impl Cluster {
 
     /// `HOST:PORT,…`, for clients.
     pub fn bootstrap(&self) -> String {
-        self.ports.iter().map(|port| format!("127.0.0.1:{port}")).collect::<Vec<_>>().join(",")
+        bootstrap(&self.ports)
     }
 
-    pub fn port(&self) -> u16 {
-        self.ports[0]
+    /// The port of the listener that is advertised as `kafka.ferry.test`: who uses it must find the name.
+    pub fn named_port(&self) -> u16 {
+        self.named_port
     }
 
     /// `kill -9` of the node with this id (from 1).
@@ -153,19 +171,10 @@ impl Cluster {
         usize::try_from(node - 1).expect("nodes count from 1")
     }
 
-    fn config(&self) -> ClientConfig {
-        let mut config = ClientConfig::new();
-        config.set("bootstrap.servers", self.bootstrap());
-        config.set("topic.metadata.refresh.interval.ms", "-1");
-        config
-    }
-
-    fn client(&self) -> Option<BaseConsumer> {
-        self.config().set("group.id", "kit").create().ok()
-    }
-
     fn admin<T>(&self, ask: impl AsyncFn(&AdminClient<DefaultClientContext>, &AdminOptions) -> T) -> T {
-        let client = self.config().create::<AdminClient<DefaultClientContext>>().expect("the configuration is valid");
+        let client = client_config(&self.ports)
+            .create::<AdminClient<DefaultClientContext>>()
+            .expect("the configuration is valid");
         let options = AdminOptions::new().operation_timeout(Some(ASK)).request_timeout(Some(ASK));
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime can be built");
         runtime.block_on(ask(&client, &options))
@@ -207,6 +216,36 @@ impl Cluster {
         self.wait_partitions(name, partitions);
     }
 
+    /// Creates a topic of one partition that lives on `node` alone.
+    pub fn create_on(&self, name: &str, node: i32) {
+        let result = self.admin(async |admin, options| {
+            let assignment: &[&[i32]] = &[&[node]];
+            admin.create_topics(&[NewTopic::new(name, 1, TopicReplication::Variable(assignment))], options).await
+        });
+        for topic in result.expect("the broker answers") {
+            topic.expect("the topic can be created");
+        }
+        self.wait_partitions(name, 1);
+    }
+
+    /// The compression codecs of the batches that a node has on disk for the topic, as the broker stores them: the low
+    /// three bits of a batch's attributes (0 none, 1 gzip, 2 snappy, 3 lz4, 4 zstd).
+    pub fn codecs(&self, name: &str) -> BTreeSet<u8> {
+        let mut codecs = BTreeSet::new();
+        for partition in 0..self.leaders(name).expect("the broker answers").len() {
+            let folder = self.nodes()[0].data().join(format!("{name}-{partition}"));
+            let log = std::fs::read(folder.join("00000000000000000000.log")).expect("one segment is enough for a test");
+            // baseOffset 8, batchLength 4, leaderEpoch 4, magic 1, crc 4, attributes 2 …; the rest of the file is zeros.
+            let mut rest = &log[..];
+            while rest.len() > 23 && rest[16] == 2 {
+                codecs.insert(rest[22] & 0b111);
+                let length = u32::from_be_bytes(rest[8..12].try_into().expect("four bytes"));
+                rest = &rest[12 + length as usize..];
+            }
+        }
+        codecs
+    }
+
     /// Grows the topic to `partitions`.
     pub fn grow(&self, name: &str, partitions: usize) {
         let result = self.admin(async |admin, options| {
@@ -225,8 +264,7 @@ impl Cluster {
             topic.expect("the topic is there");
         }
         wait::until(&format!("topic {name} to be gone"), || {
-            let client = self.client()?;
-            let metadata = client.fetch_metadata(None, ASK).ok()?;
+            let metadata = self.client.fetch_metadata(None, ASK).ok()?;
             metadata.topics().iter().all(|topic| topic.name() != name).then_some(())
         });
     }
@@ -238,9 +276,15 @@ impl Cluster {
         });
     }
 
+    /// The names of all topics.
+    pub fn topics(&self) -> Vec<String> {
+        let metadata = wait::until("the brokers to answer", || self.client.fetch_metadata(None, ASK).ok());
+        metadata.topics().iter().map(|topic| topic.name().to_owned()).collect()
+    }
+
     /// The leader of each partition, in order of partitions; -1: none.
     pub fn leaders(&self, name: &str) -> Option<Vec<i32>> {
-        let metadata = self.client()?.fetch_metadata(Some(name), ASK).ok()?;
+        let metadata = self.client.fetch_metadata(Some(name), ASK).ok()?;
         let topic = metadata.topics().first()?;
         let mut partitions: Vec<_> = topic.partitions().iter().map(|part| (part.id(), part.leader())).collect();
         partitions.sort_unstable();
@@ -249,18 +293,17 @@ impl Cluster {
 
     /// Whether every partition has all its replicas in sync.
     pub fn in_sync(&self, name: &str) -> Option<bool> {
-        let metadata = self.client()?.fetch_metadata(Some(name), ASK).ok()?;
+        let metadata = self.client.fetch_metadata(Some(name), ASK).ok()?;
         let topic = metadata.topics().first()?;
         Some(topic.partitions().iter().all(|part| part.isr().len() == part.replicas().len()))
     }
 
     /// How many records each partition got so far.
     pub fn ends(&self, name: &str) -> Option<Vec<i64>> {
-        let client = self.client()?;
-        let metadata = client.fetch_metadata(Some(name), ASK).ok()?;
+        let metadata = self.client.fetch_metadata(Some(name), ASK).ok()?;
         let partitions = metadata.topics().first()?.partitions().len();
         (0..i32::try_from(partitions).ok()?)
-            .map(|partition| client.fetch_watermarks(name, partition, ASK).ok().map(|(_, end)| end))
+            .map(|partition| self.client.fetch_watermarks(name, partition, ASK).ok().map(|(_, end)| end))
             .collect()
     }
 
@@ -272,14 +315,20 @@ impl Cluster {
     /// Waits until the topic holds at least `records`.
     #[track_caller]
     pub fn wait_count(&self, name: &str, records: i64) {
+        self.wait_count_within(name, records, wait::LAST_RESORT);
+    }
+
+    /// As [`Cluster::wait_count`], for what takes longer than anything should.
+    #[track_caller]
+    pub fn wait_count_within(&self, name: &str, records: i64, bound: Duration) {
         let what = format!("{records} records in {name}");
         let show = || format!("it holds {:?}", self.ends(name));
-        wait::until_or(&what, wait::LAST_RESORT, || (self.count(name)? >= records).then_some(()), show);
+        wait::until_or(&what, bound, || (self.count(name)? >= records).then_some(()), show);
     }
 
     /// All records of a topic, as kcat sees them (the Java client where there is no kcat), by partition and offset.
     pub fn records(&self, name: &str) -> Vec<Record> {
-        if super::skip::has("kcat") {
+        if skip::has("kcat") {
             consumer::kcat(&self.bootstrap(), name)
         } else {
             consumer::java(&self.jars, &self.bootstrap(), name)
@@ -313,11 +362,8 @@ pub const SASL_PASSWORD: &str = "s3cr3t-Zx7$q%t#Wp";
 
 /// The secure node that the tests of security share.
 pub fn secure() -> Option<&'static Secure> {
-    static SECURE: LazyLock<Option<Secure>> = LazyLock::new(|| Some(Secure::start(&jars::jars(Release::Current)?)));
-    if SECURE.is_none() {
-        let _noted = jars::jars(Release::Current);
-    }
-    SECURE.as_ref()
+    static SECURE: LazyLock<Result<Secure, Need>> = LazyLock::new(|| Ok(Secure::start(&jars::jars(Release::Current)?)));
+    skip::or_skip(SECURE.as_ref().map_err(|&need| need))
 }
 
 impl Secure {
@@ -388,6 +434,18 @@ impl Secure {
             ],
         );
     }
+}
+
+fn bootstrap(ports: &[u16]) -> String {
+    ports.iter().map(|port| format!("127.0.0.1:{port}")).collect::<Vec<_>>().join(",")
+}
+
+fn client_config(ports: &[u16]) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", bootstrap(ports));
+    // Brokers go and come in these tests; the kit must see it soon.
+    config.set("reconnect.backoff.ms", "50").set("reconnect.backoff.max.ms", "500").set("socket.timeout.ms", "5000");
+    config
 }
 
 /// The partition that the Java client's own partitioner chooses for each key.

@@ -42,14 +42,16 @@ fn cache() -> PathBuf {
     home.join("logferry-test")
 }
 
-/// The folder with the jars of `release`; `None` (and a loud note at the end) where Java or Maven is missing.
+/// The folder with the jars of `release`.
+///
+/// # Errors
+/// What is missing here: Java, or Maven to fetch the jars.
 ///
 /// # Panics
-/// When Maven fails, with what it says; and with `REQUIRE_KAFKA=1` where it would answer `None`.
-pub fn jars(release: Release) -> Option<PathBuf> {
+/// When Maven fails, with what it says.
+pub fn jars(release: Release) -> Result<PathBuf, Need> {
     if skip::java_major().is_none_or(|major| major < 17) {
-        skip::skip(Need::Java);
-        return None;
+        return Err(Need::Java);
     }
     // A changed pom.xml is another folder, so a cache is never stale and never half changed.
     let pom = std::fs::read(source("pom.xml")).expect("pom.xml is part of the checkout");
@@ -59,12 +61,11 @@ pub fn jars(release: Release) -> Option<PathBuf> {
     let _one_at_a_time = FETCH.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     if !folder.is_dir() {
         if !skip::has("mvn") {
-            skip::skip(Need::Maven);
-            return None;
+            return Err(Need::Maven);
         }
         fetch(&version, &folder);
     }
-    Some(folder)
+    Ok(folder)
 }
 
 fn fetch(version: &str, folder: &Path) {

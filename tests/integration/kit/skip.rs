@@ -63,9 +63,19 @@ pub fn forget_earlier_notice() {
 /// With `REQUIRE_KAFKA=1`: then a skipped test is a failed one.
 pub fn skip(need: Need) {
     assert!(!required(), "REQUIRE_KAFKA is set, and this test needs {}", need.how_to_get_it());
+    note(need);
+}
+
+/// As [`skip`], for what `REQUIRE_KAFKA` does not speak of.
+pub fn note(need: Need) {
     static AT_EXIT: Once = Once::new();
     AT_EXIT.call_once(|| super::process::at_exit(say));
     *SKIPPED.lock().expect("no holder panics").entry(need).or_default() += 1;
+}
+
+/// What `found` holds, or a note that this test was skipped.
+pub fn or_skip<T>(found: Result<T, Need>) -> Option<T> {
+    found.map_err(skip).ok()
 }
 
 fn say() {

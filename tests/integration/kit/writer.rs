@@ -3,6 +3,8 @@
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 /// Writes `STREAM NUMBER filler` lines; each is written once, so each can be looked for.
 pub struct Writer {
@@ -11,6 +13,7 @@ pub struct Writer {
     file: File,
     /// Lines so far: the next one's number.
     pub written: u64,
+    since_rotation: u64,
     rotations: u32,
 }
 
@@ -18,7 +21,7 @@ impl Writer {
     /// Opens (or makes) `path` for appending. `stream` names its lines.
     pub fn new(path: &Path, stream: &str) -> Self {
         assert!(!stream.contains(char::is_whitespace), "a stream is one word");
-        Self { path: path.into(), stream: stream.into(), file: open(path), written: 0, rotations: 0 }
+        Self { path: path.into(), stream: stream.into(), file: open(path), written: 0, since_rotation: 0, rotations: 0 }
     }
 
     /// The line with this number, without its end.
@@ -37,6 +40,7 @@ impl Writer {
             buffer.extend_from_slice(self.line(self.written).as_bytes());
             buffer.push(b'\n');
             self.written += 1;
+            self.since_rotation += 1;
             if buffer.len() > 8_000 {
                 self.append(&buffer);
                 buffer.clear();
@@ -58,6 +62,7 @@ impl Writer {
             std::fs::rename(numbered(&self.path, number), numbered(&self.path, number + 1)).expect("it was made by us");
         }
         self.rotations += 1;
+        self.since_rotation = 0;
         std::fs::rename(&self.path, numbered(&self.path, 1)).expect("it was made by us");
         self.file = open(&self.path);
         self
@@ -76,6 +81,7 @@ impl Writer {
             std::fs::rename(numbered(&self.path, number), numbered(&self.path, number + 1)).expect("it was made by us");
         }
         self.rotations += 1;
+        self.since_rotation = 0;
         std::fs::copy(&self.path, numbered(&self.path, 1)).expect("it was made by us");
         self.truncate()
     }
@@ -91,6 +97,40 @@ impl Writer {
         std::fs::remove_file(&self.path).expect("it was made by us");
         self
     }
+}
+
+/// What the writer of a [`during`] does beside writing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rotation {
+    None,
+    /// [`Writer::rotate`] after each so many lines.
+    Rename(u64),
+    /// [`Writer::copytruncate`] after each so many lines.
+    CopyTruncate(u64),
+}
+
+/// Keeps writing about `lines_per_second` while `happening` runs, so that it happens under load.
+pub fn during<T>(writer: &mut Writer, lines_per_second: u64, rotation: Rotation, happening: impl FnOnce() -> T) -> T {
+    const SLICE: Duration = Duration::from_millis(10);
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                writer.write((lines_per_second / 100).max(1));
+                match rotation {
+                    Rotation::Rename(every) if writer.since_rotation >= every => _ = writer.rotate(),
+                    Rotation::CopyTruncate(every) if writer.since_rotation >= every => _ = writer.copytruncate(),
+                    _ => {}
+                }
+                // The pace of the load; nobody relies on it.
+                std::thread::sleep(SLICE);
+            }
+        });
+        // Also when it panics: else the writer would write on for ever.
+        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(happening));
+        stop.store(true, Ordering::Relaxed);
+        result.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
 }
 
 fn open(path: &Path) -> File {
