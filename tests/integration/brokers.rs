@@ -2,7 +2,7 @@
 
 use crate::kit::cluster;
 use crate::kit::writer::{Rotation, during};
-use crate::kit::{Agent, Check, Writer, wait};
+use crate::kit::{agent::Agent, check::Check, wait, writer::Writer};
 
 /// Scenario: under a steady load, each broker in turn is killed with -9, so that every partition loses its leader at least
 /// once; the next one is killed when the one before is back in sync.

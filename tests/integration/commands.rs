@@ -4,7 +4,7 @@ use std::process::{Command, Output, Stdio};
 
 use crate::kafka_or_skip;
 use crate::kit::agent::{binary, logferry};
-use crate::kit::{Agent, Cluster, Writer, process, scratch, wait};
+use crate::kit::{agent::Agent, cluster::Cluster, process, scratch, wait, writer::Writer};
 
 fn text(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
@@ -192,7 +192,7 @@ fn demo_is_clean_after_ctrl_c() {
     let mut demo = process::spawn("demo", command);
     wait::until("demo to be at work", || (!left_in(&temporary).is_empty()).then_some(()));
     demo.signal(libc::SIGINT);
-    let status = demo.wait();
+    let status = demo.wait().status;
     assert!(status.code().is_some_and(|code| code != 0 && code != 101), "interrupted is not success: {status}");
     assert_eq!(left_in(&temporary), Vec::<String>::new());
 }

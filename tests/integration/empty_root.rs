@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 
 use crate::kafka_or_skip;
 use crate::kit::skip::{self, Need};
-use crate::kit::{Agent, Check, Cluster, Writer, process, scratch};
+use crate::kit::{check::Check, process, scratch, writer::Writer};
 
 fn binary() -> Option<PathBuf> {
     let Some(named) = std::env::var_os("LOGFERRY_STATIC").filter(|path| !path.is_empty()) else {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::kafka_or_skip;
-use crate::kit::{Agent, Check, Cluster, Writer, wait};
+use crate::kit::{agent::Agent, check::Check, cluster::Cluster, wait, writer::Writer};
 
 /// Scenario: one file's topic does not exist; another file's does. Later the topic is created.
 /// Guarantee: the other file flows; nothing of the first is lost, dead-lettered or invented; the status names the topic and

@@ -3,7 +3,7 @@
 use crate::kafka_or_skip;
 use crate::kit::check::prove_gapless;
 use crate::kit::writer::{Rotation, during};
-use crate::kit::{Agent, Check, Cluster, Writer};
+use crate::kit::{agent::Agent, check::Check, cluster::Cluster, writer::Writer};
 
 fn shipped(kafka: &Cluster, name: &str, input: &str) -> (Agent, Writer, String) {
     let topic = kafka.topic(name, 1);
@@ -161,7 +161,7 @@ fn an_unfinished_line_waits_until_its_file_is_finished() {
     kafka.wait_count(&topic, 4);
     agent.stop();
     let records = kafka.records(&topic);
-    let lines: Vec<String> = records.iter().map(crate::kit::Record::message).collect();
+    let lines: Vec<String> = records.iter().map(crate::kit::consumer::Record::message).collect();
     assert_eq!(lines, ["one", "two", "three", "four without an end"]);
     prove_gapless(&records).expect("the line ends are counted too");
 }

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::kafka_or_skip;
-use crate::kit::{Agent, Check, Record, Writer, cluster};
+use crate::kit::{agent::Agent, check::Check, cluster, consumer::Record, writer::Writer};
 
 /// Scenario: topic, key and headers by template, with defaults; one input's field makes a name that is not legal, another
 /// has no such field and the template no default.
@@ -34,7 +34,7 @@ fn templates_decide_topic_key_and_headers() {
     for name in ["web", "plain", "bad", "gone"] {
         Writer::new(&agent.log(&format!("{name}.log")), name).write(50);
     }
-    assert_eq!(agent.until_idle(1).code(), Some(0), "{}", agent.stderr());
+    agent.until_idle(1);
     let (web, raw, fallback) = (kafka.records(&web), kafka.records(&raw), kafka.records(&fallback));
     let all = |records: &[Record], names: &[&str]| {
         assert_eq!(records.len(), 50 * names.len());
@@ -73,7 +73,7 @@ fn placement_is_the_java_clients() {
     };
     let keys: Vec<String> = (0..1_500).map(key).collect();
     std::fs::write(agent.log("a.log"), keys.join("\n") + "\n").expect("the scratch folder is writable");
-    assert_eq!(agent.until_idle(1).code(), Some(0), "{}", agent.stderr());
+    agent.until_idle(1);
     let records = kafka.records(&topic);
     assert_eq!(records.len(), keys.len());
     let bytes: Vec<Vec<u8>> = records.iter().map(|record| record.key.clone().expect("it has a key")).collect();
@@ -105,7 +105,7 @@ fn the_codecs_json_and_raw() {
     let raw: &[u8] = b"first line\nb\xfcrger \x00\x01\n";
     std::fs::write(agent.log("json.log"), raw).expect("the scratch folder is writable");
     std::fs::write(agent.log("raw.log"), raw).expect("the scratch folder is writable");
-    assert_eq!(agent.until_idle(1).code(), Some(0), "{}", agent.stderr());
+    agent.until_idle(1);
     let records = kafka.records(&as_json);
     assert_eq!(records[0].message(), "first line");
     for record in &records {
@@ -186,6 +186,6 @@ fn standard_input_is_shipped_to_its_end() {
     let text = std::fs::read(agent.folder().join("as-file")).expect("it was written");
     stdin.write_all(&text).expect("the agent reads");
     drop(stdin);
-    assert_eq!(agent.wait().code(), Some(0), "{}", agent.stderr());
+    agent.wait_success();
     Check::of(&kafka.records(&topic), &[&writer]).exact();
 }

@@ -1,13 +1,13 @@
 //! The real binary as a child process: configured, started, asked, killed. Its folder outlives each of its runs.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus, Output, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use serde_json::Value;
 
-use super::process::{self, Guarded};
-use super::{Cluster, scratch, wait};
+use super::process::{self, Guarded, Usage};
+use super::{cluster::Cluster, scratch, wait};
 
 /// The binary under test; `LOGFERRY_BIN` names another build of it.
 pub fn binary() -> PathBuf {
@@ -122,7 +122,7 @@ impl Agent {
             "the agent to be ready",
             wait::LAST_RESORT,
             || {
-                let ended = self.process.as_mut().expect("it was started").exited();
+                let ended = self.process.as_mut().expect("it was started").ended();
                 assert!(ended.is_none(), "it ended with {ended:?}:\n{}", tail(&folder));
                 (self.get("/readyz")?.0 == 200).then_some(())
             },
@@ -130,18 +130,26 @@ impl Agent {
         );
     }
 
-    /// Runs it with `--until-idle` to its end.
+    /// Runs it with `--until-idle` to its end: exit code 0.
     #[track_caller]
-    pub fn until_idle(&mut self, seconds: u32) -> ExitStatus {
+    pub fn until_idle(&mut self, seconds: u32) -> Usage {
         self.spawn(&[&format!("--until-idle={seconds}s")], Stdio::null());
-        self.wait()
+        self.wait_success()
     }
 
     /// Waits until it ends by itself.
     #[track_caller]
-    pub fn wait(&mut self) -> ExitStatus {
+    pub fn wait(&mut self) -> Usage {
         let mut process = self.process.take().expect("it was started");
-        wait::until_or("the agent to end", wait::LAST_RESORT, || process.exited(), || tail(&self.folder))
+        wait::until_or("the agent to end", wait::LAST_RESORT, || process.ended(), || tail(&self.folder))
+    }
+
+    /// As [`Agent::wait`], and its exit code is 0.
+    #[track_caller]
+    pub fn wait_success(&mut self) -> Usage {
+        let usage = self.wait();
+        assert_eq!(usage.status.code(), Some(0), "{}:\n{}", usage.status, self.stderr());
+        usage
     }
 
     pub fn kill9(&mut self) {
@@ -154,18 +162,9 @@ impl Agent {
 
     /// SIGTERM, and its end: exit code 0.
     #[track_caller]
-    pub fn stop(&mut self) {
+    pub fn stop(&mut self) -> Usage {
         self.signal(libc::SIGTERM);
-        let status = self.wait();
-        assert_eq!(status.code(), Some(0), "a stop is no failure:\n{}", self.stderr());
-    }
-
-    pub fn pid(&self) -> u32 {
-        self.process.as_ref().expect("it runs").pid()
-    }
-
-    pub fn runs(&mut self) -> bool {
-        self.process.as_mut().is_some_and(|process| process.exited().is_none())
+        self.wait_success()
     }
 
     /// Everything its runs wrote to standard error so far.
@@ -206,14 +205,6 @@ impl Agent {
         inputs.find(|input| input["name"] == name).unwrap_or_else(|| panic!("no input {name} in {status}")).clone()
     }
 
-    /// The status of an output.
-    #[track_caller]
-    pub fn output(&self, name: &str) -> Value {
-        let status = self.status();
-        let mut outputs = status["outputs"].as_array().into_iter().flatten();
-        outputs.find(|output| output["name"] == name).unwrap_or_else(|| panic!("no output {name} in {status}")).clone()
-    }
-
     /// Waits until the status says what `ready` wants to hear.
     #[track_caller]
     pub fn wait_status<T>(&self, what: &str, mut ready: impl FnMut(&Value) -> Option<T>) -> T {
@@ -234,13 +225,6 @@ impl Agent {
             (rest.starts_with(' ') || rest.starts_with('{')) && labels.iter().all(|label| rest.contains(label))
         })?;
         line.rsplit(' ').next()?.parse().ok()
-    }
-
-    /// Resident memory now, in bytes.
-    pub fn resident_bytes(&self) -> u64 {
-        let text = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap_or_default();
-        let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or("0 kB");
-        line.trim().trim_end_matches(" kB").trim().parse::<u64>().unwrap_or(0) * 1024
     }
 }
 

@@ -128,7 +128,7 @@ impl Broker {
     }
 
     pub fn running(&mut self) -> bool {
-        self.process.as_mut().is_some_and(|process| process.exited().is_none())
+        self.process.as_mut().is_some_and(|process| process.ended().is_none())
     }
 
     /// Where its partitions are.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::{Record, Writer};
+use super::{consumer::Record, writer::Writer};
 
 /// The verdict over the records of a topic.
 #[derive(Debug, Default, PartialEq, Eq)]

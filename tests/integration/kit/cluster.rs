@@ -20,7 +20,7 @@ use super::broker::{Broker, Plan, free_port};
 use super::jars::{self, Release};
 use super::pki::Pki;
 use super::skip::{self, Need};
-use super::{Record, consumer, process, scratch, wait};
+use super::{consumer, consumer::Record, process, scratch, wait};
 
 const ASK: Duration = Duration::from_secs(5);
 

@@ -16,12 +16,6 @@ pub mod skip;
 pub mod wait;
 pub mod writer;
 
-pub use agent::Agent;
-pub use check::Check;
-pub use cluster::Cluster;
-pub use consumer::Record;
-pub use writer::Writer;
-
 /// The shared broker, or an early return that says loudly what was skipped.
 #[macro_export]
 macro_rules! kafka_or_skip {

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{LazyLock, Mutex};
 
@@ -43,80 +43,108 @@ pub fn tie(command: &mut Command) -> &mut Command {
     }
 }
 
+/// What a process used until its end.
+#[derive(Clone, Copy, Debug)]
+pub struct Usage {
+    pub status: ExitStatus,
+    /// User and system.
+    pub cpu_seconds: f64,
+    pub resident_bytes_max: u64,
+}
+
 /// A child process; killed when dropped.
 pub struct Guarded {
-    child: Child,
+    pid: i32,
+    stdin: Option<ChildStdin>,
     name: String,
+    ended: Option<Usage>,
 }
 
 /// Starts `command`; it dies with this process, or when the guard is dropped.
 ///
 /// # Panics
 /// When the program can't be started.
+#[expect(clippy::zombie_processes, reason = "it is waited for by wait4, which also tells what it used")]
 pub fn spawn(name: &str, mut command: Command) -> Guarded {
     tie(&mut command);
     let (reply, answer) = channel();
     SPAWNER.lock().expect("no holder panics").send(Job { command, reply }).expect("the spawner lives for ever");
-    let child =
+    let mut child =
         answer.recv().expect("the spawner answers").unwrap_or_else(|error| panic!("cannot start {name}: {error}"));
-    RUNNING.lock().expect("no holder panics").insert(child.id());
-    Guarded { child, name: name.into() }
+    let pid = i32::try_from(child.id()).expect("pids are small");
+    RUNNING.lock().expect("no holder panics").insert(pid);
+    Guarded { pid, stdin: child.stdin.take(), name: name.into(), ended: None }
 }
 
-/// The children of guards that may never be dropped: those in statics.
-static RUNNING: Mutex<BTreeSet<u32>> = Mutex::new(BTreeSet::new());
+/// The children that are not waited for yet, those of guards in statics among them, which are never dropped.
+static RUNNING: Mutex<BTreeSet<i32>> = Mutex::new(BTreeSet::new());
 
 /// Kills every child and waits for its end; for the exit of the process, before its folder is removed.
 pub fn kill_all() {
-    let Ok(running) = RUNNING.lock() else { return };
-    for &child in running.iter() {
-        let Ok(pid) = i32::try_from(child) else { continue };
-        let mut status = 0;
+    let Ok(mut running) = RUNNING.lock() else { return };
+    for pid in std::mem::take(&mut *running) {
         // SAFETY: an entry is removed when its child has been waited for, so the pid is still the child's.
-        unsafe {
-            libc::kill(pid, libc::SIGKILL);
-            libc::waitpid(pid, &raw mut status, 0);
-        }
+        unsafe { libc::kill(pid, libc::SIGKILL) };
+        let _its_end = reap(pid, 0);
     }
 }
 
-impl Guarded {
-    pub fn pid(&self) -> u32 {
-        self.child.id()
+/// Waits for a child's end (with `WNOHANG`: looks for it), and what it used. `None`: it has not ended.
+fn reap(pid: i32, flags: i32) -> Option<Usage> {
+    let mut status = 0;
+    // SAFETY: rusage is plain numbers, for which zeros are a value.
+    let mut used: libc::rusage = unsafe { std::mem::zeroed() };
+    // SAFETY: both pointers are to live locals of the right type.
+    if unsafe { libc::wait4(pid, &raw mut status, flags, &raw mut used) } != pid {
+        return None;
     }
+    let seconds = |time: libc::timeval| time.tv_sec as f64 + time.tv_usec as f64 / 1e6;
+    Some(Usage {
+        status: ExitStatus::from_raw(status),
+        cpu_seconds: seconds(used.ru_utime) + seconds(used.ru_stime),
+        resident_bytes_max: u64::try_from(used.ru_maxrss).unwrap_or(0) * 1024,
+    })
+}
 
-    pub fn stdin(&mut self) -> Option<std::process::ChildStdin> {
-        self.child.stdin.take()
+impl Guarded {
+    pub fn stdin(&mut self) -> Option<ChildStdin> {
+        self.stdin.take()
     }
 
     pub fn signal(&self, signal: i32) {
-        let pid = i32::try_from(self.child.id()).expect("pids are small");
-        // SAFETY: the child is not waited for by anybody else, so the pid is still its own.
-        unsafe { libc::kill(pid, signal) };
+        if self.ended.is_none() {
+            // SAFETY: the child is not waited for yet, so the pid is still its own.
+            unsafe { libc::kill(self.pid, signal) };
+        }
     }
 
-    pub fn exited(&mut self) -> Option<ExitStatus> {
+    /// What it used, if it has ended.
+    pub fn ended(&mut self) -> Option<Usage> {
+        self.reap(libc::WNOHANG)
+    }
+
+    fn reap(&mut self, flags: i32) -> Option<Usage> {
         let mut running = RUNNING.lock().expect("no holder panics");
-        let status = self.child.try_wait().expect("a child can be waited for");
-        if status.is_some() {
-            running.remove(&self.pid());
+        if self.ended.is_none() {
+            self.ended = reap(self.pid, flags);
+            if self.ended.is_some() {
+                running.remove(&self.pid);
+            }
         }
-        status
+        self.ended
     }
 
     /// Waits until it ends by itself.
     #[track_caller]
-    pub fn wait(&mut self) -> ExitStatus {
-        let name = format!("{} (pid {}) to end", self.name, self.pid());
-        wait::until(&name, || self.exited())
+    pub fn wait(&mut self) -> Usage {
+        let name = format!("{} (pid {}) to end", self.name, self.pid);
+        wait::until(&name, || self.ended())
     }
 
     /// `kill -9`, and waits for its end: its sockets and locks are free afterwards.
     pub fn kill9(&mut self) {
-        let mut running = RUNNING.lock().expect("no holder panics");
-        let _ended_already = self.child.kill();
-        let _status = self.child.wait();
-        running.remove(&self.pid());
+        self.signal(libc::SIGKILL);
+        let _its_end = self.reap(0);
     }
 }
 

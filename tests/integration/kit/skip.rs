@@ -16,12 +16,8 @@ pub enum Need {
     Java,
     /// `mvn`: fetches the jars, once.
     Maven,
-    /// The public conformance data beside the checkout.
-    Conformance,
     /// The static binary, named by `LOGFERRY_STATIC`.
     StaticBinary,
-    /// A root directory of one's own: root, or user namespaces.
-    Chroot,
 }
 
 impl Need {
@@ -29,9 +25,7 @@ impl Need {
         match self {
             Self::Java => "Java 17: apt-get install default-jre-headless",
             Self::Maven => "Maven: apt-get install maven (it fetches Apache Kafka's jars once, 54 MB)",
-            Self::Conformance => "the conformance data: put it beside the checkout, as ../shared/conformance",
             Self::StaticBinary => "the static binary: packaging/build static, then LOGFERRY_STATIC=dist/logferry",
-            Self::Chroot => "a root directory of its own: run as root, or allow user namespaces",
         }
     }
 }
@@ -52,7 +46,7 @@ static SKIPPED: LazyLock<Mutex<BTreeMap<Need, usize>>> = LazyLock::new(|| {
     Mutex::new(BTreeMap::new())
 });
 
-/// Called when the process starts its first test: forgets the notice of an earlier run.
+/// Called when a run begins: forgets the notice of an earlier run.
 pub fn forget_earlier_notice() {
     LazyLock::force(&SKIPPED);
 }

@@ -102,7 +102,6 @@ impl Writer {
 /// What the writer of a [`during`] does beside writing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rotation {
-    None,
     /// [`Writer::rotate`] after each so many lines.
     Rename(u64),
     /// [`Writer::copytruncate`] after each so many lines.
@@ -120,7 +119,7 @@ pub fn during<T>(writer: &mut Writer, lines_per_second: u64, rotation: Rotation,
                 match rotation {
                     Rotation::Rename(every) if writer.since_rotation >= every => _ = writer.rotate(),
                     Rotation::CopyTruncate(every) if writer.since_rotation >= every => _ = writer.copytruncate(),
-                    _ => {}
+                    Rotation::Rename(_) | Rotation::CopyTruncate(_) => {}
                 }
                 // The pace of the load; nobody relies on it.
                 std::thread::sleep(SLICE);
