@@ -20,7 +20,7 @@ fn produce(bootstrap: &str, topic: &str, more: &[&str], lines: &str) {
 #[test]
 fn two_foreign_consumers_see_the_same() {
     let kafka = kafka_or_skip!();
-    if !skip::has("kcat") {
+    if !skip::kcat_or_skip() {
         return;
     }
     let topic = kafka.topic("kit.consumers", 3);
@@ -56,7 +56,7 @@ fn a_cluster_of_three_survives_the_kill_of_a_leader() {
 #[test]
 fn the_secure_broker_is_secure() {
     let Some(secure) = cluster::secure() else { return };
-    if !skip::has("kcat") {
+    if !skip::kcat_or_skip() {
         return;
     }
     let topic = secure.cluster.topic("kit.secure", 1);

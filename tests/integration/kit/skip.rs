@@ -16,6 +16,8 @@ pub enum Need {
     Java,
     /// `mvn`: fetches the jars, once.
     Maven,
+    /// `kcat`: where it is judged against the Java client, or produces.
+    Kcat,
     /// The static binary, named by `LOGFERRY_STATIC`.
     StaticBinary,
 }
@@ -25,6 +27,7 @@ impl Need {
         match self {
             Self::Java => "Java 17: apt-get install default-jre-headless",
             Self::Maven => "Maven: apt-get install maven (it fetches Apache Kafka's jars once, 54 MB)",
+            Self::Kcat => "kcat: apt-get install kcat",
             Self::StaticBinary => "the static binary: packaging/build static, then LOGFERRY_STATIC=dist/logferry",
         }
     }
@@ -82,6 +85,11 @@ fn say() {
     // Not eprint!: the capture of libtest must not get it. Nothing is left to do if standard error is closed.
     let _unwritable = std::io::stderr().write_all(text.as_bytes());
     let _unwritable = std::fs::write(notice_path(), text);
+}
+
+/// Whether kcat can be run here; if not, a note that this test was skipped.
+pub fn kcat_or_skip() -> bool {
+    or_skip(if has("kcat") { Ok(()) } else { Err(Need::Kcat) }).is_some()
 }
 
 /// Whether `program` can be run here.
