@@ -4,7 +4,7 @@ use std::process::{Command, Output, Stdio};
 
 use crate::kafka_or_skip;
 use crate::kit::agent::{binary, logferry};
-use crate::kit::{agent::Agent, cluster::Cluster, process, scratch, wait, writer::Writer};
+use crate::kit::{agent::Agent, process, scratch, wait, writer::Writer};
 
 fn text(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
@@ -85,29 +85,6 @@ fn exit_codes_are_conventional() {
     let output = logferry(&["--version"], b"");
     assert_eq!(output.status.code(), Some(0));
     assert!(text(&output).contains(env!("CARGO_PKG_VERSION")), "{}", text(&output));
-}
-
-/// Scenario: `check --connect` with a topic that is there, with one that is not, and with nobody at the broker's address.
-/// Guarantee: 0, and 1 twice, each time naming what is wrong.
-#[test]
-fn check_connect_asks_the_brokers() {
-    let kafka = kafka_or_skip!();
-    let agent = Agent::new("connect");
-    let config = agent.config().display().to_string();
-    let topic = kafka.topic("connect", 1);
-    agent.ship("", &kafka.bootstrap(), &format!("topic: {topic}"));
-    let output = logferry(&["check", "-c", &config, "--connect"], b"");
-    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
-    let missing = Cluster::name("connect-missing");
-    agent.ship("", &kafka.bootstrap(), &format!("topic: {missing}"));
-    let output = logferry(&["check", "-c", &config, "--connect"], b"");
-    assert_eq!(output.status.code(), Some(1), "{}", text(&output));
-    assert!(text(&output).contains(&missing), "{}", text(&output));
-    let nobody = format!("127.0.0.1:{}", crate::kit::broker::free_port());
-    agent.ship("", &nobody, &format!("topic: {topic}"));
-    let output = logferry(&["check", "-c", &config, "--connect"], b"");
-    assert_eq!(output.status.code(), Some(1), "{}", text(&output));
-    assert!(text(&output).contains(&nobody), "{}", text(&output));
 }
 
 /// Scenario: the schema, and two configs: a right one and a wrong one.

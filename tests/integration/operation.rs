@@ -6,7 +6,7 @@ use crate::kit::jars::Release;
 use crate::kit::{agent::Agent, check::Check, cluster::Cluster, wait, writer::Writer};
 
 /// Scenario: an agent that ships one file.
-/// Guarantee: the endpoints answer what docs/operation.md says: healthy, ready, counters that agree with what arrived, in
+/// Guarantee: the endpoints answer what docs/operating.md says: healthy, ready, counters that agree with what arrived, in
 /// OpenMetrics and in JSON; `logferry status` finds the agent by its data_dir.
 #[test]
 fn the_endpoints_tell_what_happened() {
@@ -51,7 +51,7 @@ fn the_endpoints_tell_what_happened() {
 #[test]
 fn memory_is_bounded_while_kafka_is_away() {
     const MAX_BYTES: u64 = 16 << 20;
-    /// Code, librdkafka, allocator and metadata; measured, and stated in docs/operation.md.
+    /// Code, librdkafka, allocator and metadata; measured, and stated in docs/operating.md.
     const FIXED_BYTES: u64 = 40 << 20;
     let setting =
         |name: &str, default: u64| std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default);
@@ -79,10 +79,10 @@ fn memory_is_bounded_while_kafka_is_away() {
         bound,
         || {
             let status = agent.status();
-            waiting |= status["inputs"][0]["waiting_count"].as_u64()? > 0;
+            waiting |= status["inputs"][0]["waiting_count"].as_u64()? >= 20;
             let used = status["memory"]["used_bytes"].as_u64()?;
             assert!(used <= MAX_BYTES, "{used} bytes of payload are held");
-            (waiting && begun.elapsed().as_secs() >= 60 * minutes + 5).then_some(())
+            (waiting && begun.elapsed().as_secs() >= 60 * minutes).then_some(())
         },
         || format!("{:#}", agent.status()),
     );
