@@ -1,3 +1,6 @@
-//! TODO
+//! file input
 
+mod glob;
+mod identity;
+mod names;
 pub mod options;
