@@ -15,7 +15,8 @@
 //!     56    16  where reading began: offset, check
 //!     72     8  registered at, ns since the epoch
 //!     80     8  gone since, ns since the epoch; 0: it is there
-//!     88     .  three times (length u32, bytes): input name, first path, path last seen at
+//!     88     8  the source it is a copy of, if it is a copy
+//!     96     .  three times (length u32, bytes): input name, first path, path last seen at
 //! ```
 //! Fields are only ever added at the end, under a new version; a version from the future is refused by name.
 
@@ -23,10 +24,10 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 
-use crate::batch::Position;
+use crate::batch::{Position, SourceKey};
 
 const VERSION: u8 = 1;
-const FIXED_BYTES: usize = 88;
+const FIXED_BYTES: usize = 96;
 const URGENT: u8 = 1;
 const FINISHED: u8 = 2;
 const COPY: u8 = 4;
@@ -75,8 +76,8 @@ pub struct Entry {
     pub urgent: bool,
     /// Read to its end for ever, and settled.
     pub finished: bool,
-    /// A copy of another source's bytes (copytruncate): never read for itself.
-    pub copy: bool,
+    /// A copy of that source's bytes (copytruncate): never read for itself.
+    pub copy_of: Option<SourceKey>,
     /// When it was registered, nanoseconds since the epoch.
     pub registered_ns: i64,
     /// Since when it can't be found; 0: it is there.
@@ -93,7 +94,7 @@ impl Entry {
         out.push(
             flag(self.urgent, URGENT)
                 | flag(self.finished, FINISHED)
-                | flag(self.copy, COPY)
+                | flag(self.copy_of.is_some(), COPY)
                 | flag(identity.born_ns.is_some(), BORN)
                 | flag(identity.first_line.is_some(), FIRST_LINE),
         );
@@ -109,6 +110,7 @@ impl Entry {
         out.extend(self.start.check.to_le_bytes());
         out.extend(self.registered_ns.to_le_bytes());
         out.extend(self.gone_ns.to_le_bytes());
+        out.extend(self.copy_of.map_or(0, |key| key.0).to_le_bytes());
         for text in [OsStr::new(&self.input), self.path.as_os_str(), self.at.as_os_str()] {
             let len = u32::try_from(text.len()).expect("a name is shorter than 4 GiB");
             out.extend(len.to_le_bytes());
@@ -156,7 +158,7 @@ impl Entry {
             start: Position { offset: eight(56), check: eight(64) },
             urgent: flags & URGENT != 0,
             finished: flags & FINISHED != 0,
-            copy: flags & COPY != 0,
+            copy_of: (flags & COPY != 0).then(|| SourceKey(eight(88))),
             registered_ns: eight(72).cast_signed(),
             gone_ns: eight(80).cast_signed(),
         })
@@ -180,7 +182,7 @@ mod tests {
             start: Position { offset: 11, check: 12 },
             urgent: true,
             finished: false,
-            copy: true,
+            copy_of: Some(SourceKey(6)),
             registered_ns: 13,
             gone_ns: 14,
         }
