@@ -128,10 +128,7 @@ impl Registry {
 
     /// Directories outside the glob in which known files really are: where links lead.
     pub fn real_directories(&self) -> BTreeSet<PathBuf> {
-        self.files
-            .iter()
-            .filter_map(|(_, known)| known.real.as_deref()?.parent().map(Path::to_owned))
-            .collect()
+        self.files.iter().filter_map(|(_, known)| known.real.as_deref()?.parent().map(Path::to_owned)).collect()
     }
 
     /// Looks at every path of a walk, and at every file that has none of them.
@@ -294,7 +291,8 @@ impl Registry {
         if known.retired {
             return;
         }
-        let unlinked = known.open.as_ref().is_some_and(|open| Stat::of_file(&open.file).is_ok_and(|stat| stat.links == 0));
+        let unlinked =
+            known.open.as_ref().is_some_and(|open| Stat::of_file(&open.file).is_ok_and(|stat| stat.links == 0));
         if let Some(real) = real.as_deref().filter(|_| !unlinked)
             && let Some(path) = self.whereabouts(key, real)
         {
@@ -427,7 +425,8 @@ impl Registry {
         let Some(position) = self.position_of(key) else { return };
         let Some(known) = self.files.get(key) else { return };
         let fingerprint = known.entry.fingerprint;
-        let opened = open(path).and_then(|file| Ok((Stat::of_file(&file)?, Prefix::read(&file)?, holds(&file, position)?, file)));
+        let opened = open(path)
+            .and_then(|file| Ok((Stat::of_file(&file)?, Prefix::read(&file)?, holds(&file, position)?, file)));
         let (stat, prefix, is_held, file) = match opened {
             Ok(opened) => opened,
             Err(error) => return self.complain(path, "open", &error),
@@ -469,7 +468,8 @@ impl Registry {
         let Some(position) = self.position_of(key) else { return };
         let Some(known) = self.files.get_mut(key) else { return };
         let Some(path) = known.path.clone() else { return };
-        let opened = open(&path).and_then(|file| Ok((Stat::of_file(&file)?, Prefix::read(&file)?, holds(&file, position)?)));
+        let opened =
+            open(&path).and_then(|file| Ok((Stat::of_file(&file)?, Prefix::read(&file)?, holds(&file, position)?)));
         let (stat, prefix, is_held) = match opened {
             Ok(opened) => opened,
             // It stays unverified, and is looked at again with the next scan.
@@ -603,7 +603,13 @@ impl Registry {
 
     /// The copy of a generation among the rotated names: same fingerprint, not shorter than what was read, the same bytes
     /// before it. Shorter ones that begin the same are copies too: they are marked, so that they are not read again.
-    fn find_copy(&mut self, key: SourceKey, was: &Path, position: Position, fingerprint: Fingerprint) -> Option<Sibling> {
+    fn find_copy(
+        &mut self,
+        key: SourceKey,
+        was: &Path,
+        position: Position,
+        fingerprint: Fingerprint,
+    ) -> Option<Sibling> {
         let registered_ns = self.files.get(key)?.entry.registered_ns;
         let mut found: Option<Sibling> = None;
         for sibling in self.siblings(key, was) {
@@ -843,7 +849,8 @@ impl Registry {
     /// Compares an open file with what was read of it.
     fn verify(&mut self, key: SourceKey) {
         let Some(open) = self.files.get(key).and_then(|known| known.open.as_ref()) else { return };
-        let is_same = grow_fingerprint(&open.link, &open.file).and_then(|same| Ok(same && holds(&open.file, open.link.read())?));
+        let is_same =
+            grow_fingerprint(&open.link, &open.file).and_then(|same| Ok(same && holds(&open.file, open.link.read())?));
         match is_same {
             Ok(true) => self.remember_fingerprint(key),
             Ok(false) => self.truncated(key),
@@ -930,7 +937,8 @@ impl Registry {
     }
 
     fn heard_changed(&mut self, key: SourceKey) {
-        let Some(open) = self.files.get(key).filter(|known| !known.retired).and_then(|known| known.open.as_ref()) else {
+        let Some(open) = self.files.get(key).filter(|known| !known.retired).and_then(|known| known.open.as_ref())
+        else {
             return;
         };
         let (link, file, token) = (Arc::clone(&open.link), Arc::clone(&open.file), open.token);
@@ -984,8 +992,12 @@ impl Registry {
 
     /// Files the store knows and no path led to: their bytes are looked for, or they are gone.
     fn recover(&mut self) {
-        let lost: Vec<SourceKey> =
-            self.files.iter().filter(|(_, known)| !known.verified && known.path.is_none()).map(|(key, _)| key).collect();
+        let lost: Vec<SourceKey> = self
+            .files
+            .iter()
+            .filter(|(_, known)| !known.verified && known.path.is_none())
+            .map(|(key, _)| key)
+            .collect();
         for key in lost {
             let Some(known) = self.files.get(key) else { continue };
             let (at, done) = (known.entry.at.clone(), known.entry.finished || known.entry.copy_of.is_some());
@@ -1073,8 +1085,8 @@ impl Registry {
             let Some(open) = &known.open else { continue };
             let link = &open.link;
             let read = link.read().offset + link.rest_bytes.load(Ordering::Acquire);
-            let has_more = Stat::of_file(&open.file).is_ok_and(|stat| stat.size != read)
-                && !matches!(*link.fate(), Fate::Gone);
+            let has_more =
+                Stat::of_file(&open.file).is_ok_and(|stat| stat.size != read) && !matches!(*link.fate(), Fate::Gone);
             if !link.is_idle() || has_more {
                 idle = false;
                 self.host.wake(open.token);
@@ -1085,12 +1097,8 @@ impl Registry {
 
     /// Every file that is known and there.
     pub fn snapshot(&self) -> Vec<FileStatus> {
-        let mut files: Vec<FileStatus> = self
-            .files
-            .iter()
-            .filter(|(_, known)| known.entry.gone_ns == 0)
-            .map(|(_, known)| status(known))
-            .collect();
+        let mut files: Vec<FileStatus> =
+            self.files.iter().filter(|(_, known)| known.entry.gone_ns == 0).map(|(_, known)| status(known)).collect();
         files.sort_by(|one, other| one.path.cmp(&other.path).then_with(|| one.id.cmp(&other.id)));
         files
     }

@@ -24,7 +24,7 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::Sender;
 use std::time::Duration;
 
-use super::identity::{CHECK_BYTES, FINGERPRINT_BYTES, Prefix, check_of, fingerprint_of, holds, read_at};
+use super::identity::{CHECK_BYTES, FINGERPRINT_BYTES, Prefix, check_of, fingerprint_of, holds};
 use super::link::{Fate, Link, Signal};
 use super::stats::FileStats;
 use super::watcher::Message;
@@ -379,7 +379,11 @@ impl FileTail {
         }
         if long.length() <= self.context.max_line_bytes as u64 {
             // It fits after all, now that it is complete.
-            return self.read_lines(&mut *fill, &Quantum { bytes_max: want.max(self.context.max_line_bytes + 2), ..*quantum }, lines);
+            return self.read_lines(
+                &mut *fill,
+                &Quantum { bytes_max: want.max(self.context.max_line_bytes + 2), ..*quantum },
+                lines,
+            );
         }
         let consumed = long.length();
         let Some(after) = super::identity::position_at(&self.file, self.position.offset + consumed)? else {
