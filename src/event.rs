@@ -1,61 +1,645 @@
 //! Event, Value, Timestamp: one record on its way from a line to its bytes (P).
 //!
 //! An event is a slice of its batch's buffer plus numbers; what all events of a source share is in its [`Common`], rendered
-//! once. Only what a processor sets is owned by the event: an overlay over the shared fields. A processor that changes or
-//! removes a shared field detaches the event: it then owns a full tree. So the plain path allocates nothing per event.
+//! once. Only what a processor sets is owned by the event: an overlay over the shared fields. A processor that removes a
+//! shared field, or puts an object in the place of one, detaches the event: it then owns a full tree. So the plain path
+//! allocates nothing per event.
+//!
+//! Whichever way an event holds its fields, [`EventView`] shows one tree:
+//!
+//! ```text
+//! @timestamp                       the event's time; always there
+//! message                          the line, or what a processor made of it
+//! log.file.{path,id}               shared
+//! log.{offset,length,flags}        of the line; flags: truncated, invalid_utf8
+//! event.id                         of the line (see the module `common`)
+//! host, agent, input, fields       shared
+//! tags                             the shared ones, then the event's own
+//! …                                what processors set
+//! @metadata                        for templates and conditions, never sent
+//! ```
+//!
+//! Not here: parsing of lines (decode), rules (process), the form of records (encode).
 
-/// Nanoseconds since the Unix epoch, UTC.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Timestamp(pub i64);
+use std::borrow::Cow;
+use std::ops::Range;
 
-/// A value of a field.
+pub mod common;
+pub mod json;
+mod path;
+mod timestamp;
+mod value;
+
+pub use common::{Common, RESERVED_ROOTS, Shared, SharedOptions};
+pub use path::{FieldPath, SyntaxError};
+pub use timestamp::{Civil, Timestamp};
+pub use value::{Object, SetError, Value};
+
+use common::object_of;
+use value::{Probe, not_an_object};
+
+/// What is special about a line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Flags(u8);
+
+impl Flags {
+    pub const NONE: Self = Self(0);
+    /// The message is not the whole line: it was cut at `max_line_bytes` or at the record's limit.
+    pub const TRUNCATED: Self = Self(1);
+    /// The message is not UTF-8: codecs that write text replace what is malformed by U+FFFD.
+    pub const INVALID_UTF8: Self = Self(2);
+
+    /// All flags of `other` are set.
+    pub fn contains(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    /// The flags of both.
+    #[must_use]
+    pub fn with(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// The names in `log.flags`.
+    pub fn names(self) -> &'static [&'static str] {
+        match self.0 & 3 {
+            0 => &[],
+            1 => &["truncated"],
+            2 => &["invalid_utf8"],
+            _ => &["truncated", "invalid_utf8"],
+        }
+    }
+}
+
+/// One event: a line and what processors made of it.
+#[derive(Clone, Debug)]
+pub struct Event {
+    /// Byte offset of the line's first byte in its source.
+    pub offset: u64,
+    /// Raw bytes consumed for it, terminator included.
+    pub length: u64,
+    /// xxh3_64 of the raw line without its terminator.
+    pub line_hash: u64,
+    /// `@timestamp`.
+    pub timestamp: Timestamp,
+    /// The line's message in the batch's buffer.
+    start: u32,
+    end: u32,
+    flags: Flags,
+    own: Option<Box<Own>>,
+}
+
+/// What an event has for itself.
+#[derive(Clone, Debug, Default)]
+struct Own {
+    message: Message,
+    /// Over the shared fields; or, if detached, all fields but `@timestamp`, `message` and `@metadata`.
+    fields: Object,
+    is_detached: bool,
+    /// Behind the shared tags; empty if detached.
+    tags: Vec<String>,
+    metadata: Object,
+}
+
+#[derive(Clone, Debug, Default)]
+enum Message {
+    /// The range of the batch's buffer.
+    #[default]
+    Line,
+    Value(Value),
+    Removed,
+}
+
+/// A value of a field, borrowed where it can be.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Value {
+pub enum ValueRef<'a> {
     Null,
     Bool(bool),
     Int(i64),
     Float(f64),
-    String(String),
-    Array(Vec<Value>),
-    Object(Object),
+    Timestamp(Timestamp),
+    Str(Cow<'a, str>),
+    Array(Cow<'a, [Value]>),
+    Object(Cow<'a, Object>),
 }
 
-/// Fields in the order in which they were set.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Object {
-    entries: Vec<(String, Value)>,
-}
-
-/// What all events of a source share: `log.file.path`, `log.file.id`, `host`, `agent`, `fields`, `tags`.
-pub struct Common {
-    pub object: Object,
-}
-
-/// One event: a line and what processors made of it.
-pub struct Event {
-    /// Byte offset of the line's first byte in its source.
-    pub offset: u64,
-}
-
-/// What the shared fields of an input's sources are made from.
-#[derive(Clone, Debug)]
-pub struct Shared {}
-
-/// The path of a field: `a.b`, `[a][b]`, `[a.b]`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FieldPath {}
-
-impl FieldPath {
-    pub fn parse(_text: &str) -> Result<Self, SyntaxError> {
-        Ok(Self {})
+impl<'a> From<&'a Value> for ValueRef<'a> {
+    fn from(value: &'a Value) -> Self {
+        match value {
+            Value::Null => Self::Null,
+            Value::Bool(value) => Self::Bool(*value),
+            Value::Int(value) => Self::Int(*value),
+            Value::Float(value) => Self::Float(*value),
+            Value::String(value) => Self::Str(Cow::Borrowed(value)),
+            Value::Array(values) => Self::Array(Cow::Borrowed(values)),
+            Value::Object(object) => Self::Object(Cow::Borrowed(object)),
+        }
     }
 }
 
-/// Where and why a text of the config (condition, template, field path) can't be read.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SyntaxError {
-    /// Byte offset in the text.
-    pub at: usize,
-    /// What was expected.
-    pub message: String,
+impl From<Value> for ValueRef<'_> {
+    fn from(value: Value) -> Self {
+        match value {
+            Value::Null => Self::Null,
+            Value::Bool(value) => Self::Bool(value),
+            Value::Int(value) => Self::Int(value),
+            Value::Float(value) => Self::Float(value),
+            Value::String(value) => Self::Str(Cow::Owned(value)),
+            Value::Array(values) => Self::Array(Cow::Owned(values)),
+            Value::Object(object) => Self::Object(Cow::Owned(object)),
+        }
+    }
+}
+
+impl ValueRef<'_> {
+    /// The value for itself; a timestamp as its text.
+    pub fn into_value(self) -> Value {
+        match self {
+            Self::Null => Value::Null,
+            Self::Bool(value) => Value::Bool(value),
+            Self::Int(value) => Value::Int(value),
+            Self::Float(value) => Value::Float(value),
+            Self::Timestamp(time) => Value::String(time.to_string()),
+            Self::Str(value) => Value::String(value.into_owned()),
+            Self::Array(values) => Value::Array(values.into_owned()),
+            Self::Object(object) => Value::Object(object.into_owned()),
+        }
+    }
+}
+
+/// An event with what it refers to: how conditions, templates and codecs see it.
+#[derive(Clone, Copy)]
+pub struct EventView<'a> {
+    pub event: &'a Event,
+    pub buf: &'a [u8],
+    pub common: &'a Common,
+}
+
+/// How a codec finds the fields of an event.
+pub(crate) enum Layout<'a> {
+    /// The shared fields and the line's numbers, as they are.
+    Plain,
+    /// These, with fields over them and tags behind the shared ones.
+    Overlay { fields: &'a Object, tags: &'a [String] },
+    /// The shared fields are not to be looked at.
+    Detached(&'a Object),
+}
+
+/// How a codec finds the message of an event.
+pub(crate) enum MessageRef<'a> {
+    /// The bytes of the line. `is_utf8` is exact.
+    Line {
+        bytes: &'a [u8],
+        is_utf8: bool,
+    },
+    Value(&'a Value),
+    Removed,
+}
+
+impl Event {
+    /// The event of a line. `message` is its range in the batch's buffer; `offset`, `length` (terminator included) and
+    /// `line_hash` are of the raw line; `flags` must have [`Flags::INVALID_UTF8`] exactly if the message is not UTF-8.
+    pub fn line(message: Range<u32>, offset: u64, length: u64, line_hash: u64, now: Timestamp, flags: Flags) -> Self {
+        Self { offset, length, line_hash, timestamp: now, start: message.start, end: message.end, flags, own: None }
+    }
+
+    /// The event whose fields are given: `message`, `@timestamp`, `@metadata` and `tags` are taken out of `object`, the rest
+    /// lies over the shared fields. A time that can't be read is tagged and kept in `_@timestamp`, as in Logstash.
+    /// `offset`, `length` and `line_hash` are 0; the caller sets those of the line that the object came from.
+    pub fn from_object(mut object: Object, now: Timestamp) -> Self {
+        let mut own = Own { message: Message::Removed, ..Own::default() };
+        if let Some(message) = object.remove("message") {
+            own.message = Message::Value(message);
+        }
+        match object.remove("@metadata") {
+            Some(Value::Object(metadata)) => own.metadata = metadata,
+            Some(other) => drop(object.insert("_@metadata", other)),
+            None => {}
+        }
+        match object.remove("tags") {
+            Some(Value::String(tag)) => own.tags.push(tag),
+            Some(Value::Array(tags)) if tags.iter().all(|tag| tag.as_str().is_some()) => {
+                own.tags = tags.iter().filter_map(|tag| tag.as_str().map(str::to_owned)).collect();
+            }
+            Some(other) => drop(object.insert("_tags", other)),
+            None => {}
+        }
+        let mut timestamp = now;
+        if let Some(value) = object.remove("@timestamp") {
+            match value.as_str().and_then(Timestamp::parse) {
+                Some(time) => timestamp = time,
+                None => {
+                    own.tags.push("_timestampparsefailure".to_owned());
+                    object.insert("_@timestamp", value);
+                }
+            }
+        }
+        own.fields = object;
+        let mut event = Self::line(0..0, 0, 0, 0, timestamp, Flags::NONE);
+        event.own = Some(Box::new(own));
+        event
+    }
+
+    /// What is special about the line.
+    pub fn flags(&self) -> Flags {
+        self.flags
+    }
+
+    /// Nothing but its time was ever set: the event is its line and the shared fields.
+    pub fn is_plain(&self) -> bool {
+        self.own.is_none()
+    }
+
+    /// The event owns a full tree; the shared fields are not looked at any more.
+    pub fn is_detached(&self) -> bool {
+        self.own.as_ref().is_some_and(|own| own.is_detached)
+    }
+
+    /// Nothing that the event has for itself can be seen at `path`: it is as the source's shared fields have it, or missing.
+    pub fn is_shared_at(&self, path: &FieldPath) -> bool {
+        match &self.own {
+            None => true,
+            Some(own) => !own.is_detached && own.fields.get(path.root()).is_none(),
+        }
+    }
+
+    /// Sets the field at `path`; objects on the way are made.
+    ///
+    /// # Errors
+    /// Something on the way is there and no object; `@timestamp` with what is no time; `@metadata` with no object.
+    pub fn set(&mut self, path: &FieldPath, value: Value, buf: &[u8], common: &Common) -> Result<(), SetError> {
+        let (root, rest) = path.segments().split_first().expect("a path has a segment");
+        match &**root {
+            "@timestamp" => {
+                let time = if rest.is_empty() { value.as_str().and_then(Timestamp::parse) } else { None };
+                self.timestamp = time.ok_or(SetError::NotATimestamp)?;
+                Ok(())
+            }
+            "@metadata" => {
+                let metadata = &mut self.own_mut().metadata;
+                if !rest.is_empty() {
+                    return metadata.set_segments(rest, value).map_err(|depth| not_an_object(path, depth + 1));
+                }
+                let Value::Object(object) = value else { return Err(not_an_object(path, 1)) };
+                *metadata = object;
+                Ok(())
+            }
+            "message" => self.set_message(path, rest, value),
+            _ => self.set_field(path, value, buf, common),
+        }
+    }
+
+    fn set_message(&mut self, path: &FieldPath, rest: &[Box<str>], value: Value) -> Result<(), SetError> {
+        let message = &mut self.own_mut().message;
+        if rest.is_empty() {
+            *message = Message::Value(value);
+            return Ok(());
+        }
+        if matches!(message, Message::Removed) {
+            *message = Message::Value(Value::Object(Object::new()));
+        }
+        match message {
+            Message::Value(Value::Object(object)) => {
+                object.set_segments(rest, value).map_err(|depth| not_an_object(path, depth + 1))
+            }
+            _ => Err(not_an_object(path, 1)),
+        }
+    }
+
+    fn set_field(&mut self, path: &FieldPath, value: Value, buf: &[u8], common: &Common) -> Result<(), SetError> {
+        let segments = path.segments();
+        if !self.is_detached() && self.has_shared_root(path.root(), common) {
+            let view = EventView { event: self, buf, common };
+            if let Some(depth) = (1..segments.len()).find(|depth| view.is_leaf(&segments[..*depth])) {
+                return Err(not_an_object(path, depth));
+            }
+            // The overlay is merged, so it can't say "this object instead of that", nor hold a list of tags beside `tags`.
+            let replaces = matches!(value, Value::Object(_)) && view.is_shared_object(segments);
+            if replaces || path.root() == "tags" {
+                self.detach(buf, common);
+            }
+        }
+        self.own_mut().fields.set_segments(segments, value).map_err(|depth| not_an_object(path, depth))
+    }
+
+    /// Removes the field at `path`. `@timestamp` stays: a record has a time.
+    pub fn remove(&mut self, path: &FieldPath, buf: &[u8], common: &Common) -> bool {
+        self.take(path, buf, common).is_some()
+    }
+
+    /// Takes the field at `path` out; the objects above it stay, be they empty. `@timestamp` can't be taken.
+    pub fn take(&mut self, path: &FieldPath, buf: &[u8], common: &Common) -> Option<Value> {
+        let view = EventView { event: self, buf, common };
+        let (root, rest) = path.segments().split_first()?;
+        match &**root {
+            "@timestamp" => None,
+            "@metadata" => {
+                let metadata = &mut self.own.as_mut()?.metadata;
+                if rest.is_empty() {
+                    return (!metadata.is_empty()).then(|| Value::Object(std::mem::take(metadata)));
+                }
+                metadata.take_segments(rest)
+            }
+            "message" if rest.is_empty() => {
+                let value = view.get(path)?.into_value();
+                self.own_mut().message = Message::Removed;
+                Some(value)
+            }
+            "message" => match &mut self.own.as_mut()?.message {
+                Message::Value(Value::Object(object)) => object.take_segments(rest),
+                _ => None,
+            },
+            _ => {
+                view.get(path)?;
+                if !self.is_detached() && self.has_shared_root(path.root(), common) {
+                    self.detach(buf, common);
+                }
+                self.own.as_mut()?.fields.take_segments(path.segments())
+            }
+        }
+    }
+
+    /// Adds a tag, once.
+    pub fn add_tag(&mut self, tag: &str, common: &Common) {
+        let is_shared = |tags: Option<&Value>| match tags {
+            Some(Value::Array(tags)) => tags.iter().any(|known| known.as_str() == Some(tag)),
+            Some(Value::String(known)) => known == tag,
+            _ => false,
+        };
+        if !self.is_detached() {
+            let is_known = is_shared(common.object.get("tags"));
+            let tags = &mut self.own_mut().tags;
+            if !is_known && !tags.iter().any(|known| known == tag) {
+                tags.push(tag.to_owned());
+            }
+            return;
+        }
+        let fields = &mut self.own_mut().fields;
+        if is_shared(fields.get("tags")) {
+            return;
+        }
+        match fields.get_mut("tags") {
+            Some(Value::Array(tags)) => tags.push(tag.into()),
+            Some(other) => *other = Value::Array(vec![std::mem::replace(other, Value::Null), tag.into()]),
+            None => drop(fields.insert("tags", Value::Array(vec![tag.into()]))),
+        }
+    }
+
+    /// Sets the message to its first `length` bytes and marks it cut. Nothing happens if it is no string.
+    pub(crate) fn cut_message(&mut self, length: usize) {
+        match self.own.as_mut().map(|own| &mut own.message) {
+            None | Some(Message::Line) => {
+                self.end = self.end.min(self.start.saturating_add(u32::try_from(length).unwrap_or(u32::MAX)));
+            }
+            Some(Message::Value(Value::String(text))) => text.truncate(text.floor_char_boundary(length)),
+            Some(_) => return,
+        }
+        self.flags = self.flags.with(Flags::TRUNCATED);
+        let names = flag_values(self.flags);
+        if let Some(own) = self.own.as_mut().filter(|own| own.is_detached) {
+            match own.fields.get_mut("log") {
+                Some(Value::Object(log)) => drop(log.insert("flags", names)),
+                Some(_) => {}
+                None => drop(own.fields.insert("log", object_of("flags", names))),
+            }
+        }
+    }
+
+    fn own_mut(&mut self) -> &mut Own {
+        self.own.get_or_insert_default()
+    }
+
+    /// The shared fields have something at this root (or the event's tags are kept beside the overlay).
+    fn has_shared_root(&self, root: &str, common: &Common) -> bool {
+        matches!(root, "log" | "event" | "tags") || common.object.get(root).is_some()
+    }
+
+    fn detach(&mut self, buf: &[u8], common: &Common) {
+        let fields = EventView { event: self, buf, common }.tree();
+        let own = self.own_mut();
+        own.fields = fields;
+        own.tags = Vec::new();
+        own.is_detached = true;
+    }
+}
+
+impl<'a> EventView<'a> {
+    /// The value at `path`; `None` if there is none.
+    pub fn get(&self, path: &FieldPath) -> Option<ValueRef<'a>> {
+        let (root, rest) = path.segments().split_first()?;
+        match &**root {
+            "@timestamp" => rest.is_empty().then_some(ValueRef::Timestamp(self.event.timestamp)),
+            "@metadata" => {
+                let metadata = &self.event.own.as_ref()?.metadata;
+                if rest.is_empty() {
+                    return (!metadata.is_empty()).then_some(ValueRef::Object(Cow::Borrowed(metadata)));
+                }
+                metadata.lookup_segments(rest).map(ValueRef::from)
+            }
+            "message" => match self.message() {
+                MessageRef::Line { bytes, .. } => {
+                    rest.is_empty().then(|| ValueRef::Str(String::from_utf8_lossy(bytes)))
+                }
+                MessageRef::Value(value) => found(value.probe(rest)).map(ValueRef::from),
+                MessageRef::Removed => None,
+            },
+            _ => self.field(path.segments()),
+        }
+    }
+
+    /// `event.id`, as a number; 32 hex digits in records.
+    pub fn id(&self) -> u128 {
+        self.common.event_id(self.event.offset, self.event.line_hash)
+    }
+
+    /// The whole event as one object, `@metadata` left out: the slow way that codecs avoid.
+    pub fn to_object(&self) -> Object {
+        let mut object = object_of("@timestamp", self.event.timestamp.to_string());
+        match self.message() {
+            MessageRef::Line { bytes, .. } => drop(object.insert("message", String::from_utf8_lossy(bytes).as_ref())),
+            MessageRef::Value(value) => drop(object.insert("message", value.clone())),
+            MessageRef::Removed => {}
+        }
+        object.merge(self.tree());
+        object
+    }
+
+    pub(crate) fn message(&self) -> MessageRef<'a> {
+        match self.event.own.as_ref().map(|own| &own.message) {
+            None | Some(Message::Line) => MessageRef::Line {
+                bytes: self.buf.get(self.event.start as usize..self.event.end as usize).unwrap_or_default(),
+                is_utf8: !self.event.flags.contains(Flags::INVALID_UTF8),
+            },
+            Some(Message::Value(value)) => MessageRef::Value(value),
+            Some(Message::Removed) => MessageRef::Removed,
+        }
+    }
+
+    pub(crate) fn layout(&self) -> Layout<'a> {
+        match self.event.own.as_deref() {
+            None => Layout::Plain,
+            Some(own) if own.is_detached => Layout::Detached(&own.fields),
+            Some(own) if own.fields.is_empty() && own.tags.is_empty() => Layout::Plain,
+            Some(own) => Layout::Overlay { fields: &own.fields, tags: &own.tags },
+        }
+    }
+
+    /// All fields but `@timestamp`, `message` and `@metadata`.
+    pub(crate) fn tree(&self) -> Object {
+        let overlay = match self.layout() {
+            Layout::Detached(fields) => return fields.clone(),
+            Layout::Plain => None,
+            Layout::Overlay { fields, .. } => Some(fields),
+        };
+        let shared = self.common.object.iter().map(|(key, _)| key).filter(|key| *key != "log");
+        let mut tree = Object::new();
+        for root in ["log", "event"].into_iter().chain(shared).chain(["tags"]) {
+            if tree.get(root).is_none()
+                && let Some(value) = self.shared_root(root)
+            {
+                tree.insert(root, value);
+            }
+        }
+        if let Some(overlay) = overlay {
+            tree.merge(overlay.clone());
+        }
+        tree
+    }
+
+    /// What the event has at `root` as a whole, shared and own merged. Not for detached events.
+    pub(crate) fn merged_root(&self, root: &str) -> Option<Value> {
+        let mut object = Object::new();
+        if let Some(value) = self.shared_root(root) {
+            object.insert(root, value);
+        }
+        if let Layout::Overlay { fields, .. } = self.layout()
+            && let Some(value) = fields.get(root)
+        {
+            object.merge(object_of(root, value.clone()));
+        }
+        object.remove(root)
+    }
+
+    fn shared_root(&self, root: &str) -> Option<Value> {
+        match root {
+            "log" | "event" => {
+                let mut object = match self.common.object.get(root) {
+                    Some(value) => object_of(root, value.clone()),
+                    None => Object::new(),
+                };
+                object.merge(self.intrinsic());
+                object.remove(root)
+            }
+            "tags" => self.tags(),
+            _ => self.common.object.get(root).cloned(),
+        }
+    }
+
+    /// `log.{offset,length,flags}` and `event.id`: what the agent adds that differs from line to line.
+    pub(crate) fn intrinsic(&self) -> Object {
+        let mut log = object_of("offset", int(self.event.offset));
+        log.insert("length", int(self.event.length));
+        if self.event.flags != Flags::NONE {
+            log.insert("flags", flag_values(self.event.flags));
+        }
+        let mut object = object_of("log", log);
+        object.insert("event", object_of("id", self.id_text()));
+        object
+    }
+
+    /// The shared tags and the event's own behind them.
+    fn tags(&self) -> Option<Value> {
+        let shared = self.common.object.get("tags");
+        let own = self.event.own.as_ref().map(|own| own.tags.as_slice()).unwrap_or_default();
+        if own.is_empty() {
+            return shared.cloned();
+        }
+        let mut tags = match shared {
+            None => Vec::new(),
+            Some(Value::Array(tags)) => tags.clone(),
+            Some(other) => vec![other.clone()],
+        };
+        for tag in own {
+            if !tags.iter().any(|known| known.as_str() == Some(tag)) {
+                tags.push(tag.as_str().into());
+            }
+        }
+        Some(Value::Array(tags))
+    }
+
+    fn id_text(&self) -> String {
+        json::hex(self.id()).iter().map(|digit| char::from(*digit)).collect()
+    }
+
+    /// A field that is neither `@timestamp` nor `message` nor `@metadata`.
+    fn field(&self, segments: &[Box<str>]) -> Option<ValueRef<'a>> {
+        let (root, rest) = segments.split_first()?;
+        let overlay = match self.layout() {
+            Layout::Detached(fields) => return fields.lookup_segments(segments).map(ValueRef::from),
+            Layout::Plain => None,
+            Layout::Overlay { fields, .. } => fields.get(root),
+        };
+        match overlay.map(|value| value.probe(rest)) {
+            None | Some(Probe::Missing) => self.shared_field(segments),
+            Some(Probe::Blocked) => None,
+            Some(Probe::Found(value)) => {
+                if matches!(value, Value::Object(_)) && self.is_shared_object(segments) {
+                    let merged = self.merged_root(root)?;
+                    return found(merged.probe(rest)).map(|value| ValueRef::from(value.clone()));
+                }
+                Some(value.into())
+            }
+        }
+    }
+
+    /// The same without the overlay.
+    fn shared_field(&self, segments: &[Box<str>]) -> Option<ValueRef<'a>> {
+        let (root, rest) = segments.split_first()?;
+        match (&**root, rest) {
+            ("log", []) | ("event", []) => self.shared_root(root).map(ValueRef::from),
+            ("log", [leaf]) if **leaf == *"offset" => Some(int(self.event.offset).into()),
+            ("log", [leaf]) if **leaf == *"length" => Some(int(self.event.length).into()),
+            ("log", [leaf]) if **leaf == *"flags" => {
+                (self.event.flags != Flags::NONE).then(|| flag_values(self.event.flags).into())
+            }
+            ("event", [leaf]) if **leaf == *"id" => Some(ValueRef::Str(Cow::Owned(self.id_text()))),
+            ("tags", []) if self.event.own.as_ref().is_some_and(|own| !own.tags.is_empty()) => {
+                self.tags().map(ValueRef::from)
+            }
+            _ => self.common.object.lookup_segments(segments).map(ValueRef::from),
+        }
+    }
+
+    /// The shared fields have an object there.
+    fn is_shared_object(&self, segments: &[Box<str>]) -> bool {
+        matches!(segments, [root] if matches!(&**root, "log" | "event"))
+            || matches!(self.common.object.lookup_segments(segments), Some(Value::Object(_)))
+    }
+
+    /// There is a value that is no object.
+    fn is_leaf(&self, segments: &[Box<str>]) -> bool {
+        let Some((root, rest)) = segments.split_first() else { return false };
+        let overlay = match self.layout() {
+            Layout::Overlay { fields, .. } => fields.get(root),
+            _ => None,
+        };
+        match overlay.map(|value| value.probe(rest)) {
+            Some(Probe::Found(value)) => !matches!(value, Value::Object(_)),
+            Some(Probe::Blocked) => true,
+            None | Some(Probe::Missing) => !self.is_shared_object(segments) && self.shared_field(segments).is_some(),
+        }
+    }
+}
+
+fn found(probe: Probe<'_>) -> Option<&Value> {
+    if let Probe::Found(value) = probe { Some(value) } else { None }
+}
+
+/// Offsets and lengths of files are below 2^63.
+fn int(number: u64) -> Value {
+    Value::Int(i64::try_from(number).unwrap_or(i64::MAX))
+}
+
+fn flag_values(flags: Flags) -> Value {
+    Value::Array(flags.names().iter().map(|name| Value::from(*name)).collect())
 }

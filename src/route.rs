@@ -1,12 +1,12 @@
-//! TODO
+//! Routing (P): from an event to its topic, key and partition.
+//!
+//! [`Template`] renders topics, keys and headers; [`murmur2`] and [`partition`] place keys as the Java client does, so that
+//! streams of other producers can be joined on them. Not here: how many partitions a topic has, and where keyless records
+//! go (deliver).
 
-/// A checked template.
-#[derive(Clone)]
-pub struct Template {}
+mod joda;
+mod partition;
+mod template;
 
-impl Template {
-    /// Parses `text` with `%{[a.b]}`, `%{[a][b]}`, `%{[a.b]:default}`, `%{+yyyy.MM.dd}`.
-    pub fn parse(_text: &str) -> Result<Self, crate::event::SyntaxError> {
-        Ok(Self {})
-    }
-}
+pub use partition::{TOPIC_BYTES_MAX, legal_topic, murmur2, partition};
+pub use template::{Missing, Template};

@@ -1,12 +1,9 @@
-//! TODO
+//! Decoding (P): from raw bytes to events. [`lines`] splits at newlines; [`LineFilter`] is `include_lines` and `exclude_lines`.
+//!
+//! Nothing here refuses input: what is too long is cut and marked, what is not UTF-8 is marked (DESIGN I7).
 
-/// `include_lines` and `exclude_lines`.
-#[derive(Clone, Debug, Default)]
-pub struct LineFilter {}
+pub mod filter;
+pub mod lines;
 
-impl LineFilter {
-    /// Which of the two lists an expression that does not compile is in, its index there, and why.
-    pub fn new(_include: &[String], _exclude: &[String]) -> Result<Self, (&'static str, usize, String)> {
-        Ok(Self {})
-    }
-}
+pub use filter::LineFilter;
+pub use lines::{LineHasher, LineOptions, LongLine, Split, cut_at_char, last_line, split_lines, split_lines_from};

@@ -1,0 +1,74 @@
+//! The `ecs` codec: `@timestamp`, `message`, `log`, `event`, then the shared fields, then the event's own.
+
+use super::{flags_member, open, write_message};
+use crate::event::{EventView, Layout, Object, json};
+
+pub(super) fn encode(view: &EventView<'_>, out: &mut Vec<u8>) {
+    open(view, out);
+    write_message(view, out);
+    match view.layout() {
+        Layout::Plain => {
+            write_log(view, out);
+            write_event(view, out);
+            out.extend_from_slice(&view.common.ecs_rest);
+        }
+        Layout::Overlay { fields, tags } => write_overlaid(view, fields, tags, out),
+        Layout::Detached(fields) => {
+            for (key, value) in fields.iter() {
+                json::write_member(out, key, value);
+            }
+        }
+    }
+    out.push(b'}');
+}
+
+/// `,"log":{…}`.
+fn write_log(view: &EventView<'_>, out: &mut Vec<u8>) {
+    out.extend_from_slice(&view.common.ecs_log);
+    json::write_u64(out, view.event.offset);
+    out.extend_from_slice(b",\"length\":");
+    json::write_u64(out, view.event.length);
+    out.extend_from_slice(flags_member(view.event.flags()));
+    out.push(b'}');
+}
+
+/// `,"event":{"id":"…"}`.
+fn write_event(view: &EventView<'_>, out: &mut Vec<u8>) {
+    out.extend_from_slice(b",\"event\":{\"id\":\"");
+    out.extend_from_slice(&json::hex(view.id()));
+    out.extend_from_slice(b"\"}");
+}
+
+/// Shared members as they were rendered, those that the event has something of merged, and the event's own.
+fn write_overlaid(view: &EventView<'_>, fields: &Object, tags: &[String], out: &mut Vec<u8>) {
+    let common = view.common;
+    let write_merged = |root: &str, out: &mut Vec<u8>| {
+        if let Some(value) = view.merged_root(root) {
+            json::write_member(out, root, &value);
+        }
+    };
+    match fields.get("log") {
+        None => write_log(view, out),
+        Some(_) => write_merged("log", out),
+    }
+    match fields.get("event") {
+        None => write_event(view, out),
+        Some(_) => write_merged("event", out),
+    }
+    let shared = common.object.iter().map(|(key, _)| key).filter(|key| *key != "log");
+    for (root, range) in shared.zip(&common.ecs_members) {
+        if fields.get(root).is_some() || root == "tags" && !tags.is_empty() {
+            write_merged(root, out);
+        } else {
+            out.extend_from_slice(&common.ecs_rest[range.clone()]);
+        }
+    }
+    if !tags.is_empty() && common.object.get("tags").is_none() {
+        write_merged("tags", out);
+    }
+    for (key, value) in fields.iter() {
+        if !matches!(key, "log" | "event") && common.object.get(key).is_none() {
+            json::write_member(out, key, value);
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! The `json` codec: the event's fields without what the agent adds (`log.file`, `log.offset`, `log.length`, `log.flags`,
+//! `event.id`, `host.name`, `agent`, `input`), unless a processor gave them another value.
+
+use super::{open, write_message};
+use crate::event::common::{object_of, remove_same};
+use crate::event::{EventView, Layout, Object, json};
+
+pub(super) fn encode(view: &EventView<'_>, out: &mut Vec<u8>) {
+    open(view, out);
+    write_message(view, out);
+    match view.layout() {
+        Layout::Plain => out.extend_from_slice(&view.common.json_rest),
+        Layout::Overlay { fields, tags } => write_overlaid(view, fields, tags, out),
+        Layout::Detached(fields) => {
+            let mut fields = fields.clone();
+            remove_same(&mut fields, &added_by_agent(view));
+            for (key, value) in fields.iter() {
+                json::write_member(out, key, value);
+            }
+        }
+    }
+    out.push(b'}');
+}
+
+fn write_overlaid(view: &EventView<'_>, fields: &Object, tags: &[String], out: &mut Vec<u8>) {
+    let common = view.common;
+    let is_shared = |root: &str| matches!(root, "log" | "event") || common.object.get(root).is_some();
+    for (key, value) in common.json_object.iter() {
+        let is_own = fields.get(key).is_some() || key == "tags" && !tags.is_empty();
+        if !is_own {
+            json::write_member(out, key, value);
+        }
+    }
+    if !tags.is_empty()
+        && let Some(value) = view.merged_root("tags")
+    {
+        json::write_member(out, "tags", &value);
+    }
+    for (key, value) in fields.iter() {
+        if !is_shared(key) {
+            json::write_member(out, key, value);
+            continue;
+        }
+        let Some(merged) = view.merged_root(key) else { continue };
+        let mut merged = object_of(key, merged);
+        remove_same(&mut merged, &added_by_agent(view));
+        for (key, value) in merged.iter() {
+            json::write_member(out, key, value);
+        }
+    }
+}
+
+/// What the agent adds to this event.
+fn added_by_agent(view: &EventView<'_>) -> Object {
+    let mut added = view.common.agent.clone();
+    added.merge(view.intrinsic());
+    added
+}

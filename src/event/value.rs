@@ -1,0 +1,350 @@
+//! Values of fields, and objects of them in the order in which they were set (P).
+//!
+//! Lookups are linear: an event has tens of fields, and a scan over so few is faster than a hash.
+
+use super::path::FieldPath;
+
+/// A value of a field.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Value {
+    Null,
+    Bool(bool),
+    Int(i64),
+    Float(f64),
+    String(String),
+    Array(Vec<Value>),
+    Object(Object),
+}
+
+/// Fields in the order in which they were set.
+#[derive(Clone, Debug, Default)]
+pub struct Object {
+    entries: Vec<(String, Value)>,
+}
+
+/// Why a field can't be set.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SetError {
+    #[error("field `{0}` is not an object, so nothing can be set below it")]
+    NotAnObject(String),
+    #[error("`@timestamp` takes an RFC 3339 time as `2026-11-25T15:35:43.123Z`")]
+    NotATimestamp,
+}
+
+/// What a walk down a path met.
+pub(super) enum Probe<'a> {
+    Found(&'a Value),
+    /// Something on the way is not an object.
+    Blocked,
+    Missing,
+}
+
+impl Value {
+    /// The value as serde_json has it; a float that JSON can't write (NaN, infinity) is null.
+    pub fn to_json(&self) -> serde_json::Value {
+        match self {
+            Self::Null => serde_json::Value::Null,
+            Self::Bool(value) => (*value).into(),
+            Self::Int(value) => (*value).into(),
+            Self::Float(value) => (*value).into(),
+            Self::String(value) => value.as_str().into(),
+            Self::Array(values) => values.iter().map(Value::to_json).collect(),
+            Self::Object(object) => serde_json::Value::Object(object.to_json()),
+        }
+    }
+
+    /// The string, if it is one.
+    pub fn as_str(&self) -> Option<&str> {
+        if let Self::String(value) = self { Some(value) } else { None }
+    }
+
+    /// Follows `segments` down from here.
+    pub(super) fn probe(&self, segments: &[Box<str>]) -> Probe<'_> {
+        let Some((first, rest)) = segments.split_first() else { return Probe::Found(self) };
+        match self {
+            Self::Object(object) => match object.get(first) {
+                Some(value) => value.probe(rest),
+                None => Probe::Missing,
+            },
+            _ => Probe::Blocked,
+        }
+    }
+}
+
+impl From<serde_json::Value> for Value {
+    /// An integer above `i64::MAX` becomes a float.
+    fn from(value: serde_json::Value) -> Self {
+        match value {
+            serde_json::Value::Null => Self::Null,
+            serde_json::Value::Bool(value) => Self::Bool(value),
+            serde_json::Value::Number(number) => match number.as_i64() {
+                Some(value) => Self::Int(value),
+                None => number.as_f64().map_or(Self::Null, Self::Float),
+            },
+            serde_json::Value::String(value) => Self::String(value),
+            serde_json::Value::Array(values) => Self::Array(values.into_iter().map(Value::from).collect()),
+            serde_json::Value::Object(map) => Self::Object(Object::from_json(map)),
+        }
+    }
+}
+
+impl From<&str> for Value {
+    fn from(value: &str) -> Self {
+        Self::String(value.to_owned())
+    }
+}
+
+impl From<String> for Value {
+    fn from(value: String) -> Self {
+        Self::String(value)
+    }
+}
+
+impl From<Object> for Value {
+    fn from(object: Object) -> Self {
+        Self::Object(object)
+    }
+}
+
+impl Object {
+    /// No fields.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The fields of a JSON object, as they stand there (dots in keys are kept; see [`Object::expanded`]).
+    pub fn from_json(map: serde_json::Map<String, serde_json::Value>) -> Self {
+        Self { entries: map.into_iter().map(|(key, value)| (key, value.into())).collect() }
+    }
+
+    /// The same as a JSON object.
+    pub fn to_json(&self) -> serde_json::Map<String, serde_json::Value> {
+        self.entries.iter().map(|(key, value)| (key.clone(), value.to_json())).collect()
+    }
+
+    /// The value named `key`, at this level.
+    pub fn get(&self, key: &str) -> Option<&Value> {
+        self.entries.iter().find(|(name, _)| name == key).map(|(_, value)| value)
+    }
+
+    /// The value named `key`, to be changed.
+    pub fn get_mut(&mut self, key: &str) -> Option<&mut Value> {
+        self.entries.iter_mut().find(|(name, _)| name == key).map(|(_, value)| value)
+    }
+
+    /// Sets `key` at this level; what it was before.
+    pub fn insert(&mut self, key: impl Into<String>, value: impl Into<Value>) -> Option<Value> {
+        let key = key.into();
+        match self.get_mut(&key) {
+            Some(slot) => Some(std::mem::replace(slot, value.into())),
+            None => {
+                self.entries.push((key, value.into()));
+                None
+            }
+        }
+    }
+
+    /// Removes `key` at this level; the others keep their order.
+    pub fn remove(&mut self, key: &str) -> Option<Value> {
+        let index = self.entries.iter().position(|(name, _)| name == key)?;
+        Some(self.entries.remove(index).1)
+    }
+
+    /// The fields in their order.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Value)> {
+        self.entries.iter().map(|(key, value)| (key.as_str(), value))
+    }
+
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// The value at `path`.
+    pub fn lookup(&self, path: &FieldPath) -> Option<&Value> {
+        self.lookup_segments(path.segments())
+    }
+
+    /// Sets the value at `path`; objects on the way are made.
+    ///
+    /// # Errors
+    /// [`SetError::NotAnObject`] if something on the way is there and no object.
+    pub fn set(&mut self, path: &FieldPath, value: impl Into<Value>) -> Result<(), SetError> {
+        self.set_segments(path.segments(), value.into()).map_err(|depth| not_an_object(path, depth))
+    }
+
+    /// Takes the value at `path` out; the objects above it stay, be they empty.
+    pub fn take(&mut self, path: &FieldPath) -> Option<Value> {
+        self.take_segments(path.segments())
+    }
+
+    /// Lays `over` over this object: objects are merged, anything else is replaced.
+    pub fn merge(&mut self, over: Object) {
+        for (key, value) in over.entries {
+            match (self.get_mut(&key), value) {
+                (Some(Value::Object(mine)), Value::Object(theirs)) => mine.merge(theirs),
+                (Some(slot), value) => *slot = value,
+                (None, value) => self.entries.push((key, value)),
+            }
+        }
+    }
+
+    /// Keys with dots as nested objects (`a.b: 1` → `a: {b: 1}`), as a config means them. A key that can't be a path
+    /// (`.a`, `a..b`), or whose way is blocked by a plain value, stays as it is.
+    #[must_use]
+    pub fn expanded(self) -> Self {
+        let mut expanded = Object::new();
+        for (key, value) in self.entries {
+            let value = match value {
+                Value::Object(object) => Value::Object(object.expanded()),
+                value => value,
+            };
+            match FieldPath::parse(&key) {
+                Ok(path) if path.segments().len() > 1 && !key.starts_with('[') && expanded.is_open(&path) => {
+                    expanded.merge(nested(path.segments(), value));
+                }
+                _ => expanded.merge(Object { entries: vec![(key, value)] }),
+            }
+        }
+        expanded
+    }
+
+    /// Nothing on the way to `path` is there and no object.
+    fn is_open(&self, path: &FieldPath) -> bool {
+        let (_, parents) = path.segments().split_last().expect("a path has a segment");
+        let Some((first, rest)) = parents.split_first() else { return true };
+        match self.get(first).map(|value| value.probe(rest)) {
+            None | Some(Probe::Missing | Probe::Found(Value::Object(_))) => true,
+            Some(Probe::Blocked | Probe::Found(_)) => false,
+        }
+    }
+
+    pub(super) fn lookup_segments(&self, segments: &[Box<str>]) -> Option<&Value> {
+        let (first, rest) = segments.split_first()?;
+        match self.get(first)?.probe(rest) {
+            Probe::Found(value) => Some(value),
+            Probe::Blocked | Probe::Missing => None,
+        }
+    }
+
+    /// The error is the depth at which a value is no object.
+    pub(super) fn set_segments(&mut self, segments: &[Box<str>], value: Value) -> Result<(), usize> {
+        let (last, parents) = segments.split_last().expect("a path has a segment");
+        let mut object = self;
+        for (depth, segment) in parents.iter().enumerate() {
+            let index = match object.entries.iter().position(|(name, _)| **name == **segment) {
+                Some(index) => index,
+                None => {
+                    object.entries.push((segment.to_string(), Value::Object(Object::new())));
+                    object.entries.len() - 1
+                }
+            };
+            let Value::Object(inner) = &mut object.entries[index].1 else { return Err(depth + 1) };
+            object = inner;
+        }
+        object.insert(&**last, value);
+        Ok(())
+    }
+
+    pub(super) fn take_segments(&mut self, segments: &[Box<str>]) -> Option<Value> {
+        let (last, parents) = segments.split_last()?;
+        let mut object = self;
+        for segment in parents {
+            let Some(Value::Object(inner)) = object.get_mut(segment) else { return None };
+            object = inner;
+        }
+        object.remove(last)
+    }
+}
+
+impl PartialEq for Object {
+    /// The order of the fields does not matter, as in JSON.
+    fn eq(&self, other: &Self) -> bool {
+        self.len() == other.len() && self.iter().all(|(key, value)| other.get(key) == Some(value))
+    }
+}
+
+impl FromIterator<(String, Value)> for Object {
+    fn from_iter<T: IntoIterator<Item = (String, Value)>>(entries: T) -> Self {
+        let mut object = Object::new();
+        for (key, value) in entries {
+            object.insert(key, value);
+        }
+        object
+    }
+}
+
+impl IntoIterator for Object {
+    type Item = (String, Value);
+    type IntoIter = std::vec::IntoIter<(String, Value)>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.entries.into_iter()
+    }
+}
+
+/// The error for `path` where its first `depth` segments name something that is no object.
+pub(super) fn not_an_object(path: &FieldPath, depth: usize) -> SetError {
+    SetError::NotAnObject(path.segments().get(..depth).unwrap_or_default().join("."))
+}
+
+/// `{a: {b: value}}` for `a.b`.
+fn nested(segments: &[Box<str>], value: Value) -> Object {
+    let (first, rest) = segments.split_first().expect("a path has a segment");
+    let value = if rest.is_empty() { value } else { Value::Object(nested(rest, value)) };
+    Object { entries: vec![(first.to_string(), value)] }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn object(value: serde_json::Value) -> Object {
+        let serde_json::Value::Object(map) = value else { panic!("{value} is no object") };
+        Object::from_json(map)
+    }
+
+    fn path(text: &str) -> FieldPath {
+        FieldPath::parse(text).expect("a good path")
+    }
+
+    #[test]
+    fn sets_looks_up_and_takes_by_path() {
+        let mut fields = object(json!({"a": {"b": 1}, "s": "x"}));
+        assert_eq!(fields.lookup(&path("a.b")), Some(&Value::Int(1)));
+        assert_eq!(fields.lookup(&path("s.t")), None);
+        fields.set(&path("a.c.d"), "new").expect("objects are made on the way");
+        assert_eq!(fields.set(&path("s.t.u"), "no"), Err(SetError::NotAnObject("s".to_owned())));
+        assert_eq!(fields.set(&path("a.b.c"), "no"), Err(SetError::NotAnObject("a.b".to_owned())));
+        assert_eq!(fields.take(&path("a.b")), Some(Value::Int(1)));
+        assert_eq!(fields.take(&path("a.b")), None);
+        assert_eq!(fields, object(json!({"s": "x", "a": {"c": {"d": "new"}}})));
+    }
+
+    #[test]
+    fn keeps_numbers_and_order_through_json() {
+        let text = r#"{"z":1,"a":-9223372036854775808,"f":1.5,"big":18446744073709551615,"n":null,"l":[true,{}]}"#;
+        let fields = object(serde_json::from_str(text).expect("JSON"));
+        assert_eq!(fields.get("big"), Some(&Value::Float(18_446_744_073_709_551_615.0)));
+        let keys: Vec<&str> = fields.iter().map(|(key, _)| key).collect();
+        assert_eq!(keys, ["z", "a", "f", "big", "n", "l"]);
+        assert_eq!(Object::from_json(fields.to_json()), fields);
+    }
+
+    #[test]
+    fn expands_dots_as_a_config_means_them() {
+        let fields = object(json!({"a.b": 1, "a": {"c.d": 2}, "x": 1, "x.y": 3, ".z": 4}));
+        assert_eq!(fields.expanded(), object(json!({"a": {"b": 1, "c": {"d": 2}}, "x": 1, "x.y": 3, ".z": 4})));
+    }
+
+    #[test]
+    fn merges_objects_and_replaces_the_rest() {
+        let mut fields = object(json!({"a": {"b": 1, "c": 2}, "l": [1]}));
+        fields.merge(object(json!({"a": {"b": 5}, "l": [2], "n": {}})));
+        assert_eq!(fields, object(json!({"a": {"b": 5, "c": 2}, "l": [2], "n": {}})));
+    }
+}
