@@ -643,3 +643,151 @@ fn int(number: u64) -> Value {
 fn flag_values(flags: Flags) -> Value {
     Value::Array(flags.names().iter().map(|name| Value::from(*name)).collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    const BUF: &[u8] = b"hello\xff world";
+
+    fn object(value: serde_json::Value) -> Object {
+        let serde_json::Value::Object(map) = value else { panic!("{value} is no object") };
+        Object::from_json(map)
+    }
+
+    fn path(text: &str) -> FieldPath {
+        FieldPath::parse(text).expect("a good path")
+    }
+
+    fn common() -> Common {
+        Shared::new(SharedOptions {
+            host_name: "web-1".to_owned(),
+            fields: object(json!({"service": "shop"})),
+            tags: vec!["a".to_owned()],
+            ..SharedOptions::default()
+        })
+        .file("/var/log/x.log", "f00d")
+    }
+
+    fn line() -> Event {
+        Event::line(0..5, 30, 6, 1, Timestamp(0), Flags::NONE)
+    }
+
+    fn get(event: &Event, text: &str) -> Option<serde_json::Value> {
+        let view = EventView { event, buf: BUF, common: &common() };
+        view.get(&path(text)).map(|value| value.into_value().to_json())
+    }
+
+    #[test]
+    fn an_event_is_small() {
+        assert!(size_of::<Event>() <= 64, "{} bytes: 4,096 of them are held at once", size_of::<Event>());
+    }
+
+    #[test]
+    fn shows_every_field_of_a_line() {
+        let mut event = line();
+        event.flags = Flags::TRUNCATED;
+        for (field, expect) in [
+            ("@timestamp", json!("1970-01-01T00:00:00.000Z")),
+            ("message", json!("hello")),
+            ("log.offset", json!(30)),
+            ("log.length", json!(6)),
+            ("log.flags", json!(["truncated"])),
+            ("log.file.path", json!("/var/log/x.log")),
+            ("log.file", json!({"path": "/var/log/x.log", "id": "f00d"})),
+            ("host.name", json!("web-1")),
+            ("agent.type", json!("logferry")),
+            ("fields.service", json!("shop")),
+            ("tags", json!(["a"])),
+            ("event.id", json!(format!("{:032x}", common().event_id(30, 1)))),
+        ] {
+            assert_eq!(get(&event, field), Some(expect), "{field}");
+        }
+        for missing in ["message.x", "@timestamp.x", "log.x", "log.offset.x", "event.id.x", "@metadata", "none"] {
+            assert_eq!(get(&event, missing), None, "{missing}");
+        }
+        let broken = Event::line(0..12, 0, 13, 1, Timestamp(0), Flags::INVALID_UTF8);
+        assert_eq!(get(&broken, "message"), Some(json!("hello\u{fffd} world")));
+        let outside = Event::line(5..400, 0, 13, 1, Timestamp(0), Flags::NONE);
+        assert_eq!(get(&outside, "message"), Some(json!("")), "a range outside of the buffer is no panic");
+    }
+
+    #[test]
+    fn sets_beside_shared_fields_without_detaching() {
+        let mut event = line();
+        let mut set = |field: &str, value: Value| event.set(&path(field), value, BUF, &common());
+        set("own.x", Value::Int(1)).expect("new");
+        set("fields.more", "m".into()).expect("fields is an object");
+        set("log.level", "info".into()).expect("log is an object");
+        set("host.name", "other".into()).expect("a leaf for a leaf");
+        set("@metadata.topic", "t".into()).expect("metadata is an object");
+        set("@timestamp", "2026-03-05T07:08:09Z".into()).expect("a time");
+        assert_eq!(set("fields.service.x", Value::Null), Err(SetError::NotAnObject("fields.service".to_owned())));
+        assert_eq!(set("log.offset.x.y", Value::Null), Err(SetError::NotAnObject("log.offset".to_owned())));
+        assert_eq!(set("own.x.y", Value::Null), Err(SetError::NotAnObject("own.x".to_owned())));
+        assert_eq!(set("@metadata", Value::Null), Err(SetError::NotAnObject("@metadata".to_owned())));
+        assert_eq!(set("@timestamp", Value::Int(1)), Err(SetError::NotATimestamp));
+        assert!(!event.is_detached() && !event.is_plain());
+        assert_eq!(get(&event, "fields"), Some(json!({"service": "shop", "more": "m"})));
+        assert_eq!(get(&event, "host.name"), Some(json!("other")));
+        assert_eq!(get(&event, "@metadata.topic"), Some(json!("t")));
+        assert_eq!(event.timestamp.to_string(), "2026-03-05T07:08:09.000Z");
+    }
+
+    #[test]
+    fn detaches_to_remove_or_replace_what_is_shared() {
+        let mut removed = line();
+        assert_eq!(removed.take(&path("none"), BUF, &common()), None);
+        assert!(removed.is_plain(), "nothing was there");
+        assert_eq!(removed.take(&path("fields.service"), BUF, &common()), Some("shop".into()));
+        assert!(removed.is_detached());
+        assert_eq!(get(&removed, "fields"), Some(json!({})));
+        assert_eq!(get(&removed, "log.offset"), Some(json!(30)));
+        assert_eq!(get(&removed, "message"), Some(json!("hello")));
+
+        let mut replaced = line();
+        replaced.set(&path("host"), object(json!({"ip": "::1"})).into(), BUF, &common()).expect("replaces");
+        assert_eq!(get(&replaced, "host"), Some(json!({"ip": "::1"})));
+    }
+
+    #[test]
+    fn tags_are_added_once() {
+        for detached in [false, true] {
+            let mut event = line();
+            if detached {
+                event.remove(&path("host"), BUF, &common());
+            }
+            for tag in ["b", "a", "b", "c"] {
+                event.add_tag(tag, &common());
+            }
+            assert_eq!(get(&event, "tags"), Some(json!(["a", "b", "c"])));
+        }
+    }
+
+    #[test]
+    fn an_object_from_outside_is_an_event() {
+        let event = Event::from_object(
+            object(json!({
+                "message": "m", "@timestamp": "2026-03-05T07:08:09.5Z", "tags": ["x", "a"], "a": {"b": 1},
+                "@metadata": {"k": "v"}, "host": {"ip": "::1"},
+            })),
+            Timestamp(7),
+        );
+        assert_eq!(event.timestamp.to_string(), "2026-03-05T07:08:09.500Z");
+        assert_eq!(get(&event, "message"), Some(json!("m")));
+        assert_eq!(get(&event, "tags"), Some(json!(["a", "x"])));
+        assert_eq!(get(&event, "a.b"), Some(json!(1)));
+        assert_eq!(get(&event, "host"), Some(json!({"name": "web-1", "ip": "::1"})));
+        assert_eq!(get(&event, "@metadata.k"), Some(json!("v")));
+
+        let odd = object(json!({"@timestamp": 12, "tags": {"x": 1}, "@metadata": 3}));
+        let odd = Event::from_object(odd, Timestamp(7));
+        assert_eq!(odd.timestamp, Timestamp(7));
+        assert_eq!(get(&odd, "_@timestamp"), Some(json!(12)));
+        assert_eq!(get(&odd, "_tags"), Some(json!({"x": 1})));
+        assert_eq!(get(&odd, "_@metadata"), Some(json!(3)));
+        assert_eq!(get(&odd, "tags"), Some(json!(["a", "_timestampparsefailure"])));
+        assert_eq!(get(&odd, "message"), None);
+    }
+}

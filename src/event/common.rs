@@ -243,7 +243,10 @@ mod tests {
                 ("ip".to_owned(), "::1".into()),
             ])))
         );
-        assert_eq!(String::from_utf8(common.json_rest).expect("JSON"), r#","host":{"ip":"::1"},"tags":["edge"]"#);
+        assert_eq!(
+            String::from_utf8(common.json_rest.clone()).expect("JSON"),
+            r#","host":{"ip":"::1"},"tags":["edge"]"#
+        );
         assert_eq!(common.text(["log", "file", "id"]), Some("stdin-1"));
     }
 

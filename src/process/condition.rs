@@ -238,7 +238,7 @@ mod tests {
         check_error("1x == 1", 0, "number");
         check_error("'a' exists", 4, "field");
         check_error("a == 1 and", 10, "expected a condition");
-        check_error("a == é", 5, "");
+        check_error("a == ~", 5, "no meaning");
         check_error(&"(".repeat(100), 64, "levels");
         check_error(&"not ".repeat(100), 256, "levels");
         check_error("a =~ '(\\w{1000}){1000}'", 5, "size limit");

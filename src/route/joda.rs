@@ -234,7 +234,7 @@ mod tests {
         #[test]
         fn the_calendar_is_jiffs(seconds in -9_000_000_000i64..9_000_000_000) {
             let time = Timestamp(seconds * 1_000_000_000);
-            let zoned = jiff::Timestamp::from_second(seconds).expect("in range").to_zoned(jiff::tz::TimeZone::UTC);
+            let zoned = jiff::Timestamp::from_second(seconds).expect("in range").to_zoned_datetime(jiff::tz::TimeZone::UTC);
             let week = zoned.date().iso_week_date();
             let expect = format!("{} {} {} {}", zoned.day_of_year(), week.year(), week.week(), week.weekday().to_monday_one_offset());
             prop_assert_eq!(render("D x w e", time), expect);
