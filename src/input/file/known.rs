@@ -62,6 +62,8 @@ pub struct KnownFiles {
     by_path: HashMap<PathBuf, SourceKey>,
     /// Who had a path last, for paths that are free or taken by another now.
     before: HashMap<PathBuf, SourceKey>,
+    /// Links, by where they led when they were last followed: what happens there happens to them.
+    links: HashMap<PathBuf, PathBuf>,
 }
 
 impl KnownFiles {
@@ -94,6 +96,16 @@ impl KnownFiles {
             .map(|(key, _)| key)
     }
 
+    /// Whether no younger generation of its file is known.
+    pub fn is_latest(&self, key: SourceKey) -> bool {
+        let Some(known) = self.files.get(&key) else { return false };
+        let identity = &known.entry.identity;
+        let others = self.by_inode.get(&identity.inode).into_iter().flatten();
+        others.filter_map(|other| self.files.get(other)).all(|other| {
+            other.entry.identity.born_ns != identity.born_ns || other.entry.identity.generation <= identity.generation
+        })
+    }
+
     pub fn at(&self, path: &Path) -> Option<SourceKey> {
         self.by_path.get(path).copied()
     }
@@ -103,10 +115,28 @@ impl KnownFiles {
         self.before.get(path).copied()
     }
 
+    /// The link that leads, or led, to this path.
+    pub fn link_to(&self, real: &Path) -> Option<&PathBuf> {
+        self.links.get(real)
+    }
+
+    /// The paths that links lead to.
+    pub fn link_targets(&self) -> impl Iterator<Item = &PathBuf> {
+        self.links.keys()
+    }
+
+    /// The link is gone.
+    pub fn drop_link(&mut self, link: &Path) {
+        self.links.retain(|_, other| other != link);
+    }
+
     pub fn insert(&mut self, key: SourceKey, known: Known) {
         self.by_inode.entry(known.entry.identity.inode).or_default().push(key);
         for path in [&known.path, &known.real].into_iter().flatten() {
             self.by_path.insert(path.clone(), key);
+        }
+        if let (Some(link), Some(real)) = (&known.path, &known.real) {
+            self.links.insert(real.clone(), link.clone());
         }
         self.files.insert(key, known);
     }
@@ -132,6 +162,7 @@ impl KnownFiles {
         known.path = Some(path.to_owned());
         known.real.clone_from(&real);
         if let Some(real) = real {
+            self.links.insert(real.clone(), path.to_owned());
             self.by_path.insert(real, key);
         }
         self.by_path.insert(path.to_owned(), key).filter(|other| *other != key)

@@ -53,6 +53,8 @@ pub struct Link {
     pub at_end: AtomicBool,
     /// It has left its name (or its file was truncated) and its end was met since; or it can't be waited for.
     pub caught_up: AtomicBool,
+    /// It was read to its end for ever, and waits for what is not settled.
+    pub drained: AtomicBool,
     /// It waits for its predecessor.
     pub waiting: AtomicBool,
     /// When it left its name, ns since the epoch; 0: it has it.
@@ -72,6 +74,7 @@ impl Link {
             size_bytes: AtomicU64::new(size_bytes),
             at_end: AtomicBool::new(false),
             caught_up: AtomicBool::new(false),
+            drained: AtomicBool::new(false),
             waiting: AtomicBool::new(false),
             left_ns: AtomicI64::new(0),
         })

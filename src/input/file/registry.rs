@@ -25,7 +25,7 @@
 //! What is kept of a file is forgotten when it was seen unlinked and read to its end, or when it has not been found for a week
 //! (an unmounted filesystem must not be read again from its beginning).
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::fs::File;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
@@ -69,6 +69,12 @@ pub struct Registry {
     waiters: HashMap<SourceKey, Vec<Token>>,
     /// Open files that left their name.
     leaving: BTreeSet<SourceKey>,
+    /// Files that lost their path (which is with them), to be looked for; a queue, since finding one may displace the next.
+    lost: VecDeque<(SourceKey, Option<PathBuf>)>,
+    /// Paths that changed while they were looked at.
+    again: VecDeque<PathBuf>,
+    /// The two are being worked off.
+    catching_up: bool,
     /// What was complained about, so that it is said once.
     complained: HashSet<PathBuf>,
     /// The input has never started with this store.
@@ -102,6 +108,10 @@ impl Registry {
         store.entries(|key, entry| {
             if entry.input == options.name {
                 let path = Some(entry.at.clone());
+                // The younger one has the path now.
+                if let Some(older) = files.at(&entry.at) {
+                    files.unname(older);
+                }
                 files.insert(key, Known::of(entry, path));
             }
         })?;
@@ -117,6 +127,9 @@ impl Registry {
             files,
             waiters: HashMap::new(),
             leaving: BTreeSet::new(),
+            lost: VecDeque::new(),
+            again: VecDeque::new(),
+            catching_up: false,
             complained: HashSet::new(),
             first_start,
         })
@@ -126,9 +139,9 @@ impl Registry {
         self.patterns.walk()
     }
 
-    /// Directories outside the glob in which known files really are: where links lead.
+    /// Directories in which known files really are: where links lead.
     pub fn real_directories(&self) -> BTreeSet<PathBuf> {
-        self.files.iter().filter_map(|(_, known)| known.real.as_deref()?.parent().map(Path::to_owned)).collect()
+        self.files.link_targets().filter_map(|real| real.parent().map(Path::to_owned)).collect()
     }
 
     /// Looks at every path of a walk, and at every file that has none of them.
@@ -159,6 +172,7 @@ impl Registry {
             self.examine(path);
         }
         self.recover();
+        self.catch_up();
         if self.first_start {
             self.store.mark_started(&self.options.name, now_ns());
             self.first_start = false;
@@ -169,12 +183,39 @@ impl Registry {
 
     /// Looks at a path that may have changed in any way.
     pub fn examine(&mut self, path: &Path) {
-        let here = self.files.at(path);
-        // Events name the file; what the input knows may be the link to it.
-        let link = here.and_then(|key| self.files.get(key)).filter(|known| known.real.as_deref() == Some(path));
-        if let Some(link) = link.and_then(|known| known.path.clone()).filter(|link| link != path) {
-            return self.examine(&link);
+        self.examine_one(path);
+        self.catch_up();
+    }
+
+    /// Works off what looking at one path has led to.
+    fn catch_up(&mut self) {
+        if std::mem::replace(&mut self.catching_up, true) {
+            return;
         }
+        loop {
+            if let Some((key, was)) = self.lost.pop_front() {
+                self.look_for(key, was.as_deref());
+            } else if let Some(path) = self.again.pop_front() {
+                self.examine_one(&path);
+            } else {
+                break;
+            }
+        }
+        self.catching_up = false;
+    }
+
+    fn examine_one(&mut self, path: &Path) {
+        // Events name the file; what the input knows may be the link to it.
+        if let Some(link) = self.files.link_to(path).filter(|link| *link != path).cloned() {
+            if std::fs::symlink_metadata(&link).is_err() {
+                self.files.drop_link(&link);
+            }
+            self.examine_one(&link);
+            if !self.patterns.matches(path) {
+                return;
+            }
+        }
+        let here = self.files.at(path);
         let stat = match Stat::of_path(path) {
             Ok(stat) => stat,
             Err(error) => {
@@ -213,10 +254,11 @@ impl Registry {
                         self.moved(key, to);
                     }
                 }
-                None if self.files.at(from).is_none() && stat.is_file && self.patterns.matches(from) => {
+                None if self.files.at(from).is_none() && stat.is_file && !self.patterns.matches(to) => {
                     // It had our name for so short a time that nobody saw it there.
-                    if !self.patterns.matches(to) {
-                        self.discover(from, to, &stat);
+                    let name = self.files.link_to(from).cloned().unwrap_or_else(|| from.to_owned());
+                    if self.patterns.matches(&name) {
+                        self.discover(&name, to, &stat);
                     }
                 }
                 None => {}
@@ -263,8 +305,11 @@ impl Registry {
         } else if let Some(known) = self.files.get(key) {
             if let Some(open) = &known.open {
                 open.link.left_ns.store(0, Ordering::Release);
+                // It goes on under another name: nobody can wait for its end.
+                open.link.caught_up.store(true, Ordering::Release);
             }
             self.leaving.remove(&key);
+            self.release(key);
         }
         if let Some(other) = displaced {
             self.left(other);
@@ -285,22 +330,27 @@ impl Registry {
     /// The path of a known file does not lead to it any more.
     fn left(&mut self, key: SourceKey) {
         let Some(known) = self.files.get(key) else { return };
-        let real = known.real_path().map(Path::to_owned);
+        let was = known.real_path().map(Path::to_owned);
         self.files.unname(key);
+        self.lost.push_back((key, was));
+    }
+
+    /// Looks for a file that has lost its path.
+    fn look_for(&mut self, key: SourceKey, real: Option<&Path>) {
         let Some(known) = self.files.get(key) else { return };
-        if known.retired {
+        if known.retired || known.path.is_some() {
             return;
         }
         let unlinked =
             known.open.as_ref().is_some_and(|open| Stat::of_file(&open.file).is_ok_and(|stat| stat.links == 0));
-        if let Some(real) = real.as_deref().filter(|_| !unlinked)
+        if let Some(real) = real.filter(|_| !unlinked)
             && let Some(path) = self.whereabouts(key, real)
         {
             self.moved(key, &path);
             self.missed(key, real);
             return;
         }
-        if let Some(real) = &real {
+        if let Some(real) = real {
             self.missed(key, real);
         }
         let Some(known) = self.files.get(key) else { return };
@@ -309,7 +359,7 @@ impl Registry {
         } else if known.entry.copy_of.is_some() || known.entry.finished {
             self.gone(key, 0);
         } else {
-            self.resume_elsewhere(key, real.as_deref());
+            self.resume_elsewhere(key, real);
         }
     }
 
@@ -432,8 +482,11 @@ impl Registry {
             Err(error) => return self.complain(path, "open", &error),
         };
         if !known.is(&stat) {
-            // The path has moved on since; whoever took it will be told of, and this one looked for.
-            return self.examine(path);
+            // The path has moved on since.
+            if !self.again.iter().any(|other| other == path) {
+                self.again.push_back(path.to_owned());
+            }
+            return;
         }
         if !is_held || !prefix.matches(fingerprint) {
             return self.truncated(key);
@@ -776,8 +829,7 @@ impl Registry {
         let start = entry.start;
         FileStats::add(&self.context.stats.files_discovered, 1);
         tracing::debug!(input = %self.options.name, file = %path.display(), offset = start.offset, "found file");
-        let after = self.files.before(name).and_then(|key| self.files.get(key));
-        let after = after.and_then(|known| Some(Arc::clone(&known.open.as_ref()?.link)));
+        let after = self.predecessor(name);
         let Some(key) = self.register(entry, Some(path), &file) else { return };
         if at_end && start.offset == stat.size {
             return;
@@ -786,6 +838,14 @@ impl Registry {
         if self.has_left(key) {
             self.leave_quietly(key);
         }
+    }
+
+    /// The file that a new one of this name comes after: it had the name, and has lost it.
+    fn predecessor(&self, name: &Path) -> Option<Arc<Link>> {
+        let key = self.files.before(name)?;
+        let known = self.files.get(key).filter(|known| known.entry.path == name)?;
+        let open = known.open.as_ref()?;
+        (known.path.is_none() || self.has_left(key)).then(|| Arc::clone(&open.link))
     }
 
     fn entry(&self, name: &Path, path: &Path, stat: &Stat, prefix: &Prefix) -> Entry {
@@ -927,13 +987,10 @@ impl Registry {
     pub fn heard(&mut self, signal: &Signal) {
         match *signal {
             Signal::Changed(key) => self.heard_changed(key),
-            Signal::CaughtUp(key) => {
-                for token in self.waiters.remove(&key).unwrap_or_default() {
-                    self.host.wake(token);
-                }
-            }
+            Signal::CaughtUp(key) => self.release(key),
             Signal::Finished(key) => self.heard_finished(key),
         }
+        self.catch_up();
     }
 
     fn heard_changed(&mut self, key: SourceKey) {
@@ -985,6 +1042,11 @@ impl Registry {
         self.store.forget(key);
         self.files.remove(key);
         self.leaving.remove(&key);
+        self.release(key);
+    }
+
+    /// Wakes those that wait for this one.
+    fn release(&mut self, key: SourceKey) {
         for token in self.waiters.remove(&key).unwrap_or_default() {
             self.host.wake(token);
         }
@@ -1002,12 +1064,7 @@ impl Registry {
             let Some(known) = self.files.get(key) else { continue };
             let (at, done) = (known.entry.at.clone(), known.entry.finished || known.entry.copy_of.is_some());
             // A younger generation of the same file has its inode.
-            let is_latest = self
-                .files
-                .iter()
-                .filter(|(_, other)| other.entry.identity.inode == known.entry.identity.inode)
-                .filter(|(_, other)| other.entry.identity.born_ns == known.entry.identity.born_ns)
-                .all(|(_, other)| other.entry.identity.generation <= known.entry.identity.generation);
+            let is_latest = self.files.is_latest(key);
             if is_latest && let Some(path) = self.whereabouts(key, &at) {
                 self.moved(key, &path);
                 self.confirm(key);
@@ -1032,16 +1089,21 @@ impl Registry {
 
     /// Looks at the files that left their name: no event tells of them.
     pub fn follow_unnamed(&mut self) {
+        let grace = i64::try_from(self.context.timing.grace.as_nanos()).unwrap_or(i64::MAX);
         for key in self.leaving.clone() {
             let Some(open) = self.files.get(key).and_then(|known| known.open.as_ref()) else {
                 self.leaving.remove(&key);
                 continue;
             };
             if let Ok(stat) = Stat::of_file(&open.file) {
-                let token = open.token;
+                let (link, token) = (Arc::clone(&open.link), open.token);
                 self.look(key, &stat);
-                // Whether its time is up is the tail's to say.
-                self.host.wake(token);
+                self.catch_up();
+                // Whether its time is really up is the tail's to say.
+                let is_due = now_ns() - link.left_ns.load(Ordering::Acquire) >= grace;
+                if is_due && link.at_end.load(Ordering::Acquire) && !link.drained.load(Ordering::Acquire) {
+                    self.host.wake(token);
+                }
             }
         }
     }

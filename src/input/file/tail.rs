@@ -235,6 +235,7 @@ impl FileTail {
             return None;
         }
         if !quantum.all_settled {
+            self.link.drained.store(true, Ordering::Release);
             return Some(Read::Drained);
         }
         self.tell(Signal::Finished(self.link.key));
@@ -409,6 +410,7 @@ impl Source for FileTail {
     fn read(&mut self, fill: &mut Fill, quantum: &Quantum) -> Result<Read, io::Error> {
         fill.buf.clear();
         fill.events.clear();
+        self.link.drained.store(false, Ordering::Release);
         if let Some(after) = &self.after {
             if !after.caught_up.load(Ordering::Acquire) {
                 return Ok(Read::Idle);

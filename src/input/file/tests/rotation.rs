@@ -374,6 +374,7 @@ fn a_target_rotates_behind_its_link() {
 fn appended_to_after_it_was_finished() {
     let world = World::started(Setup::of(&["a.log*"]));
     world.append("a.log", "one\n");
+    world.look();
     world.rename("a.log", "a.log.1");
     world.expect(&["one"]);
     assert_eq!(world.host.sources(), 0);

@@ -57,7 +57,10 @@ fn inotify_tells_of_new_data_files_and_directories() {
 
 #[test]
 fn a_directory_that_appears_later_or_is_replaced_is_watched() {
-    let world = World::started(Setup { watch: Watch::Auto, paths: vec!["later/logs/*.log"], ..Setup::default() });
+    // That the whole tree was replaced is for the scan to find; that a directory came, for inotify.
+    let paths = vec!["later/logs/*.log"];
+    let scan_every = Duration::from_millis(200);
+    let world = World::started(Setup { watch: Watch::Auto, paths, scan_every, ..Setup::default() });
     world.look();
     world.append("later/logs/a.log", "one\n");
     wait_for(&world, "one");
@@ -103,13 +106,13 @@ fn polling_alone_finds_everything() {
 
 #[test]
 fn a_burst_of_rotations_under_inotify_loses_nothing() {
-    // Scenario: a writer rotates by rename in a tight loop, five names deep, as fast as it can.
+    // Scenario: a writer rotates by rename in a tight loop, as fast as it can; nothing is deleted.
     // Guarantee: every line, once.
     for paths in [vec!["a.log"], vec!["a.log*"]] {
         let world = World::started(Setup { watch: Watch::Auto, paths: paths.clone(), ..Setup::default() });
         world.look();
         let mut expect = Vec::new();
-        for n in 0..200 {
+        for n in 0..60 {
             for old in (1..60).rev() {
                 if world.at(&format!("a.log.{old}")).exists() {
                     world.rename(&format!("a.log.{old}"), &format!("a.log.{}", old + 1));
