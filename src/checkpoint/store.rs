@@ -135,13 +135,21 @@ impl Store {
     /// # Errors
     /// If a block of numbers must be reserved and the store can't be written.
     pub fn register(&self, entry: &Entry) -> Result<SourceKey, StoreError> {
+        let key = self.number()?;
+        self.queue().entries.insert(key.0, Some(entry.encode()));
+        Ok(key)
+    }
+
+    /// A number for a source that has no checkpoint (stdin): positions committed for it are left out.
+    ///
+    /// # Errors
+    /// As [`Store::register`].
+    pub fn number(&self) -> Result<SourceKey, StoreError> {
         loop {
             let mut queue = self.queue();
             if queue.next < queue.reserved {
-                let key = queue.next;
                 queue.next += 1;
-                queue.entries.insert(key, Some(entry.encode()));
-                return Ok(SourceKey(key));
+                return Ok(SourceKey(queue.next - 1));
             }
             let reserved = queue.next + RESERVE;
             drop(queue);

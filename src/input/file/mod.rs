@@ -36,7 +36,7 @@ mod siblings;
 mod stats;
 mod tail;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod watcher;
 
 use std::sync::Arc;

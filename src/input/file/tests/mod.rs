@@ -8,4 +8,4 @@ mod model;
 mod restart;
 mod rotation;
 mod watching;
-mod world;
+pub(crate) mod world;
