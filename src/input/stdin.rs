@@ -1,1 +1,518 @@
-//! TODO
+//! The `stdin` input: lines from a pipe, which can be read only once.
+//!
+//! A thread reads into a bounded buffer; the source makes lines of it. What is not settled stays in the buffer, so that
+//! a held or abandoned batch can be read again; at [`BUFFER_BYTES`] the thread stops reading, and so does who writes into the
+//! pipe. Positions are byte offsets since the start; they are not kept: after a restart there is nothing to go back to, so
+//! each run is a source of its own.
+//!
+//! ```text
+//!   settled (dropped) │ read, not settled │ not read yet    │ free
+//!   ──────────────────┼───────────────────┼─────────────────┼────── BUFFER_BYTES
+//!                     base                position          end
+//! ```
+//! A line that does not fit the buffer is cut there and the rest of it, up to its newline, swallowed and counted: nothing else
+//! could keep the pipe flowing. At the end of the input the last line needs no newline.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::batch::{Position, SourceKey};
+use crate::decode::{self, LineFilter, LineOptions};
+use crate::event::{Common, Flags, Shared};
+use crate::input::source::{Fill, Host, Quantum, Read, Source, Token};
+
+/// Bytes kept at most: those not read yet and those not settled.
+pub const BUFFER_BYTES: usize = 4 << 20;
+/// Bytes asked of the pipe at a time: what a pipe holds by default.
+const READ_BYTES: usize = 64 * 1024;
+/// A descriptor that does not wait is asked this often.
+const NONBLOCKING_PAUSE: Duration = Duration::from_millis(10);
+
+/// The checked options of a `stdin` input.
+#[derive(Clone, Debug)]
+pub struct StdinSettings {
+    /// The input's name in the config.
+    pub name: String,
+    /// Longer lines are cut here, marked and counted. In bytes, terminator excluded.
+    pub max_line_bytes: usize,
+    pub lines: LineFilter,
+    pub shared: Shared,
+}
+
+/// Counters of a stdin input.
+#[derive(Debug, Default)]
+pub struct StdinStats {
+    pub bytes_read: AtomicU64,
+    /// Events made.
+    pub lines: AtomicU64,
+    /// Lines cut at `max_line_bytes`, or because they did not fit the buffer.
+    pub lines_truncated: AtomicU64,
+    /// Lines that `include_lines` or `exclude_lines` left out.
+    pub lines_filtered: AtomicU64,
+    /// Bytes of lines that did not fit the buffer, swallowed.
+    pub bytes_given_up: AtomicU64,
+    pub errors: AtomicU64,
+}
+
+/// A running stdin input.
+pub struct StdinInput {
+    pipe: Arc<Pipe>,
+    stats: Arc<StdinStats>,
+}
+
+/// Between the thread and the source.
+struct Pipe {
+    state: Mutex<State>,
+    /// Space came free, or the input was stopped.
+    freed: Condvar,
+    stopped: AtomicBool,
+}
+
+#[derive(Default)]
+struct State {
+    bytes: VecDeque<u8>,
+    /// Offset of the first byte in `bytes`.
+    base: u64,
+    /// Nothing comes any more.
+    ended: bool,
+    /// Where the source stands.
+    position: u64,
+}
+
+struct StdinSource {
+    settings: StdinSettings,
+    key: SourceKey,
+    pipe: Arc<Pipe>,
+    stats: Arc<StdinStats>,
+    common: Arc<Common>,
+    position: u64,
+    /// Offsets at which the rest of a line begins that is to be swallowed; all in what is not settled.
+    swallow: BTreeSet<u64>,
+}
+
+impl StdinInput {
+    /// Begins to read `reader` (the process's stdin, or a test's pipe). `key`: a number of its own, from
+    /// [`crate::checkpoint::Store::number`]; `run_id`: what tells this run from others, for `log.file.id`.
+    ///
+    /// # Errors
+    /// If the thread can't be started.
+    pub fn start(
+        settings: StdinSettings,
+        reader: impl io::Read + Send + 'static,
+        key: SourceKey,
+        run_id: &str,
+        host: Arc<dyn Host>,
+    ) -> io::Result<StdinInput> {
+        let pipe = Arc::new(Pipe { state: Mutex::default(), freed: Condvar::new(), stopped: AtomicBool::new(false) });
+        let stats = Arc::new(StdinStats::default());
+        let name = settings.name.clone();
+        let source = StdinSource {
+            common: Arc::new(settings.shared.stream(run_id)),
+            settings,
+            key,
+            pipe: Arc::clone(&pipe),
+            stats: Arc::clone(&stats),
+            position: 0,
+            swallow: BTreeSet::new(),
+        };
+        let token = host.add(&name, Box::new(source), Position::default());
+        let feeder = Feeder { pipe: Arc::clone(&pipe), stats: Arc::clone(&stats), host, token, name: name.clone() };
+        std::thread::Builder::new().name(format!("stdin {name}")).spawn(move || feeder.run(reader))?;
+        Ok(StdinInput { pipe, stats })
+    }
+
+    /// Takes no more from the pipe. The thread may be left waiting in a read that nobody answers; it ends with the process, or
+    /// with the next bytes, which it drops.
+    pub fn stop(self) {
+        self.pipe.stopped.store(true, Ordering::Release);
+        self.pipe.freed.notify_all();
+    }
+
+    /// The pipe has ended and all of it was read.
+    pub fn idle(&self) -> bool {
+        let state = self.pipe.state();
+        state.ended && state.position == state.end()
+    }
+
+    /// Its counters.
+    pub fn stats(&self) -> &Arc<StdinStats> {
+        &self.stats
+    }
+}
+
+impl Pipe {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn end(&self) -> u64 {
+        self.base + self.bytes.len() as u64
+    }
+
+    /// Where the next newline is, counted from byte `from` of the buffer.
+    fn newline(&self, from: usize) -> Option<usize> {
+        let (front, back) = self.bytes.as_slices();
+        let split = front.len();
+        let in_front = front.get(from..).and_then(|front| memchr::memchr(b'\n', front));
+        in_front.or_else(|| {
+            let skip = from.saturating_sub(split);
+            Some(memchr::memchr(b'\n', back.get(skip..)?)? + skip + split - from)
+        })
+    }
+
+    /// Appends up to `want` bytes from `offset` on.
+    fn copy_to(&self, buf: &mut Vec<u8>, offset: u64, want: usize) {
+        let from = usize::try_from(offset - self.base).expect("within the buffer");
+        let to = self.bytes.len().min(from.saturating_add(want));
+        let (front, back) = self.bytes.as_slices();
+        let split = front.len();
+        buf.extend_from_slice(&front[from.min(split)..to.min(split)]);
+        buf.extend_from_slice(&back[from.saturating_sub(split)..to.saturating_sub(split)]);
+    }
+}
+
+/// The thread's side.
+struct Feeder {
+    pipe: Arc<Pipe>,
+    stats: Arc<StdinStats>,
+    host: Arc<dyn Host>,
+    token: Token,
+    name: String,
+}
+
+impl Feeder {
+    fn run(self, mut reader: impl io::Read) {
+        let mut chunk = vec![0; READ_BYTES];
+        loop {
+            match reader.read(&mut chunk) {
+                Ok(0) => break,
+                Ok(got) => {
+                    if !self.put(&chunk[..got]) {
+                        break;
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    if self.pipe.stopped.load(Ordering::Acquire) {
+                        break;
+                    }
+                    std::thread::sleep(NONBLOCKING_PAUSE);
+                }
+                Err(error) => {
+                    self.stats.errors.fetch_add(1, Ordering::Relaxed);
+                    tracing::error!(input = %self.name, %error, "stdin can't be read; it is taken for ended");
+                    break;
+                }
+            }
+        }
+        self.pipe.state().ended = true;
+        self.host.wake(self.token);
+    }
+
+    /// `false`: the input was stopped.
+    fn put(&self, bytes: &[u8]) -> bool {
+        let mut state = self.pipe.state();
+        while !self.pipe.stopped.load(Ordering::Acquire) && state.bytes.len() + bytes.len() > BUFFER_BYTES {
+            state = self.pipe.freed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            // What came free may be too little for us, but enough for the source to see that a line must be cut.
+            drop(state);
+            self.host.wake(self.token);
+            state = self.pipe.state();
+        }
+        if self.pipe.stopped.load(Ordering::Acquire) {
+            return false;
+        }
+        state.bytes.extend(bytes);
+        drop(state);
+        self.host.wake(self.token);
+        true
+    }
+}
+
+impl StdinSource {
+    /// Swallows the rest of a line that was cut.
+    fn swallow(&mut self, state: &State) -> Option<Read> {
+        if !self.swallow.contains(&self.position) || self.position == state.end() {
+            return None;
+        }
+        let from = usize::try_from(self.position - state.base).expect("within the buffer");
+        let newline = state.newline(from);
+        let skipped = newline.map_or(state.bytes.len() - from, |at| at + 1) as u64;
+        self.stats.bytes_given_up.fetch_add(skipped, Ordering::Relaxed);
+        self.position += skipped;
+        if newline.is_none() {
+            self.swallow.insert(self.position);
+        }
+        Some(Read::Batch { resume: at(self.position), more: true })
+    }
+
+    /// How many bytes to look at: a quantum, or as many as its first line needs.
+    fn want(&self, state: &State, quantum: &Quantum) -> Option<usize> {
+        let from = usize::try_from(self.position - state.base).expect("within the buffer");
+        let available = state.bytes.len() - from;
+        let want = quantum.bytes_max.max(1);
+        let newline = state.newline(from);
+        match newline {
+            Some(newline) => Some(want.max(newline + 1)),
+            // All of it is one line. It is over when the pipe is, or when there is no room for more of it.
+            None if available > 0 && (state.ended || from == 0 && available + READ_BYTES > BUFFER_BYTES) => {
+                Some(available)
+            }
+            None => None,
+        }
+    }
+
+    /// Counts and passes on a line that has no newline.
+    fn take_rest(&mut self, fill: &mut Fill, quantum: &Quantum, was_cut: bool) -> Read {
+        let options = self.line_options(quantum);
+        let event = decode::last_line(&fill.buf, 0..fill.buf.len(), self.position, &options, quantum.now);
+        match event {
+            Some(event) => {
+                let cut = was_cut || event.flags().contains(Flags::TRUNCATED);
+                self.stats.lines.fetch_add(1, Ordering::Relaxed);
+                self.stats.lines_truncated.fetch_add(u64::from(cut), Ordering::Relaxed);
+                fill.events.push(event);
+            }
+            None => {
+                self.stats.lines_filtered.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        let taken = fill.buf.len() as u64;
+        self.stats.bytes_read.fetch_add(taken, Ordering::Relaxed);
+        self.position += taken;
+        if was_cut {
+            self.swallow.insert(self.position);
+        }
+        Read::Batch { resume: at(self.position), more: true }
+    }
+
+    fn line_options(&self, quantum: &Quantum) -> LineOptions<'_> {
+        LineOptions {
+            max_line_bytes: self.settings.max_line_bytes,
+            events_max: quantum.events_max,
+            filter: &self.settings.lines,
+        }
+    }
+
+    fn read_from(&mut self, state: &State, fill: &mut Fill, quantum: &Quantum) -> Read {
+        if let Some(read) = self.swallow(state) {
+            return read;
+        }
+        let Some(want) = self.want(state, quantum) else {
+            return match (state.ended, quantum.all_settled) {
+                (true, true) => Read::Finished,
+                (true, false) => Read::Drained,
+                (false, _) => Read::Idle,
+            };
+        };
+        state.copy_to(&mut fill.buf, self.position, want);
+        let options = self.line_options(quantum);
+        let split = decode::split_lines(&fill.buf, self.position, &options, quantum.now, &mut fill.events);
+        if split.consumed == 0 {
+            return self.take_rest(fill, quantum, !state.ended);
+        }
+        fill.buf.truncate(split.consumed);
+        self.position += split.consumed as u64;
+        self.stats.bytes_read.fetch_add(split.consumed as u64, Ordering::Relaxed);
+        self.stats.lines.fetch_add(fill.events.len() as u64, Ordering::Relaxed);
+        self.stats.lines_truncated.fetch_add(split.truncated, Ordering::Relaxed);
+        self.stats.lines_filtered.fetch_add(split.filtered, Ordering::Relaxed);
+        Read::Batch { resume: at(self.position), more: true }
+    }
+}
+
+impl Source for StdinSource {
+    fn key(&self) -> SourceKey {
+        self.key
+    }
+
+    fn common(&self) -> Arc<Common> {
+        Arc::clone(&self.common)
+    }
+
+    fn read(&mut self, fill: &mut Fill, quantum: &Quantum) -> Result<Read, io::Error> {
+        fill.buf.clear();
+        fill.events.clear();
+        let pipe = Arc::clone(&self.pipe);
+        let mut state = pipe.state();
+        let read = self.read_from(&state, fill, quantum);
+        state.position = self.position;
+        Ok(read)
+    }
+
+    fn rewind(&mut self, position: Position) {
+        let mut state = self.pipe.state();
+        self.position = position.offset.max(state.base);
+        state.position = self.position;
+    }
+
+    fn settled(&mut self, position: Position) {
+        let mut state = self.pipe.state();
+        let settled = usize::try_from(position.offset.saturating_sub(state.base)).unwrap_or(usize::MAX);
+        let settled = settled.min(state.bytes.len());
+        state.bytes.drain(..settled);
+        state.base += settled as u64;
+        self.swallow = self.swallow.split_off(&state.base);
+        drop(state);
+        self.pipe.freed.notify_all();
+    }
+
+    fn lag_bytes(&self) -> u64 {
+        self.pipe.state().end() - self.position
+    }
+
+    fn name(&self) -> &str {
+        "stdin"
+    }
+}
+
+fn at(offset: u64) -> Position {
+    Position { offset, check: 0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::time::Instant;
+
+    use super::*;
+    use crate::event::SharedOptions;
+    use crate::input::file::tests::world::{PATIENCE, TestHost};
+
+    struct Stage {
+        host: Arc<TestHost>,
+        input: StdinInput,
+    }
+
+    fn start(max_line_bytes: usize) -> (Stage, io::PipeWriter) {
+        let (reader, writer) = io::pipe().expect("a pipe");
+        let host = Arc::new(TestHost::default());
+        let settings = StdinSettings {
+            name: "in".into(),
+            max_line_bytes,
+            lines: LineFilter::new(&[], &["^#".to_owned()]).expect("good expressions"),
+            shared: Shared::new(SharedOptions::default()),
+        };
+        let input = StdinInput::start(settings, reader, SourceKey(1), "run-1", Arc::clone(&host) as Arc<dyn Host>);
+        (Stage { host, input: input.expect("starts") }, writer)
+    }
+
+    impl Stage {
+        /// Reads until the pipe's end; settles at once, or not at all.
+        fn run(&self, settle: bool) -> Vec<String> {
+            let start = Instant::now();
+            let mut lines = Vec::new();
+            while !self.input.idle() || self.host.sources() > 0 {
+                if !self.host.step(100, settle) {
+                    if !settle && self.input.idle() {
+                        break;
+                    }
+                    std::thread::yield_now();
+                }
+                lines.extend(self.host.take_lines());
+                assert!(start.elapsed() < PATIENCE, "not in time");
+            }
+            let mut end = 0;
+            for line in &lines {
+                assert!(line.offset >= end, "in order");
+                assert_eq!(line.id, "run-1");
+                end = line.offset + line.length;
+            }
+            lines.into_iter().map(|line| line.text).collect()
+        }
+    }
+
+    #[test]
+    fn lines_come_and_the_last_needs_no_newline() {
+        let (stage, mut writer) = start(10);
+        writer.write_all(b"one\n# no\ntwo\r\n\n12345678901\nlast").expect("open");
+        drop(writer);
+        assert_eq!(stage.run(true), ["one", "two", "", "1234567890", "last"]);
+        assert_eq!(stage.input.stats().lines_filtered.load(Ordering::Relaxed), 1);
+        assert_eq!(stage.input.stats().lines_truncated.load(Ordering::Relaxed), 1);
+        assert_eq!(stage.host.sources(), 0, "finished");
+    }
+
+    #[test]
+    fn what_is_not_settled_can_be_read_again() {
+        let (stage, mut writer) = start(10);
+        writer.write_all(b"one\ntwo\nthree").expect("open");
+        drop(writer);
+        assert_eq!(stage.run(false), ["one", "two", "three"]);
+        stage.host.abandon_all();
+        assert_eq!(stage.run(true), ["one", "two", "three"]);
+    }
+
+    #[test]
+    fn a_full_buffer_stops_the_pipe_and_loses_nothing() {
+        let (stage, mut writer) = start(100);
+        let lines = 3 * BUFFER_BYTES / 64;
+        let feeding = std::thread::spawn(move || {
+            for n in 0..lines {
+                writeln!(writer, "{n:063}").expect("open");
+            }
+        });
+        let start = Instant::now();
+        let mut next = 0;
+        while stage.host.sources() > 0 {
+            if !stage.host.step(256 * 1024, next % 1000 == 0) {
+                // Nothing more to read before something is settled.
+                stage.host.settle_all();
+            }
+            for line in stage.host.take_lines() {
+                // What is abandoned is read again.
+                next = if line.offset < next * 64 { line.offset / 64 } else { next };
+                assert_eq!(line.text, format!("{next:063}"));
+                next += 1;
+            }
+            let kept = stage.input.pipe.state().bytes.len();
+            assert!(kept <= BUFFER_BYTES, "{kept}");
+            assert!(start.elapsed() < 3 * PATIENCE, "not in time");
+        }
+        feeding.join().expect("does not panic");
+        assert_eq!(next, lines as u64);
+    }
+
+    #[test]
+    fn a_line_that_does_not_fit_is_cut_and_the_next_is_whole() {
+        for settle in [true, false] {
+            let (stage, mut writer) = start(10);
+            let feeding = std::thread::spawn(move || {
+                writer.write_all(b"first\n").expect("open");
+                for _ in 0..(BUFFER_BYTES / 1024 * 2 + 7) {
+                    writer.write_all(&[b'x'; 1024]).expect("open");
+                }
+                writer.write_all(b"\nlast\n").expect("open");
+            });
+            let mut lines = Vec::new();
+            let start = Instant::now();
+            while stage.host.sources() > 0 {
+                if !stage.host.step(1000, settle) {
+                    stage.host.settle_all();
+                }
+                lines.extend(stage.host.take_lines().into_iter().map(|line| line.text));
+                assert!(start.elapsed() < 3 * PATIENCE, "not in time");
+            }
+            feeding.join().expect("does not panic");
+            assert_eq!(lines, ["first", "xxxxxxxxxx", "last"]);
+            assert!(stage.input.stats().bytes_given_up.load(Ordering::Relaxed) > BUFFER_BYTES as u64 / 2);
+        }
+    }
+
+    #[test]
+    fn a_stopped_input_lets_go_of_the_pipe() {
+        let (stage, mut writer) = start(10);
+        stage.input.stop();
+        let start = Instant::now();
+        // The thread ends with the bytes that wake it, and closes its end.
+        while writer.write_all(b"more\n").is_ok() {
+            std::thread::yield_now();
+            assert!(start.elapsed() < PATIENCE, "not in time");
+        }
+    }
+}

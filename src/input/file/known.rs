@@ -1,0 +1,184 @@
+//! The files an input knows: one [`Known`] for each generation of each file, found by number, inode or path.
+//!
+//! Only bookkeeping: nothing is opened or decided here.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::identity::Stat;
+use super::link::Link;
+use crate::batch::{Position, SourceKey};
+use crate::checkpoint::Entry;
+use crate::input::source::Token;
+
+/// One generation of a file.
+pub struct Known {
+    pub entry: Entry,
+    /// The name it has now, as far as we know: in the glob, or where it was renamed to.
+    pub path: Option<PathBuf>,
+    /// Where `path` leads, if that is a symbolic link.
+    pub real: Option<PathBuf>,
+    pub size: u64,
+    pub modified_ns: i64,
+    /// It was looked at since the start: `size` is true, and its content is what its entry says.
+    pub verified: bool,
+    /// Truncated away: what is left of it is in a copy or nowhere.
+    pub retired: bool,
+    /// Where reading resumes, while it is not open. `None`: not loaded from the store yet.
+    pub position: Option<Position>,
+    pub open: Option<Open>,
+    /// When it is next looked at where nothing tells of changes, and how long after that.
+    pub due: Instant,
+    pub pause: Duration,
+}
+
+/// What belongs to a file whose source is with the pipeline.
+pub struct Open {
+    pub link: Arc<Link>,
+    pub token: Token,
+    pub file: Arc<File>,
+}
+
+impl Known {
+    /// Whether this is the file of `stat`, by what the system says. The device is not asked: it is a hint.
+    pub fn is(&self, stat: &Stat) -> bool {
+        self.entry.identity.inode == stat.inode && self.entry.identity.born_ns == stat.born_ns
+    }
+
+    /// Where the bytes really are: the directory to look in for rotated names.
+    pub fn real_path(&self) -> Option<&Path> {
+        self.real.as_deref().or(self.path.as_deref())
+    }
+}
+
+/// All of them.
+#[derive(Default)]
+pub struct KnownFiles {
+    files: HashMap<SourceKey, Known>,
+    by_inode: HashMap<u64, Vec<SourceKey>>,
+    by_path: HashMap<PathBuf, SourceKey>,
+    /// Who had a path last, for paths that are free or taken by another now.
+    before: HashMap<PathBuf, SourceKey>,
+    /// Links, by where they led when they were last followed: what happens there happens to them.
+    links: HashMap<PathBuf, PathBuf>,
+}
+
+impl KnownFiles {
+    pub fn get(&self, key: SourceKey) -> Option<&Known> {
+        self.files.get(&key)
+    }
+
+    pub fn get_mut(&mut self, key: SourceKey) -> Option<&mut Known> {
+        self.files.get_mut(&key)
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (SourceKey, &Known)> {
+        self.files.iter().map(|(key, known)| (*key, known))
+    }
+
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = (SourceKey, &mut Known)> {
+        self.files.iter_mut().map(|(key, known)| (*key, known))
+    }
+
+    /// The current generation of the file of `stat`. Several files of one inode number and birth time (on two devices, or
+    /// without birth times) are told apart by the device, if it is one of theirs.
+    pub fn find(&self, stat: &Stat) -> Option<SourceKey> {
+        let candidates = self.by_inode.get(&stat.inode)?;
+        let matching = candidates.iter().filter_map(|key| Some((*key, self.files.get(key)?)));
+        matching
+            .filter(|(_, known)| known.is(stat))
+            .max_by_key(|(key, known)| {
+                (known.entry.identity.device == stat.device, known.entry.identity.generation, key.0)
+            })
+            .map(|(key, _)| key)
+    }
+
+    /// Whether no younger generation of its file is known.
+    pub fn is_latest(&self, key: SourceKey) -> bool {
+        let Some(known) = self.files.get(&key) else { return false };
+        let identity = &known.entry.identity;
+        let others = self.by_inode.get(&identity.inode).into_iter().flatten();
+        others.filter_map(|other| self.files.get(other)).all(|other| {
+            other.entry.identity.born_ns != identity.born_ns || other.entry.identity.generation <= identity.generation
+        })
+    }
+
+    pub fn at(&self, path: &Path) -> Option<SourceKey> {
+        self.by_path.get(path).copied()
+    }
+
+    /// Who had this path before whoever has it now.
+    pub fn before(&self, path: &Path) -> Option<SourceKey> {
+        self.before.get(path).copied()
+    }
+
+    /// The link that leads, or led, to this path.
+    pub fn link_to(&self, real: &Path) -> Option<&PathBuf> {
+        self.links.get(real)
+    }
+
+    /// The paths that links lead to.
+    pub fn link_targets(&self) -> impl Iterator<Item = &PathBuf> {
+        self.links.keys()
+    }
+
+    /// The link is gone.
+    pub fn drop_link(&mut self, link: &Path) {
+        self.links.retain(|_, other| other != link);
+    }
+
+    pub fn insert(&mut self, key: SourceKey, known: Known) {
+        self.by_inode.entry(known.entry.identity.inode).or_default().push(key);
+        for path in [&known.path, &known.real].into_iter().flatten() {
+            self.by_path.insert(path.clone(), key);
+        }
+        if let (Some(link), Some(real)) = (&known.path, &known.real) {
+            self.links.insert(real.clone(), link.clone());
+        }
+        self.files.insert(key, known);
+    }
+
+    /// Takes the path from a file. The path it had.
+    pub fn unname(&mut self, key: SourceKey) -> Option<PathBuf> {
+        let known = self.files.get_mut(&key)?;
+        let (path, real) = (known.path.take(), known.real.take());
+        for path in [&path, &real].into_iter().flatten() {
+            if self.by_path.get(path) == Some(&key) {
+                self.by_path.remove(path);
+            }
+        }
+        if let Some(path) = &path {
+            self.before.insert(path.clone(), key);
+        }
+        path
+    }
+
+    /// Gives a path to a file that has none. Whose it was until now.
+    pub fn name(&mut self, key: SourceKey, path: &Path, real: Option<PathBuf>) -> Option<SourceKey> {
+        let known = self.files.get_mut(&key)?;
+        known.path = Some(path.to_owned());
+        known.real.clone_from(&real);
+        if let Some(real) = real {
+            self.links.insert(real.clone(), path.to_owned());
+            self.by_path.insert(real, key);
+        }
+        self.by_path.insert(path.to_owned(), key).filter(|other| *other != key)
+    }
+
+    pub fn remove(&mut self, key: SourceKey) -> Option<Known> {
+        self.unname(key);
+        let known = self.files.remove(&key)?;
+        let inode = known.entry.identity.inode;
+        if let Some(keys) = self.by_inode.get_mut(&inode) {
+            keys.retain(|other| *other != key);
+            if keys.is_empty() {
+                self.by_inode.remove(&inode);
+            }
+        }
+        self.before.retain(|_, other| *other != key);
+        Some(known)
+    }
+}

@@ -1,0 +1,89 @@
+//! What rotation makes of a file's name (P).
+//!
+//! `NAME.1`, `NAME-20261124`, `NAME.2026-11-24`, `NAME-20261124-1764000000`, `BASE-20261124.EXT` (logrotate's `extension`)
+//! and `BASE.1.EXT`: a name with digits and date punctuation put in, as logrotate, Log4j, kubelet and Docker do. Compressed
+//! ones are told apart by [`Rotated::Compressed`]. Nothing else counts: `app.log.bak` and `app.log.swp` are other files.
+
+/// What a name is to another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rotated {
+    /// A rotated form of it.
+    Plain,
+    /// A rotated form of it, compressed: `.gz` or `.zst`.
+    Compressed,
+}
+
+/// Whether file name `name` is a rotated form of file name `base`.
+pub fn rotated(base: &[u8], name: &[u8]) -> Option<Rotated> {
+    let (stem, kind) = match (name.strip_suffix(b".gz"), name.strip_suffix(b".zst")) {
+        (Some(stem), _) | (_, Some(stem)) => (stem, Rotated::Compressed),
+        _ => (name, Rotated::Plain),
+    };
+    let inserted = stem.strip_prefix(base).or_else(|| {
+        let dot = base.iter().rposition(|&byte| byte == b'.').filter(|&dot| dot > 0)?;
+        let (root, extension) = base.split_at(dot);
+        stem.strip_prefix(root)?.strip_suffix(extension)
+    })?;
+    is_stamp(inserted).then_some(kind)
+}
+
+/// The names that `name` may be a rotated, uncompressed form of.
+pub fn bases(name: &[u8]) -> Vec<Vec<u8>> {
+    let dot = name.iter().rposition(|&byte| byte == b'.').unwrap_or(name.len());
+    let mut found = Vec::new();
+    for (at, _) in name.iter().enumerate().skip(1).filter(|(_, byte)| matches!(byte, b'.' | b'-' | b'_')) {
+        let (head, tail) = name.split_at(at);
+        if is_stamp(tail) {
+            found.push(head.to_vec());
+        } else if at < dot && is_stamp(&name[at..dot]) {
+            found.push([head, &name[dot..]].concat());
+        }
+    }
+    found
+}
+
+/// `.1`, `-20261124`, `.2026-11-24T10:00:00`, `_1764000000`: a separator, then digits and date punctuation.
+fn is_stamp(text: &[u8]) -> bool {
+    let [separator, rest @ ..] = text else { return false };
+    matches!(separator, b'.' | b'-' | b'_')
+        && rest.first().is_some_and(u8::is_ascii_digit)
+        && rest.last().is_some_and(|last| last.is_ascii_digit() || *last == b'Z')
+        && rest.iter().all(|byte| byte.is_ascii_digit() || b".-_:TZ+".contains(byte))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tells_rotated_names() {
+        let check = |base: &str, name: &str, expect| {
+            assert_eq!(rotated(base.as_bytes(), name.as_bytes()), expect, "{name} of {base}");
+            let found = bases(name.as_bytes()).contains(&base.as_bytes().to_vec());
+            assert_eq!(found, expect == Some(Rotated::Plain), "{base} from {name}");
+        };
+        let (plain, compressed) = (Some(Rotated::Plain), Some(Rotated::Compressed));
+        check("a.log", "a.log.1", plain);
+        check("a.log", "a.log.12", plain);
+        check("a.log", "a.log-20261124", plain);
+        check("a.log", "a.log-20261124-1764000000", plain);
+        check("a.log", "a.log.2026-11-24", plain);
+        check("a.log", "a.log.2026-11-24T10:00:00Z", plain);
+        check("a.log", "a-20261124.log", plain);
+        check("a.log", "a.1.log", plain);
+        check("0.log", "0.log.20261124-101112", plain);
+        check("a.log", "a.log.2.gz", compressed);
+        check("a.log", "a.log-20261124.zst", compressed);
+        check("messages", "messages.1", plain);
+        check("a.log", "a.log", None);
+        check("a.log", "a.log.", None);
+        check("a.log", "a.log.gz", None);
+        check("a.log", "a.log.bak", None);
+        check("a.log", "a.log.1~", None);
+        check("a.log", "b.log.1", None);
+        check("a.log", "a2.log", None);
+        check("a.log.1", "a.log", None);
+        check(".log", ".log.1", plain);
+        check("a.log.1", "a.log.2", None);
+    }
+}

@@ -1,0 +1,1298 @@
+//! What is which file: every decision about identity, made by one thread (I8).
+//!
+//! The registry is told that something may have happened at a path ([`Registry::examine`]), that a path was renamed, that
+//! all paths are to be looked at ([`Registry::scan`]), or what a tail met ([`Registry::heard`]). It looks at the filesystem
+//! itself and never trusts the order or completeness of what it was told: inotify only makes it faster.
+//!
+//! # The rules
+//!
+//! - A path that leads to an inode with the birth time of a known file *is* that file, wherever it was before. If its content
+//!   is not what was known (shorter than before, other first bytes, other bytes before the offset), it was truncated: the
+//!   known generation retires and the next one begins at 0 under a new number and `log.file.id`.
+//! - A file that lost its path **left**: it is read on until it has not grown for [`super::tail::Timing::grace`], and
+//!   its unterminated last line is then taken as it is. If it was closed, it is looked for in its directory by inode.
+//! - Files of one name are one log: the next one begins when the one before it has been read to its end (I3). So a lane
+//!   that holds a rotated file holds its successor too, which feeds the same lane.
+//! - **Copies.** A new file with a rotated name of a known one (`NAME.1` beside `NAME`), not born before it, whose content is a prefix of
+//!   it, is its copy: it is registered so and not read. While it is empty it could be either, so it waits; if it diverges later, it
+//!   is read after all. When a file is truncated, its copy is looked for among the rotated names: same
+//!   fingerprint, not shorter than our offset, the same bytes before it. The retiring generation reads the rest from there.
+//! - **Missed generations.** Files with a rotated name of ours, outside the glob, born after we registered the generation that
+//!   retired or left, and that are no copy of it, had our name while we did not look: they are read too.
+//! - Names never change what a source is called: `log.file.path` is the path it was first found under, for life.
+//! - Several names of one file (hard links, symbolic links) are one source, under the first name found.
+//!
+//! What is kept of a file is forgotten when it was seen unlinked and read to its end, or when it has not been found for a week
+//! (an unmounted filesystem must not be read again from its beginning).
+
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::fs::File;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::Sender;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use super::glob::{Patterns, Walk};
+use super::identity::{Prefix, Stat, file_id, holds, looks_like_prefix, open, position_at, read_at};
+use super::known::{Known, KnownFiles, Open};
+use super::link::{Fate, Link, Signal};
+use super::names;
+use super::options::{FileOptions, StartAt};
+use super::siblings::{Sibling, find_inode, rotated_siblings};
+use super::stats::{FileState, FileStats, FileStatus};
+use super::tail::{FileTail, TailContext};
+use super::watcher::Message;
+use crate::batch::{OutputId, Position, SourceKey};
+use crate::checkpoint::{Entry, Fingerprint, Identity, Store, StoreError};
+use crate::input::source::{Host, Token};
+
+/// A file that can't be found is forgotten after this long.
+const FORGET_AFTER_NS: i64 = 7 * 24 * 3600 * 1_000_000_000;
+/// Filesystems stamp births with a clock that may lag ours by a tick of up to 10 ms.
+const CLOCK_SLACK_NS: i64 = 20_000_000;
+/// How soon a file that grows is looked at again where nothing tells of changes.
+pub const POLL_PAUSE: Duration = Duration::from_millis(250);
+
+/// Everything known of the files of one input.
+pub struct Registry {
+    options: FileOptions,
+    patterns: Patterns,
+    store: Arc<Store>,
+    host: Arc<dyn Host>,
+    outputs: Vec<OutputId>,
+    context: Arc<TailContext>,
+    signals: Sender<Message>,
+    files: KnownFiles,
+    /// Sources that wait until this one has caught up.
+    waiters: HashMap<SourceKey, Vec<Token>>,
+    /// Open files that left their name.
+    leaving: BTreeSet<SourceKey>,
+    /// Files that lost their path (which is with them), to be looked for; a queue, since finding one may displace the next.
+    lost: VecDeque<(SourceKey, Option<PathBuf>)>,
+    /// Paths that changed while they were looked at.
+    again: VecDeque<PathBuf>,
+    /// The two are being worked off.
+    catching_up: bool,
+    /// What was complained about, so that it is said once.
+    complained: HashSet<PathBuf>,
+    /// The input has never started with this store.
+    first_start: bool,
+}
+
+/// What a new file with a rotated name is to the file it is named after.
+enum Relation {
+    None,
+    Copy(SourceKey),
+    /// It is empty: it can't be said yet.
+    Unclear,
+}
+
+impl Registry {
+    /// Loads what the store knows of the input's files. Nothing is looked at before the first [`Registry::scan`].
+    ///
+    /// # Errors
+    /// If the store can't be read.
+    #[expect(clippy::too_many_arguments, reason = "called once; each is a different thing")]
+    pub fn load(
+        options: FileOptions,
+        patterns: Patterns,
+        store: Arc<Store>,
+        host: Arc<dyn Host>,
+        outputs: Vec<OutputId>,
+        context: Arc<TailContext>,
+        signals: Sender<Message>,
+    ) -> Result<Registry, StoreError> {
+        let mut files = KnownFiles::default();
+        store.entries(|key, entry| {
+            if entry.input == options.name {
+                let path = Some(entry.at.clone());
+                // The younger one has the path now.
+                if let Some(older) = files.at(&entry.at) {
+                    files.unname(older);
+                }
+                files.insert(key, Known::of(entry, path));
+            }
+        })?;
+        let first_start = !store.input_started(&options.name)?;
+        Ok(Registry {
+            options,
+            patterns,
+            store,
+            host,
+            outputs,
+            context,
+            signals,
+            files,
+            waiters: HashMap::new(),
+            leaving: BTreeSet::new(),
+            lost: VecDeque::new(),
+            again: VecDeque::new(),
+            catching_up: false,
+            complained: HashSet::new(),
+            first_start,
+        })
+    }
+
+    pub fn walk(&self) -> Walk {
+        self.patterns.walk()
+    }
+
+    /// Directories in which known files really are: where links lead.
+    pub fn real_directories(&self) -> BTreeSet<PathBuf> {
+        self.files.link_targets().filter_map(|real| real.parent().map(Path::to_owned)).collect()
+    }
+
+    /// Looks at every path of a walk, and at every file that has none of them.
+    pub fn scan(&mut self, walk: &Walk) {
+        for (path, error) in &walk.failed {
+            self.complain(path, "list", error);
+        }
+        // First those that are known: a new file may be the copy or the successor of one of them.
+        let named: Vec<PathBuf> = self.files.iter().filter_map(|(_, known)| known.path.clone()).collect();
+        for path in named {
+            if !walk.files.contains(&path) {
+                self.examine(&path);
+            }
+        }
+        let mut fresh = Vec::new();
+        for path in &walk.files {
+            if self.files.at(path).is_some() {
+                self.examine(path);
+            }
+            match Stat::of_path(path) {
+                Ok(stat) if self.files.find(&stat).is_none() => fresh.push((stat.born_ns, stat.modified_ns, path)),
+                Ok(_) => self.examine(path),
+                Err(_) => {}
+            }
+        }
+        fresh.sort_unstable();
+        for (_, _, path) in fresh {
+            self.examine(path);
+        }
+        self.recover();
+        self.catch_up();
+        if self.first_start {
+            self.store.mark_started(&self.options.name, now_ns());
+            self.first_start = false;
+        }
+        self.follow_unnamed();
+        self.close_idle();
+    }
+
+    /// Looks at a path that may have changed in any way.
+    pub fn examine(&mut self, path: &Path) {
+        self.examine_one(path);
+        self.catch_up();
+    }
+
+    /// Works off what looking at one path has led to.
+    fn catch_up(&mut self) {
+        if std::mem::replace(&mut self.catching_up, true) {
+            return;
+        }
+        loop {
+            if let Some((key, was)) = self.lost.pop_front() {
+                self.look_for(key, was.as_deref());
+            } else if let Some(path) = self.again.pop_front() {
+                self.examine_one(&path);
+            } else {
+                break;
+            }
+        }
+        self.catching_up = false;
+    }
+
+    fn examine_one(&mut self, path: &Path) {
+        // Events name the file; what the input knows may be the link to it.
+        if let Some(link) = self.files.link_to(path).filter(|link| *link != path).cloned() {
+            if std::fs::symlink_metadata(&link).is_err() {
+                self.files.drop_link(&link);
+            }
+            self.examine_one(&link);
+            if !self.patterns.matches(path) {
+                return;
+            }
+        }
+        let here = self.files.at(path);
+        let stat = match Stat::of_path(path) {
+            Ok(stat) => stat,
+            Err(error) => {
+                if let Some(key) = here {
+                    self.left(key);
+                }
+                if error.kind() != std::io::ErrorKind::NotFound && self.patterns.matches(path) {
+                    self.complain(path, "look at", &error);
+                }
+                return;
+            }
+        };
+        if let Some(key) = self.files.find(&stat) {
+            if here != Some(key) {
+                self.found_at(key, path, &stat);
+            }
+            self.look(key, &stat);
+            return;
+        }
+        if let Some(key) = here {
+            self.left(key);
+        }
+        if stat.is_file && self.patterns.matches(path) {
+            self.discover(path, path, &stat);
+        } else if !stat.is_file && self.patterns.matches(path) && !path.is_dir() {
+            self.complain(path, "read", &std::io::Error::other("it is no regular file"));
+        }
+    }
+
+    /// `from` was renamed to `to`, a moment ago.
+    pub fn renamed(&mut self, from: &Path, to: &Path) {
+        if let Ok(stat) = Stat::of_path(to) {
+            match self.files.find(&stat) {
+                Some(key) => {
+                    if self.files.at(from) == Some(key) {
+                        self.moved(key, to);
+                    }
+                }
+                None if self.files.at(from).is_none() && stat.is_file && !self.patterns.matches(to) => {
+                    // It had our name for so short a time that nobody saw it there.
+                    let name = self.files.link_to(from).cloned().unwrap_or_else(|| from.to_owned());
+                    if self.patterns.matches(&name) {
+                        self.discover(&name, to, &stat);
+                    }
+                }
+                None => {}
+            }
+        }
+        self.examine(from);
+        if self.files.at(to).is_some() || self.patterns.matches(to) {
+            self.examine(to);
+        }
+    }
+
+    /// A known file was met at a path that is not the one we knew.
+    fn found_at(&mut self, key: SourceKey, path: &Path, stat: &Stat) {
+        let Some(known) = self.files.get(key) else { return };
+        if let Some(old) = &known.path {
+            let is_there = Stat::of_path(old).is_ok_and(|there| there.is_same_file(stat));
+            let is_better = !self.patterns.matches(old) && self.patterns.matches(path);
+            if is_there && !is_better {
+                // Another name of it. If the path was somebody else's, that one has left.
+                if let Some(other) = self.files.at(path) {
+                    self.left(other);
+                }
+                return;
+            }
+        }
+        self.moved(key, path);
+    }
+
+    /// A known file is at `path` now.
+    fn moved(&mut self, key: SourceKey, path: &Path) {
+        self.files.unname(key);
+        let is_link = std::fs::symlink_metadata(path).is_ok_and(|stat| stat.is_symlink());
+        let real = if is_link { std::fs::canonicalize(path).ok() } else { None };
+        let displaced = self.files.name(key, path, real);
+        let Some(known) = self.files.get_mut(key) else { return };
+        let at = known.real_path().unwrap_or(path).to_owned();
+        if known.entry.at != at || known.entry.gone_ns != 0 {
+            known.entry.at = at;
+            known.entry.gone_ns = 0;
+            self.store.update(key, &known.entry);
+        }
+        if self.has_left(key) {
+            self.leave(key);
+        } else if let Some(known) = self.files.get(key) {
+            if let Some(open) = &known.open {
+                open.link.left_ns.store(0, Ordering::Release);
+                // It goes on under another name: nobody can wait for its end.
+                open.link.caught_up.store(true, Ordering::Release);
+            }
+            self.leaving.remove(&key);
+            self.release(key);
+        }
+        if let Some(other) = displaced {
+            self.left(other);
+        }
+    }
+
+    /// Whether a file is not under a name that it may grow under: outside the glob, or under a rotated form of its name.
+    fn has_left(&self, key: SourceKey) -> bool {
+        let Some(known) = self.files.get(key) else { return false };
+        let Some(path) = &known.path else { return true };
+        if !self.patterns.matches(path) {
+            return true;
+        }
+        let (Some(base), Some(name)) = (known.entry.path.file_name(), path.file_name()) else { return false };
+        names::rotated(base.as_bytes(), name.as_bytes()).is_some()
+    }
+
+    /// The path of a known file does not lead to it any more.
+    fn left(&mut self, key: SourceKey) {
+        let Some(known) = self.files.get(key) else { return };
+        let was = known.real_path().map(Path::to_owned);
+        self.files.unname(key);
+        self.lost.push_back((key, was));
+    }
+
+    /// Looks for a file that has lost its path.
+    fn look_for(&mut self, key: SourceKey, real: Option<&Path>) {
+        let Some(known) = self.files.get(key) else { return };
+        if known.retired || known.path.is_some() {
+            return;
+        }
+        let unlinked =
+            known.open.as_ref().is_some_and(|open| Stat::of_file(&open.file).is_ok_and(|stat| stat.links == 0));
+        if let Some(real) = real.filter(|_| !unlinked)
+            && let Some(path) = self.whereabouts(key, real)
+        {
+            self.moved(key, &path);
+            self.missed(key, real);
+            return;
+        }
+        if let Some(real) = real {
+            self.missed(key, real);
+        }
+        let Some(known) = self.files.get(key) else { return };
+        if known.open.is_some() {
+            self.leave(key);
+        } else if known.entry.copy_of.is_some() || known.entry.finished {
+            self.gone(key, 0);
+        } else {
+            self.resume_elsewhere(key, real);
+        }
+    }
+
+    /// Where in its directory a file is now.
+    fn whereabouts(&mut self, key: SourceKey, was: &Path) -> Option<PathBuf> {
+        let known = self.files.get(key)?;
+        let directory = was.parent()?;
+        match find_inode(directory, known.entry.identity.inode, |stat| known.is(stat)) {
+            Ok(found) => found.map(|(path, _)| path),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+            Err(error) => {
+                self.complain(directory, "list", &error);
+                None
+            }
+        }
+    }
+
+    /// A file that left its name is followed until it does not grow any more.
+    fn leave(&mut self, key: SourceKey) {
+        let Some(known) = self.files.get(key) else { return };
+        if known.retired || known.entry.copy_of.is_some() {
+            return;
+        }
+        if let Some(open) = &known.open {
+            if open.link.left_ns.load(Ordering::Acquire) == 0 {
+                open.link.left_ns.store(now_ns(), Ordering::Release);
+                FileStats::add(&self.context.stats.rotations, 1);
+            }
+            self.leaving.insert(key);
+            self.host.wake(open.token);
+            return;
+        }
+        if known.entry.finished || !known.verified {
+            return;
+        }
+        let Some(path) = known.path.clone() else { return };
+        FileStats::add(&self.context.stats.rotations, 1);
+        self.reopen(key, &path);
+    }
+
+    /// A file that is not open and not to be found: whether a copy has what was not read of it.
+    fn resume_elsewhere(&mut self, key: SourceKey, was: Option<&Path>) {
+        let Some(position) = self.position_of(key) else { return };
+        let Some(known) = self.files.get_mut(key) else { return };
+        known.verified = true;
+        let (fingerprint, size) = (known.entry.fingerprint, known.size);
+        if let Some(was) = was
+            && let Some(copy) = self.find_copy(key, was, position, fingerprint)
+        {
+            self.read_copy(key, copy, position);
+            return;
+        }
+        self.gone(key, size.saturating_sub(position.offset));
+    }
+
+    /// A file can't be found; `unread` bytes of it are known to be lost.
+    fn gone(&mut self, key: SourceKey, unread: u64) {
+        let Some(known) = self.files.get_mut(key) else { return };
+        if known.entry.gone_ns != 0 {
+            return;
+        }
+        known.entry.gone_ns = now_ns();
+        let path = known.entry.path.display();
+        if unread > 0 {
+            tracing::warn!(input = %self.options.name, file = %path, bytes = unread, "file is gone with bytes that were not read");
+            FileStats::add(&self.context.stats.bytes_given_up, unread);
+        } else {
+            tracing::debug!(input = %self.options.name, file = %path, "file is gone");
+        }
+        self.store.update(key, &known.entry);
+    }
+
+    /// Looks at a known file, which a path leads to.
+    fn look(&mut self, key: SourceKey, stat: &Stat) {
+        let Some(known) = self.files.get_mut(key) else { return };
+        if !known.verified {
+            return self.confirm(key);
+        }
+        if known.entry.copy_of.is_some() {
+            return self.look_at_copy(key, stat);
+        }
+        if stat.size < known.size {
+            return self.truncated(key);
+        }
+        if stat.size == known.size && stat.modified_ns == known.modified_ns {
+            return;
+        }
+        (known.size, known.modified_ns) = (stat.size, stat.modified_ns);
+        (known.pause, known.due) = (POLL_PAUSE, Instant::now() + POLL_PAUSE);
+        match &known.open {
+            Some(open) => {
+                let (link, token, file) = (Arc::clone(&open.link), open.token, Arc::clone(&open.file));
+                match grow_fingerprint(&link, &file) {
+                    Ok(true) => {}
+                    Ok(false) => return self.truncated(key),
+                    Err(error) => self.complain_of(key, "read", &error),
+                }
+                link.size_bytes.store(stat.size, Ordering::Release);
+                link.at_end.store(false, Ordering::Release);
+                self.remember_fingerprint(key);
+                self.host.wake(token);
+            }
+            None => {
+                if let Some(path) = self.files.get(key).and_then(|known| known.path.clone()) {
+                    self.reopen(key, &path);
+                }
+            }
+        }
+    }
+
+    /// Opens a known file that is closed, if it has grown or has left its name.
+    fn reopen(&mut self, key: SourceKey, path: &Path) {
+        let Some(position) = self.position_of(key) else { return };
+        let Some(known) = self.files.get(key) else { return };
+        let fingerprint = known.entry.fingerprint;
+        let opened = open(path)
+            .and_then(|file| Ok((Stat::of_file(&file)?, Prefix::read(&file)?, holds(&file, position)?, file)));
+        let (stat, prefix, is_held, file) = match opened {
+            Ok(opened) => opened,
+            Err(error) => return self.complain(path, "open", &error),
+        };
+        if !known.is(&stat) {
+            // The path has moved on since.
+            if !self.again.iter().any(|other| other == path) {
+                self.again.push_back(path.to_owned());
+            }
+            return;
+        }
+        if !is_held || !prefix.matches(fingerprint) {
+            return self.truncated(key);
+        }
+        let has_left = self.has_left(key);
+        let Some(known) = self.files.get_mut(key) else { return };
+        (known.size, known.modified_ns) = (stat.size, stat.modified_ns);
+        if stat.size == position.offset && (!has_left || known.entry.finished) {
+            return;
+        }
+        if known.entry.finished {
+            known.entry.finished = false;
+            self.store.update(key, &known.entry);
+        }
+        self.start(key, Arc::new(file), position, false, None);
+        if has_left {
+            self.leave_quietly(key);
+        }
+    }
+
+    /// Marks a file that was just opened as having left its name.
+    fn leave_quietly(&mut self, key: SourceKey) {
+        if let Some(open) = self.files.get(key).and_then(|known| known.open.as_ref()) {
+            open.link.left_ns.store(now_ns(), Ordering::Release);
+            self.leaving.insert(key);
+            self.host.wake(open.token);
+        }
+    }
+
+    /// The first look at a file that the store knows.
+    fn confirm(&mut self, key: SourceKey) {
+        let Some(position) = self.position_of(key) else { return };
+        let Some(known) = self.files.get_mut(key) else { return };
+        let Some(path) = known.path.clone() else { return };
+        let opened =
+            open(&path).and_then(|file| Ok((Stat::of_file(&file)?, Prefix::read(&file)?, holds(&file, position)?)));
+        let (stat, prefix, is_held) = match opened {
+            Ok(opened) => opened,
+            // It stays unverified, and is looked at again with the next scan.
+            Err(error) => return self.complain(&path, "open", &error),
+        };
+        if !known.is(&stat) {
+            return;
+        }
+        known.verified = true;
+        (known.size, known.modified_ns) = (stat.size, stat.modified_ns);
+        if known.entry.gone_ns != 0 || known.entry.identity.device != stat.device {
+            known.entry.gone_ns = 0;
+            known.entry.identity.device = stat.device;
+            self.store.update(key, &known.entry);
+        }
+        if known.entry.copy_of.is_some() {
+            return;
+        }
+        if !is_held || !prefix.matches(known.entry.fingerprint) {
+            return self.truncated(key);
+        }
+        if prefix.fingerprint().len > known.entry.fingerprint.len {
+            known.entry.fingerprint = prefix.fingerprint();
+            self.store.update(key, &known.entry);
+        }
+        self.reopen(key, &path);
+    }
+
+    /// A known file does not hold what it held: its generation retires, and the next one begins.
+    fn truncated(&mut self, key: SourceKey) {
+        let Some(position) = self.position_of(key) else { return };
+        let Some(known) = self.files.get(key).filter(|known| !known.retired) else { return };
+        let fingerprint = known.open.as_ref().map_or(known.entry.fingerprint, |open| *open.link.fingerprint());
+        let (was, path) = (known.real_path().map(Path::to_owned), known.path.clone());
+        let held = known.open.as_ref().map(|open| (Arc::clone(&open.file), Arc::clone(&open.link)));
+        let (size, has_left) = (known.size, self.has_left(key));
+        let next = Entry {
+            identity: Identity { generation: known.entry.identity.generation + 1, ..known.entry.identity },
+            fingerprint: Fingerprint::default(),
+            start: Position::default(),
+            urgent: true,
+            finished: false,
+            copy_of: None,
+            registered_ns: now_ns(),
+            gone_ns: 0,
+            ..known.entry.clone()
+        };
+        FileStats::add(&self.context.stats.truncations, 1);
+        tracing::info!(input = %self.options.name, file = %next.path.display(), offset = position.offset, "file was truncated");
+
+        let copy = was.as_deref().and_then(|was| self.find_copy(key, was, position, fingerprint));
+        self.retire(key);
+        match copy {
+            Some(copy) => self.read_copy(key, copy, position),
+            None => {
+                let read = held.as_ref().map_or(position.offset, |(_, link)| link.read().offset);
+                self.lose(key, size.saturating_sub(read));
+            }
+        }
+        if let Some(was) = &was {
+            self.missed(key, was);
+        }
+        let file = match (&held, &path) {
+            (Some((file, _)), _) => Arc::clone(file),
+            (None, Some(path)) => match open(path) {
+                Ok(file) => Arc::new(file),
+                Err(error) => return self.complain(path, "open", &error),
+            },
+            (None, None) => return,
+        };
+        let after = self.files.get(key).and_then(|known| Some(Arc::clone(&known.open.as_ref()?.link)));
+        if let Some(next) = self.register(next, path.as_deref(), &file) {
+            self.start(next, file, Position::default(), false, after);
+            if has_left {
+                self.leave_quietly(next);
+            }
+        }
+    }
+
+    /// A generation is not in its file any more.
+    fn retire(&mut self, key: SourceKey) {
+        self.files.unname(key);
+        self.leaving.remove(&key);
+        if let Some(known) = self.files.get_mut(key) {
+            known.retired = true;
+            known.entry.urgent = true;
+            self.store.update(key, &known.entry);
+        }
+    }
+
+    /// What is left of a generation is read from a copy.
+    fn read_copy(&mut self, key: SourceKey, copy: Sibling, position: Position) {
+        self.mark_copy(key, &copy);
+        let size = copy.stat.size;
+        let file = Arc::new(copy.file);
+        if let Some(known) = self.files.get_mut(key) {
+            known.retired = true;
+            if let Some(open) = &mut known.open {
+                open.link.size_bytes.store(size, Ordering::Release);
+                open.link.at_end.store(false, Ordering::Release);
+                *open.link.fate() = Fate::Copied(Arc::clone(&file));
+                open.file = file;
+                self.host.wake(open.token);
+                return;
+            }
+            known.size = size;
+        }
+        if size > position.offset {
+            self.start(key, file, position, true, None);
+        } else {
+            self.forget(key);
+        }
+    }
+
+    /// What is left of a generation is nowhere.
+    fn lose(&mut self, key: SourceKey, unread: u64) {
+        if unread > 0 {
+            FileStats::add(&self.context.stats.bytes_given_up, unread);
+            let path = self.files.get(key).map(|known| known.entry.path.display().to_string()).unwrap_or_default();
+            tracing::warn!(input = %self.options.name, file = %path, bytes = unread, "bytes that were not read are truncated away, and no copy was found");
+        }
+        let open = self.files.get(key).and_then(|known| known.open.as_ref());
+        match open {
+            Some(open) => {
+                *open.link.fate() = Fate::Gone;
+                self.host.wake(open.token);
+            }
+            None => self.forget(key),
+        }
+    }
+
+    /// The copy of a generation among the rotated names: same fingerprint, not shorter than what was read, the same bytes
+    /// before it. Shorter ones that begin the same are copies too: they are marked, so that they are not read again.
+    fn find_copy(
+        &mut self,
+        key: SourceKey,
+        was: &Path,
+        position: Position,
+        fingerprint: Fingerprint,
+    ) -> Option<Sibling> {
+        let registered_ns = self.files.get(key)?.entry.registered_ns;
+        let mut found: Option<Sibling> = None;
+        for sibling in self.siblings(key, was) {
+            let fits = fingerprint.len > 0 && sibling.prefix.matches(fingerprint);
+            // Where nothing is known of the content, who was born since can only be it.
+            let may_be = fingerprint.len == 0
+                && sibling.stat.size > 0
+                && !self.patterns.matches(&sibling.path)
+                && is_born_after(&sibling.stat, registered_ns);
+            if fits || may_be {
+                if sibling.stat.size >= position.offset && holds(&sibling.file, position).unwrap_or(false) {
+                    if let Some(older) = found.replace(sibling).filter(|_| fits) {
+                        self.mark_copy(key, &older);
+                    }
+                } else if fits {
+                    self.mark_copy(key, &sibling);
+                }
+            }
+        }
+        found
+    }
+
+    /// Files with rotated names of a known one that may have its bytes: not known, or known as its copies.
+    fn siblings(&mut self, key: SourceKey, was: &Path) -> Vec<Sibling> {
+        let mut bases = vec![was.to_owned()];
+        if let Some(known) = self.files.get(key) {
+            bases.push(known.entry.path.clone());
+        }
+        bases.dedup();
+        let mut found: Vec<Sibling> = Vec::new();
+        for base in bases {
+            match rotated_siblings(&base) {
+                Ok(siblings) => found.extend(siblings),
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                Err(error) => self.complain(&base, "list the directory of", &error),
+            }
+        }
+        let Some(known) = self.files.get(key) else { return Vec::new() };
+        found.retain(|sibling| match self.files.find(&sibling.stat) {
+            _ if known.is(&sibling.stat) => false,
+            None => true,
+            Some(other) => self.files.get(other).is_some_and(|other| other.entry.copy_of == Some(key)),
+        });
+        found
+    }
+
+    /// Reads what had our name while we did not look: see the rules above.
+    fn missed(&mut self, key: SourceKey, was: &Path) {
+        let Some(known) = self.files.get(key) else { return };
+        let (name, registered_ns) = (known.entry.path.clone(), known.entry.registered_ns);
+        if known.entry.copy_of.is_some() || known.entry.finished || known.entry.gone_ns != 0 {
+            return;
+        }
+        let fingerprint = known.open.as_ref().map_or(known.entry.fingerprint, |open| *open.link.fingerprint());
+        for sibling in self.siblings(key, was) {
+            let is_copy = fingerprint.len > 0 && sibling.prefix.matches(fingerprint);
+            if sibling.stat.size == 0
+                || is_copy
+                || self.files.find(&sibling.stat).is_some()
+                || self.patterns.matches(&sibling.path)
+                || !is_born_after(&sibling.stat, registered_ns)
+            {
+                continue;
+            }
+            tracing::info!(input = %self.options.name, file = %sibling.path.display(), "a rotated file was not seen under its name; it is read now");
+            self.discover(&name, &sibling.path, &sibling.stat);
+        }
+    }
+
+    /// Remembers that a file is a copy of a source's bytes.
+    fn mark_copy(&mut self, of: SourceKey, copy: &Sibling) {
+        match self.files.find(&copy.stat) {
+            Some(known) => {
+                if let Some(known) = self.files.get_mut(known) {
+                    known.size = copy.stat.size;
+                }
+            }
+            None => {
+                let mut entry = self.entry(&copy.path, &copy.path, &copy.stat, &copy.prefix);
+                entry.copy_of = Some(of);
+                self.register(entry, Some(&copy.path), &copy.file);
+            }
+        }
+    }
+
+    /// A copy that goes on in another way than what it was taken for a copy of is a file of its own.
+    fn look_at_copy(&mut self, key: SourceKey, stat: &Stat) {
+        let Some(known) = self.files.get_mut(key) else { return };
+        if (stat.size, stat.modified_ns) == (known.size, known.modified_ns) {
+            return;
+        }
+        let has_grown = stat.size > known.size;
+        (known.size, known.modified_ns) = (stat.size, stat.modified_ns);
+        let (Some(of), Some(path)) = (known.entry.copy_of, known.path.clone()) else { return };
+        let Ok(file) = open(&path) else { return };
+        let is_copy = match self.files.get(of) {
+            // What it is a copy of can't be compared any more; it is being read, or was, from this very file.
+            Some(original) if original.retired => true,
+            Some(original) => {
+                let held = original.open.as_ref().map(|open| Arc::clone(&open.file));
+                let held = held.or_else(|| open(original.path.as_deref()?).ok().map(Arc::new));
+                held.is_some_and(|held| {
+                    let longer = Stat::of_file(&held).is_ok_and(|original| original.size >= stat.size);
+                    longer && looks_like_prefix(&held, &file, stat.size).unwrap_or(true)
+                })
+            }
+            None => !has_grown,
+        };
+        if is_copy {
+            return;
+        }
+        if self.files.get(of).is_some_and(|original| original.open.is_some()) {
+            // Its original may have been truncated a moment ago.
+            self.verify(of);
+            if self.files.get(of).is_none_or(|original| original.retired) {
+                return;
+            }
+        }
+        tracing::info!(input = %self.options.name, file = %path.display(), "what looked like a copy is a file of its own");
+        if let Some(known) = self.files.get_mut(key) {
+            known.entry.copy_of = None;
+            known.position = Some(Position::default());
+            self.store.update(key, &known.entry);
+            self.start(key, Arc::new(file), Position::default(), false, None);
+        }
+    }
+
+    /// A file nobody has seen before is at `path`; its name is `name`.
+    fn discover(&mut self, name: &Path, path: &Path, stat: &Stat) {
+        let at_end = self.first_start && self.options.start_at == StartAt::End;
+        let age_ns = now_ns().saturating_sub(stat.modified_ns);
+        let is_old = self.options.ignore_older.is_some_and(|limit| i128::from(age_ns) > limit.as_nanos().cast_signed());
+        if is_old && !at_end {
+            return;
+        }
+        let opened = open(path).and_then(|file| Ok((Stat::of_file(&file)?, Prefix::read(&file)?, file)));
+        let (stat, prefix, file) = match opened {
+            Ok(opened) => opened,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return,
+            Err(error) => return self.complain(path, "open", &error),
+        };
+        // Without a birth time the first line says who it is, so it must be there.
+        let is_nameless = stat.born_ns.is_none() && prefix.first_line().is_none();
+        if !stat.is_file || is_nameless || self.files.find(&stat).is_some() {
+            return;
+        }
+        let mut entry = self.entry(name, path, &stat, &prefix);
+        match self.relation(path, &stat, &file) {
+            Relation::Unclear => return,
+            Relation::Copy(of) => {
+                entry.copy_of = Some(of);
+                self.register(entry, Some(path), &file);
+                return;
+            }
+            Relation::None if self.files.find(&stat).is_some() => return,
+            Relation::None => {}
+        }
+        if at_end {
+            match last_line_start(&file, stat.size, self.options.max_line_bytes) {
+                Ok(start) => entry.start = start,
+                Err(error) => return self.complain(path, "read", &error),
+            }
+        }
+        let start = entry.start;
+        FileStats::add(&self.context.stats.files_discovered, 1);
+        tracing::debug!(input = %self.options.name, file = %path.display(), offset = start.offset, "found file");
+        let after = self.predecessor(name);
+        let Some(key) = self.register(entry, Some(path), &file) else { return };
+        if at_end && start.offset == stat.size {
+            return;
+        }
+        self.start(key, Arc::new(file), start, false, after);
+        if self.has_left(key) {
+            self.leave_quietly(key);
+        }
+    }
+
+    /// The file that a new one of this name comes after: it had the name, and has lost it.
+    fn predecessor(&self, name: &Path) -> Option<Arc<Link>> {
+        let key = self.files.before(name)?;
+        let known = self.files.get(key).filter(|known| known.entry.path == name)?;
+        let open = known.open.as_ref()?;
+        (known.path.is_none() || self.has_left(key)).then(|| Arc::clone(&open.link))
+    }
+
+    fn entry(&self, name: &Path, path: &Path, stat: &Stat, prefix: &Prefix) -> Entry {
+        let first_line = if stat.born_ns.is_none() { prefix.first_line() } else { None };
+        Entry {
+            input: self.options.name.clone(),
+            path: name.to_owned(),
+            at: path.to_owned(),
+            identity: Identity {
+                device: stat.device,
+                inode: stat.inode,
+                born_ns: stat.born_ns,
+                first_line,
+                generation: 0,
+            },
+            fingerprint: prefix.fingerprint(),
+            registered_ns: now_ns(),
+            ..Entry::default()
+        }
+    }
+
+    /// What a new file is to the known one that it is named after.
+    fn relation(&mut self, path: &Path, stat: &Stat, file: &File) -> Relation {
+        let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else { return Relation::None };
+        for base in names::bases(name.as_bytes()) {
+            let base = directory.join(std::ffi::OsString::from_vec(base));
+            if self.files.at(&base).is_none() {
+                continue;
+            }
+            // It may have been truncated a moment ago: then this file is found as its copy there.
+            self.examine(&base);
+            if let Some(key) = self.files.at(&base) {
+                self.verify(key);
+            }
+            if self.files.find(stat).is_some() {
+                return Relation::None;
+            }
+            let Some(key) = self.files.at(&base) else { continue };
+            let Some(known) = self.files.get(key) else { continue };
+            if stat.born_ns.zip(known.entry.identity.born_ns).is_some_and(|(copy, original)| copy < original) {
+                continue;
+            }
+            let original = match &known.open {
+                Some(open) => Arc::clone(&open.file),
+                None => match open(&base) {
+                    Ok(file) => Arc::new(file),
+                    Err(_) => continue,
+                },
+            };
+            let Ok(original_stat) = Stat::of_file(&original) else { continue };
+            if stat.size == 0 {
+                return if original_stat.size > 0 { Relation::Unclear } else { Relation::None };
+            }
+            if original_stat.size >= stat.size && looks_like_prefix(&original, file, stat.size).unwrap_or(false) {
+                return Relation::Copy(key);
+            }
+        }
+        Relation::None
+    }
+
+    /// Compares an open file with what was read of it.
+    fn verify(&mut self, key: SourceKey) {
+        let Some(open) = self.files.get(key).and_then(|known| known.open.as_ref()) else { return };
+        let is_same =
+            grow_fingerprint(&open.link, &open.file).and_then(|same| Ok(same && holds(&open.file, open.link.read())?));
+        match is_same {
+            Ok(true) => self.remember_fingerprint(key),
+            Ok(false) => self.truncated(key),
+            Err(error) => self.complain_of(key, "read", &error),
+        }
+    }
+
+    /// Gives a file its number.
+    fn register(&mut self, mut entry: Entry, path: Option<&Path>, file: &File) -> Option<SourceKey> {
+        entry.file_id = file_id(&entry.identity);
+        let stat = match Stat::of_file(file) {
+            Ok(stat) => stat,
+            Err(error) => {
+                self.complain(&entry.path, "look at", &error);
+                return None;
+            }
+        };
+        let is_link = path.is_some_and(|path| std::fs::symlink_metadata(path).is_ok_and(|stat| stat.is_symlink()));
+        let real = if is_link { path.and_then(|path| std::fs::canonicalize(path).ok()) } else { None };
+        if let Some(real) = &real {
+            entry.at.clone_from(real);
+        }
+        let key = match self.store.register(&entry) {
+            Ok(key) => key,
+            Err(error) => {
+                // It stays unknown, and the next scan tries again.
+                self.complain(&entry.path, "register", &std::io::Error::other(error.to_string()));
+                return None;
+            }
+        };
+        let position = Some(entry.start);
+        let displaced = path.and_then(|path| self.files.at(path));
+        let mut known = Known::of(entry, path.map(Path::to_owned));
+        known.real = real;
+        known.verified = true;
+        known.position = position;
+        (known.size, known.modified_ns) = (stat.size, stat.modified_ns);
+        self.files.insert(key, known);
+        if let Some(other) = displaced {
+            self.left(other);
+        }
+        Some(key)
+    }
+
+    /// Hands the source of a file to the pipeline.
+    fn start(&mut self, key: SourceKey, file: Arc<File>, position: Position, is_copy: bool, after: Option<Arc<Link>>) {
+        let after = after.filter(|after| !after.caught_up.load(Ordering::Acquire));
+        let Some(known) = self.files.get_mut(key) else { return };
+        let link = Link::new(key, position, known.entry.fingerprint, known.size);
+        let name = known.entry.path.display().to_string();
+        let common = self.options.shared.file(&name, &format!("{:016x}", known.entry.file_id));
+        let tail = FileTail::new(
+            Arc::clone(&self.context),
+            Arc::clone(&link),
+            self.signals.clone(),
+            Arc::clone(&file),
+            Arc::new(common),
+            name,
+            position,
+            after.clone(),
+        );
+        let tail = if is_copy { tail.of_copy() } else { tail };
+        let token = self.host.add(&self.options.name, Box::new(tail), position);
+        known.open = Some(Open { link, token, file });
+        if let Some(after) = after {
+            self.waiters.entry(after.key).or_default().push(token);
+            if after.caught_up.load(Ordering::Acquire) {
+                self.host.wake(token);
+            }
+        }
+    }
+
+    /// What a tail says.
+    pub fn heard(&mut self, signal: &Signal) {
+        match *signal {
+            Signal::Changed(key) => self.heard_changed(key),
+            Signal::CaughtUp(key) => self.release(key),
+            Signal::Finished(key) => self.heard_finished(key),
+        }
+        self.catch_up();
+    }
+
+    fn heard_changed(&mut self, key: SourceKey) {
+        let Some(open) = self.files.get(key).filter(|known| !known.retired).and_then(|known| known.open.as_ref())
+        else {
+            return;
+        };
+        let (link, file, token) = (Arc::clone(&open.link), Arc::clone(&open.file), open.token);
+        let is_same = Prefix::read(&file)
+            .and_then(|prefix| Ok(prefix.matches(*link.fingerprint()) && holds(&file, link.read())?));
+        if is_same.unwrap_or(false) {
+            // Somebody wrote it back; nothing was lost of it.
+            *link.fate() = Fate::Live;
+            self.host.wake(token);
+            return;
+        }
+        self.truncated(key);
+    }
+
+    fn heard_finished(&mut self, key: SourceKey) {
+        let Some(known) = self.files.get_mut(key) else { return };
+        let Some(open) = known.open.take() else { return };
+        let position = open.link.read();
+        known.position = Some(position);
+        known.entry.fingerprint = *open.link.fingerprint();
+        let was_leaving = self.leaving.remove(&key);
+        if known.retired {
+            return self.forget(key);
+        }
+        let stat = Stat::of_file(&open.file);
+        if stat.as_ref().is_ok_and(|stat| stat.links == 0 && stat.size <= position.offset) {
+            return self.forget(key);
+        }
+        known.entry.finished = was_leaving;
+        self.store.update(key, &known.entry);
+        if let Ok(stat) = stat
+            && stat.size > position.offset
+        {
+            (known.size, known.modified_ns) = (stat.size, stat.modified_ns);
+            known.entry.finished = false;
+            self.start(key, open.file, position, false, None);
+            if was_leaving {
+                self.leave_quietly(key);
+            }
+        }
+    }
+
+    fn forget(&mut self, key: SourceKey) {
+        self.store.forget(key);
+        self.files.remove(key);
+        self.leaving.remove(&key);
+        self.release(key);
+    }
+
+    /// Wakes those that wait for this one.
+    fn release(&mut self, key: SourceKey) {
+        for token in self.waiters.remove(&key).unwrap_or_default() {
+            self.host.wake(token);
+        }
+    }
+
+    /// Files the store knows and no path led to: their bytes are looked for, or they are gone.
+    fn recover(&mut self) {
+        let lost: Vec<SourceKey> = self
+            .files
+            .iter()
+            .filter(|(_, known)| !known.verified && known.path.is_none())
+            .map(|(key, _)| key)
+            .collect();
+        for key in lost {
+            let Some(known) = self.files.get(key) else { continue };
+            let (at, done) = (known.entry.at.clone(), known.entry.finished || known.entry.copy_of.is_some());
+            // A younger generation of the same file has its inode.
+            let is_latest = self.files.is_latest(key);
+            if is_latest && let Some(path) = self.whereabouts(key, &at) {
+                self.moved(key, &path);
+                self.confirm(key);
+            } else if done {
+                self.gone(key, 0);
+            } else {
+                self.resume_elsewhere(key, Some(&at));
+            }
+        }
+        let now = now_ns();
+        let expired: Vec<SourceKey> = self
+            .files
+            .iter()
+            .filter(|(_, known)| known.open.is_none() && known.entry.gone_ns != 0)
+            .filter(|(_, known)| now.saturating_sub(known.entry.gone_ns) > FORGET_AFTER_NS)
+            .map(|(key, _)| key)
+            .collect();
+        for key in expired {
+            self.forget(key);
+        }
+    }
+
+    /// Looks at the files that left their name: no event tells of them.
+    pub fn follow_unnamed(&mut self) {
+        let grace = i64::try_from(self.context.timing.grace.as_nanos()).unwrap_or(i64::MAX);
+        for key in self.leaving.clone() {
+            let Some(open) = self.files.get(key).and_then(|known| known.open.as_ref()) else {
+                self.leaving.remove(&key);
+                continue;
+            };
+            if let Ok(stat) = Stat::of_file(&open.file) {
+                let (link, token) = (Arc::clone(&open.link), open.token);
+                self.look(key, &stat);
+                self.catch_up();
+                // Whether its time is really up is the tail's to say.
+                let is_due = now_ns() - link.left_ns.load(Ordering::Acquire) >= grace;
+                if is_due && link.at_end.load(Ordering::Acquire) && !link.drained.load(Ordering::Acquire) {
+                    self.host.wake(token);
+                }
+            }
+        }
+    }
+
+    /// Looks at the named files whose time it is, where nothing tells of changes.
+    pub fn poll(&mut self, now: Instant) {
+        let scan_every = self.options.scan_every;
+        let due: Vec<PathBuf> = self
+            .files
+            .iter_mut()
+            .filter(|(_, known)| known.due <= now && known.entry.copy_of.is_none())
+            .filter_map(|(_, known)| {
+                known.pause = (known.pause * 2).min(scan_every);
+                known.due = now + known.pause;
+                known.path.clone()
+            })
+            .collect();
+        for path in due {
+            self.examine(&path);
+        }
+    }
+
+    /// Lets the tails of files that have not grown for long look whether they may close.
+    fn close_idle(&mut self) {
+        let limit = i64::try_from(self.context.timing.close_idle.as_nanos()).unwrap_or(i64::MAX);
+        let now = now_ns();
+        for (_, known) in self.files.iter() {
+            if let Some(open) = &known.open
+                && open.link.at_end.load(Ordering::Acquire)
+                && now.saturating_sub(known.modified_ns) >= limit
+            {
+                self.host.wake(open.token);
+            }
+        }
+    }
+
+    /// Whether everything that is known to be there was read. Files that grew unnoticed are woken.
+    pub fn is_idle(&mut self) -> bool {
+        let mut idle = true;
+        for (_, known) in self.files.iter() {
+            let Some(open) = &known.open else { continue };
+            let link = &open.link;
+            let read = link.read().offset + link.rest_bytes.load(Ordering::Acquire);
+            let has_more =
+                Stat::of_file(&open.file).is_ok_and(|stat| stat.size != read) && !matches!(*link.fate(), Fate::Gone);
+            if !link.is_idle() || has_more {
+                idle = false;
+                self.host.wake(open.token);
+            }
+        }
+        idle
+    }
+
+    /// Every file that is known and there.
+    pub fn snapshot(&self) -> Vec<FileStatus> {
+        let mut files: Vec<FileStatus> =
+            self.files.iter().filter(|(_, known)| known.entry.gone_ns == 0).map(|(_, known)| status(known)).collect();
+        files.sort_by(|one, other| one.path.cmp(&other.path).then_with(|| one.id.cmp(&other.id)));
+        files
+    }
+
+    /// Where reading of a file that is not open resumes (of an open one: where it is). `None` if the store can't say now.
+    fn position_of(&mut self, key: SourceKey) -> Option<Position> {
+        let known = self.files.get(key)?;
+        if let Some(open) = &known.open {
+            return Some(open.link.read());
+        }
+        if let Some(position) = known.position {
+            return Some(position);
+        }
+        let start = known.entry.start;
+        match self.store.positions(key) {
+            Ok(found) => {
+                let of = |output: &OutputId| found.iter().find(|(id, _)| id == output).map_or(start, |(_, at)| *at);
+                let position = self.outputs.iter().map(of).min_by_key(|at| at.offset).unwrap_or(start);
+                self.files.get_mut(key)?.position = Some(position);
+                Some(position)
+            }
+            Err(error) => {
+                let path = known.entry.path.clone();
+                self.complain(&path, "find the checkpoint of", &std::io::Error::other(error.to_string()));
+                None
+            }
+        }
+    }
+
+    fn remember_fingerprint(&mut self, key: SourceKey) {
+        let Some(known) = self.files.get_mut(key) else { return };
+        let Some(open) = &known.open else { return };
+        let fingerprint = *open.link.fingerprint();
+        if fingerprint != known.entry.fingerprint {
+            known.entry.fingerprint = fingerprint;
+            self.store.update(key, &known.entry);
+        }
+    }
+
+    fn complain_of(&mut self, key: SourceKey, action: &str, error: &std::io::Error) {
+        if let Some(path) = self.files.get(key).map(|known| known.entry.path.clone()) {
+            self.complain(&path, action, error);
+        }
+    }
+
+    /// Counts what the system refused, and says it once for each path.
+    fn complain(&mut self, path: &Path, action: &str, error: &std::io::Error) {
+        FileStats::add(&self.context.stats.errors, 1);
+        if self.complained.len() < 10_000 && self.complained.insert(path.to_owned()) {
+            tracing::warn!(input = %self.options.name, path = %path.display(), %error, "can't {action} it; it is tried again with each scan");
+        }
+    }
+}
+
+impl Known {
+    fn of(entry: Entry, path: Option<PathBuf>) -> Known {
+        Known {
+            entry,
+            path,
+            real: None,
+            size: 0,
+            modified_ns: 0,
+            verified: false,
+            retired: false,
+            position: None,
+            open: None,
+            due: Instant::now(),
+            pause: POLL_PAUSE,
+        }
+    }
+}
+
+fn status(known: &Known) -> FileStatus {
+    let position = known.position.unwrap_or(known.entry.start);
+    let (read, settled, size) = match &known.open {
+        Some(open) => {
+            let size = open.link.size_bytes.load(Ordering::Acquire);
+            (open.link.read().offset, open.link.settled().offset, size)
+        }
+        None => (position.offset, position.offset, known.size),
+    };
+    let state = match &known.open {
+        _ if known.entry.copy_of.is_some() => FileState::Copy,
+        Some(open) if open.link.waiting.load(Ordering::Acquire) => FileState::Waiting,
+        Some(open) if open.link.has_left() || known.retired => FileState::Leaving,
+        Some(_) => FileState::Following,
+        None if known.entry.finished => FileState::Finished,
+        None => FileState::Closed,
+    };
+    FileStatus {
+        path: known.entry.path.clone(),
+        id: format!("{:016x}", known.entry.file_id),
+        offset_read: read,
+        offset_settled: settled,
+        size,
+        state,
+        unlinked: known.open.as_ref().is_some_and(|open| Stat::of_file(&open.file).is_ok_and(|stat| stat.links == 0)),
+    }
+}
+
+/// Lets the fingerprint of a file cover more of it. `false`: the file does not begin as it did.
+fn grow_fingerprint(link: &Link, file: &File) -> std::io::Result<bool> {
+    let mut fingerprint = link.fingerprint();
+    let prefix = Prefix::read(file)?;
+    if !prefix.matches(*fingerprint) {
+        return Ok(false);
+    }
+    let grown = prefix.fingerprint();
+    if grown.len > fingerprint.len {
+        *fingerprint = grown;
+    }
+    Ok(true)
+}
+
+/// Born not before that moment, as far as clocks can tell. Without a birth time nothing is.
+fn is_born_after(stat: &Stat, moment_ns: i64) -> bool {
+    stat.born_ns.is_some_and(|born| born >= moment_ns.saturating_sub(CLOCK_SLACK_NS))
+}
+
+/// Where the last line of a file begins that may still grow: behind its last newline. If there is none within a line's
+/// length, at the end.
+fn last_line_start(file: &File, size: u64, max_line_bytes: usize) -> std::io::Result<Position> {
+    let want = usize::try_from(size).map_or(max_line_bytes, |size| size.min(max_line_bytes));
+    let mut tail = vec![0; want];
+    let from = size - want as u64;
+    let read = read_at(file, &mut tail, from)?;
+    let behind = memchr::memrchr(b'\n', &tail[..read]).map(|at| from + at as u64 + 1);
+    let start = behind.unwrap_or(if from == 0 { 0 } else { from + read as u64 });
+    Ok(position_at(file, start)?.unwrap_or_default())
+}
+
+fn now_ns() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,508 @@
+//! The source of one file generation: reads lines at its offset, and nothing else.
+//!
+//! A position is always the start of a line, so nothing is carried from read to read: an unterminated rest is read again
+//! next time. Each read is one `pread` that begins up to 256 bytes before the position, so that the bytes before it are
+//! checked with every read (I8), and after it the fingerprint of the file's beginning. Both are looked at *after* the data
+//! was read: data from before a truncation may be used, data from after it never is. No size from a `stat` is trusted.
+//!
+//! What is refused here: deciding what a changed file is. The tail says [`Signal::Changed`], waits, and is told by its
+//! [`Link`] where the rest of its bytes is ([`Fate`]).
+//!
+//! ```text
+//!                    lead ≤ 256   lines               rest
+//!              ────┬────────────┬───────────────────┬────────┐
+//!   file           │  check     │ a\n bb\n … zzz\n  │ yyy    │ end (or the end of the quantum)
+//!              ────┴────────────┴───────────────────┴────────┘
+//!                               ▲ position          ▲ position after the read
+//! ```
+
+use std::fs::File;
+use std::io;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::Sender;
+use std::time::Duration;
+
+use super::identity::{CHECK_BYTES, FINGERPRINT_BYTES, Prefix, check_of, fingerprint_of, holds};
+use super::link::{Fate, Link, Signal};
+use super::stats::FileStats;
+use super::watcher::Message;
+use crate::batch::{Position, SourceKey};
+use crate::decode::{self, LineFilter, LineOptions, LongLine};
+use crate::event::{Common, Timestamp};
+use crate::input::source::{Fill, Quantum, Read, Source};
+
+/// Bytes of an unterminated line from which on it is scanned instead of read again and again.
+const LONG_BYTES: usize = 64 * 1024;
+
+/// How long things are waited for.
+#[derive(Clone, Copy, Debug)]
+pub struct Timing {
+    /// A file that left its name may still be written to by who had it open: it is finished once it has not grown for so long.
+    pub grace: Duration,
+    /// A file that has been read and settled is closed after so long without growing; it is opened again when it grows.
+    pub close_idle: Duration,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self { grace: Duration::from_secs(5), close_idle: Duration::from_secs(300) }
+    }
+}
+
+/// What the tails of one input have in common.
+pub struct TailContext {
+    pub filter: LineFilter,
+    pub max_line_bytes: usize,
+    pub timing: Timing,
+    pub stats: Arc<FileStats>,
+}
+
+/// The source of one file generation.
+pub struct FileTail {
+    context: Arc<TailContext>,
+    link: Arc<Link>,
+    signals: Sender<Message>,
+    file: Arc<File>,
+    common: Arc<Common>,
+    name: String,
+    position: Position,
+    /// The file of the same name that comes first.
+    after: Option<Arc<Link>>,
+    /// The line at `position` is long, and this much of it was scanned.
+    long: Option<LongLine>,
+    /// The end of the file when it was last met.
+    end: u64,
+    /// When `end` last moved, ns since the epoch; 0: it was not met yet.
+    grown_ns: i64,
+    /// How the file ends.
+    ending: Ending,
+}
+
+/// Whether more may come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ending {
+    /// It grows.
+    Open,
+    /// It is the copy of a truncated file: it ends where it ends.
+    Copy,
+    /// There are no bytes any more.
+    Gone,
+}
+
+/// How lines are made, in this quantum.
+struct Lines<'a> {
+    options: LineOptions<'a>,
+    now: Timestamp,
+}
+
+impl FileTail {
+    /// A tail that stands at `position` of `file`. `after`: begin when that one has caught up.
+    #[expect(clippy::too_many_arguments, reason = "called once; each is a different thing")]
+    pub fn new(
+        context: Arc<TailContext>,
+        link: Arc<Link>,
+        signals: Sender<Message>,
+        file: Arc<File>,
+        common: Arc<Common>,
+        name: String,
+        position: Position,
+        after: Option<Arc<Link>>,
+    ) -> FileTail {
+        link.waiting.store(after.is_some(), Ordering::Release);
+        FileStats::add(&context.stats.files_open, 1);
+        FileTail {
+            context,
+            link,
+            signals,
+            file,
+            common,
+            name,
+            position,
+            after,
+            long: None,
+            end: 0,
+            grown_ns: 0,
+            ending: Ending::Open,
+        }
+    }
+
+    /// What it is now known to be the copy of ends where it ends.
+    pub fn of_copy(mut self) -> FileTail {
+        self.ending = Ending::Copy;
+        self
+    }
+
+    fn tell(&self, signal: Signal) {
+        // The watcher is gone only when the whole input is being stopped.
+        if self.signals.send(Message::Tail(signal)).is_err() {
+            tracing::debug!(file = %self.name, "the watcher has stopped");
+        }
+    }
+
+    /// Looks at what the watcher has decided. `true`: it has not yet.
+    fn undecided(&mut self) -> bool {
+        let fate = self.link.fate().clone();
+        match fate {
+            Fate::Live => {}
+            Fate::Changed => return true,
+            Fate::Copied(copy) => {
+                if self.ending == Ending::Open {
+                    self.file = copy;
+                    self.long = None;
+                    self.ending = Ending::Copy;
+                }
+            }
+            Fate::Gone => self.ending = Ending::Gone,
+        }
+        false
+    }
+
+    /// The file is not what it was.
+    fn changed(&mut self, fill: &mut Fill) -> Read {
+        fill.buf.clear();
+        fill.events.clear();
+        self.long = None;
+        if self.ending == Ending::Copy {
+            // The copy changed too: there is nowhere left to look.
+            let lost = self.link.size_bytes.load(Ordering::Acquire).saturating_sub(self.position.offset);
+            FileStats::add(&self.context.stats.bytes_given_up, lost);
+            tracing::warn!(file = %self.name, offset = self.position.offset, "the copy of a truncated file changed before it was read");
+            self.ending = Ending::Gone;
+            return Read::Batch { resume: self.position, more: true };
+        }
+        let mut fate = self.link.fate();
+        if matches!(*fate, Fate::Live) {
+            *fate = Fate::Changed;
+            drop(fate);
+            self.tell(Signal::Changed(self.link.key));
+            return Read::Idle;
+        }
+        drop(fate);
+        // The watcher was faster: its answer is there.
+        Read::Batch { resume: self.position, more: true }
+    }
+
+    /// Whether the file still begins as it did; on the way the fingerprint grows by what was just read.
+    fn begins_as_before(&self, data: &[u8]) -> io::Result<bool> {
+        let mut fingerprint = self.link.fingerprint();
+        if self.position.offset == 0 {
+            let known = usize::from(fingerprint.len);
+            if data.len() >= known {
+                if fingerprint_of(&data[..known]) != *fingerprint {
+                    return Ok(false);
+                }
+                if known < FINGERPRINT_BYTES {
+                    *fingerprint = fingerprint_of(data);
+                }
+                return Ok(true);
+            }
+        }
+        Ok(Prefix::read(&self.file)?.matches(*fingerprint))
+    }
+
+    fn advance(&mut self, position: Position) {
+        self.position = position;
+        self.link.set_read(position);
+    }
+
+    /// The end was met; `rest` bytes of an unterminated line stand before it.
+    fn at_end(&mut self, rest: u64, quantum: &Quantum) -> Option<Read> {
+        let end = self.position.offset + rest;
+        if end != self.end || self.grown_ns == 0 {
+            self.end = end;
+            self.grown_ns = quantum.now.0;
+        }
+        self.link.rest_bytes.store(rest, Ordering::Release);
+        self.link.size_bytes.fetch_max(end, Ordering::AcqRel);
+        self.link.at_end.store(true, Ordering::Release);
+        let left = self.link.left_ns.load(Ordering::Acquire);
+        if self.ending == Ending::Open && left == 0 {
+            let idle = quantum.now.0.saturating_sub(self.grown_ns) >= nanoseconds(self.context.timing.close_idle);
+            if idle && quantum.all_settled && rest == 0 {
+                self.tell(Signal::Finished(self.link.key));
+                return Some(Read::Finished);
+            }
+            return Some(Read::Idle);
+        }
+        self.catch_up();
+        let waited = quantum.now.0.saturating_sub(left.max(self.grown_ns));
+        if self.ending == Ending::Open && waited < nanoseconds(self.context.timing.grace) {
+            return Some(Read::Idle);
+        }
+        if rest > 0 {
+            return None;
+        }
+        if !quantum.all_settled {
+            self.link.drained.store(true, Ordering::Release);
+            return Some(Read::Drained);
+        }
+        self.tell(Signal::Finished(self.link.key));
+        Some(Read::Finished)
+    }
+
+    /// Lets the successor begin.
+    fn catch_up(&self) {
+        if !self.link.caught_up.swap(true, Ordering::AcqRel) {
+            self.tell(Signal::CaughtUp(self.link.key));
+        }
+    }
+
+    /// Reads whole lines at the position.
+    fn read_lines(&mut self, fill: &mut Fill, quantum: &Quantum, lines: &Lines<'_>) -> io::Result<Read> {
+        let mut want = quantum.bytes_max.max(1);
+        loop {
+            let lead = lead_of(self.position.offset);
+            fill.buf.clear();
+            let got = append_at(&self.file, &mut fill.buf, self.position.offset - lead as u64, lead + want)?;
+            if got < lead || check_of(&fill.buf[..lead]) != self.position.check {
+                return Ok(self.changed(fill));
+            }
+            let data = &fill.buf[lead..];
+            if !data.is_empty() && !self.begins_as_before(data)? {
+                return Ok(self.changed(fill));
+            }
+            let full = data.len() >= want;
+            let split = decode::split_lines_from(
+                &fill.buf,
+                lead,
+                self.position.offset,
+                &lines.options,
+                lines.now,
+                &mut fill.events,
+            );
+            if split.consumed > 0 {
+                return Ok(self.took(fill, lead, &split, full));
+            }
+            let rest = lead..fill.buf.len();
+            let whole = self.context.max_line_bytes.saturating_add(2);
+            if full && want < whole {
+                // One line longer than the quantum may pass it.
+                want = whole;
+                continue;
+            }
+            if full || rest.len() >= LONG_BYTES {
+                let mut long = LongLine::new(self.position.offset);
+                long.feed(&fill.buf[rest.clone()]);
+                self.long = Some(long);
+                if full {
+                    fill.buf.clear();
+                    return Ok(Read::Batch { resume: self.position, more: true });
+                }
+            }
+            if let Some(read) = self.at_end(rest.len() as u64, quantum) {
+                fill.buf.clear();
+                return Ok(read);
+            }
+            self.long = None;
+            return Ok(self.took_rest(fill, rest, lines));
+        }
+    }
+
+    /// Whole lines were taken.
+    fn took(&mut self, fill: &mut Fill, lead: usize, split: &decode::Split, full: bool) -> Read {
+        let end = lead + split.consumed;
+        let rest = fill.buf.len() - end;
+        let is_end = !full && memchr::memchr(b'\n', &fill.buf[end..]).is_none();
+        fill.buf.truncate(end);
+        self.advance(Position {
+            offset: self.position.offset + split.consumed as u64,
+            check: check_of(&fill.buf[end.saturating_sub(CHECK_BYTES)..]),
+        });
+        let stats = &self.context.stats;
+        FileStats::add(&stats.bytes_read, split.consumed as u64);
+        FileStats::add(&stats.lines, fill.events.len() as u64);
+        FileStats::add(&stats.lines_truncated, split.truncated);
+        FileStats::add(&stats.lines_filtered, split.filtered);
+        self.link.rest_bytes.store(rest as u64, Ordering::Release);
+        self.link.size_bytes.fetch_max(self.position.offset + rest as u64, Ordering::AcqRel);
+        self.link.at_end.store(is_end, Ordering::Release);
+        Read::Batch { resume: self.position, more: !is_end || self.is_hurried() }
+    }
+
+    /// Somebody waits for the end to be met, not only reached.
+    fn is_hurried(&self) -> bool {
+        self.ending != Ending::Open || self.link.has_left()
+    }
+
+    /// A last line that will never get its newline was taken.
+    fn took_rest(&mut self, fill: &mut Fill, rest: Range<usize>, lines: &Lines<'_>) -> Read {
+        let consumed = rest.len() as u64;
+        let event = decode::last_line(&fill.buf, rest.clone(), self.position.offset, &lines.options, lines.now);
+        self.took_one(fill, event, consumed, check_of(&fill.buf[rest.end.saturating_sub(CHECK_BYTES)..rest.end]))
+    }
+
+    fn took_one(&mut self, fill: &mut Fill, event: Option<crate::event::Event>, consumed: u64, check: u64) -> Read {
+        let stats = &self.context.stats;
+        FileStats::add(&stats.bytes_read, consumed);
+        match event {
+            Some(event) => {
+                FileStats::add(&stats.lines, 1);
+                let cut = event.flags().contains(crate::event::Flags::TRUNCATED);
+                FileStats::add(&stats.lines_truncated, u64::from(cut));
+                fill.events.push(event);
+            }
+            None => FileStats::add(&stats.lines_filtered, 1),
+        }
+        self.advance(Position { offset: self.position.offset + consumed, check });
+        self.link.rest_bytes.store(0, Ordering::Release);
+        self.link.at_end.store(false, Ordering::Release);
+        Read::Batch { resume: self.position, more: true }
+    }
+
+    /// Scans on in a line that does not fit, and makes its event when its newline is found.
+    fn read_long(
+        &mut self,
+        mut long: LongLine,
+        fill: &mut Fill,
+        quantum: &Quantum,
+        lines: &Lines<'_>,
+    ) -> io::Result<Read> {
+        if !holds(&self.file, self.position)? || !self.begins_as_before(&[])? {
+            return Ok(self.changed(fill));
+        }
+        fill.buf.clear();
+        let want = quantum.bytes_max.max(1);
+        let got = append_at(&self.file, &mut fill.buf, self.position.offset + long.length(), want)?;
+        long.feed(&fill.buf);
+        if !long.is_complete() {
+            let rest = long.length();
+            self.long = Some(long);
+            fill.buf.clear();
+            if got >= want {
+                return Ok(Read::Batch { resume: self.position, more: true });
+            }
+            if let Some(read) = self.at_end(rest, quantum) {
+                return Ok(read);
+            }
+            long = self.long.take().expect("set above");
+        }
+        if long.length() <= self.context.max_line_bytes as u64 {
+            // It fits after all, now that it is complete.
+            return self.read_lines(
+                &mut *fill,
+                &Quantum { bytes_max: want.max(self.context.max_line_bytes + 2), ..*quantum },
+                lines,
+            );
+        }
+        let consumed = long.length();
+        let Some(after) = super::identity::position_at(&self.file, self.position.offset + consumed)? else {
+            return Ok(self.changed(fill));
+        };
+        fill.buf.clear();
+        let head = self.context.max_line_bytes.saturating_add(4);
+        let head = append_at(&self.file, &mut fill.buf, self.position.offset, head)?.min(head);
+        let event = long.into_event(&fill.buf, 0..head, &lines.options, lines.now);
+        Ok(self.took_one(fill, event, consumed, after.check))
+    }
+}
+
+impl Source for FileTail {
+    fn key(&self) -> SourceKey {
+        self.link.key
+    }
+
+    fn common(&self) -> Arc<Common> {
+        Arc::clone(&self.common)
+    }
+
+    fn read(&mut self, fill: &mut Fill, quantum: &Quantum) -> Result<Read, io::Error> {
+        fill.buf.clear();
+        fill.events.clear();
+        self.link.drained.store(false, Ordering::Release);
+        if let Some(after) = &self.after {
+            if !after.caught_up.load(Ordering::Acquire) {
+                return Ok(Read::Idle);
+            }
+            self.after = None;
+            self.link.waiting.store(false, Ordering::Release);
+        }
+        if self.undecided() {
+            return Ok(Read::Idle);
+        }
+        if self.ending == Ending::Gone {
+            return Ok(self.at_end(0, quantum).unwrap_or(Read::Drained));
+        }
+        let context = Arc::clone(&self.context);
+        let options = LineOptions {
+            max_line_bytes: context.max_line_bytes,
+            events_max: quantum.events_max,
+            filter: &context.filter,
+        };
+        let lines = Lines { options, now: quantum.now };
+        let done = match self.long.take() {
+            Some(long) => self.read_long(long, fill, quantum, &lines),
+            None => self.read_lines(fill, quantum, &lines),
+        };
+        if done.is_err() {
+            FileStats::add(&self.context.stats.errors, 1);
+            fill.buf.clear();
+            fill.events.clear();
+            // A disk that can't be read must not hold up the files that come after.
+            if self.is_hurried() {
+                self.catch_up();
+            }
+        }
+        done
+    }
+
+    fn rewind(&mut self, position: Position) {
+        if self.ending == Ending::Gone {
+            let lost = self.position.offset.saturating_sub(position.offset);
+            FileStats::add(&self.context.stats.bytes_given_up, lost);
+            if lost > 0 {
+                tracing::warn!(file = %self.name, offset = position.offset, bytes = lost, "bytes that were not delivered are truncated away");
+            }
+        }
+        self.long = None;
+        self.link.at_end.store(false, Ordering::Release);
+        self.advance(position);
+    }
+
+    fn settled(&mut self, position: Position) {
+        self.link.set_settled(position);
+    }
+
+    fn lag_bytes(&self) -> u64 {
+        self.link.size_bytes.load(Ordering::Acquire).saturating_sub(self.position.offset)
+    }
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+impl Drop for FileTail {
+    fn drop(&mut self) {
+        self.context.stats.files_open.fetch_sub(1, Ordering::Relaxed);
+        self.catch_up();
+    }
+}
+
+fn nanoseconds(duration: Duration) -> i64 {
+    i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX)
+}
+
+/// Bytes before an offset that are read with it.
+fn lead_of(offset: u64) -> usize {
+    usize::try_from(offset).map_or(CHECK_BYTES, |offset| offset.min(CHECK_BYTES))
+}
+
+/// Appends what is at `offset` to `buf`: `want` bytes (up to 256 more if it has the room), or less where the file ends.
+fn append_at(file: &File, buf: &mut Vec<u8>, offset: u64, want: usize) -> io::Result<usize> {
+    let start = buf.len();
+    if buf.capacity() > start + want + CHECK_BYTES {
+        buf.shrink_to(start + want);
+    }
+    buf.reserve_exact(want);
+    loop {
+        let got = buf.len() - start;
+        match rustix::io::pread(file, rustix::buffer::spare_capacity(buf), offset + got as u64) {
+            Ok(0) => return Ok(got),
+            Ok(_) if buf.len() - start >= want => return Ok(buf.len() - start),
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
