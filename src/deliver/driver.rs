@@ -268,15 +268,14 @@ impl Deliver {
         for (parcel, record, reason, message) in graves {
             let found = {
                 let core = self.lock();
-                core.holdings
-                    .get(&parcel)
-                    .map(|holding| (Arc::clone(&holding.encoded), Arc::clone(&holding.topic)))
+                core.holdings.get(&parcel).map(|holding| (Arc::clone(&holding.encoded), Arc::clone(&holding.topic)))
             };
             let Some((encoded, topic)) = found else { continue };
             let SourceKey(source) = encoded.source;
             let refused = &encoded.records[record as usize];
             let (key, value) = (encoded.key(refused), encoded.value(refused));
-            let buried = Buried { reason, message: &message, topic: &topic, source, offset: refused.offset, key, value };
+            let buried =
+                Buried { reason, message: &message, topic: &topic, source, offset: refused.offset, key, value };
             let result = dead_letter.bury(&buried);
             if let Err(error) = &result {
                 tracing::error!(output = %self.name, topic = %topic, %error, "a refused record can't be kept; its lane holds");

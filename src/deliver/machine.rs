@@ -70,16 +70,33 @@ pub enum Offered {
 /// What the driver must do, in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action<W> {
-    Produce { parcel: Parcel, topic: Arc<str>, partition: i32, records: Range<u32> },
+    Produce {
+        parcel: Parcel,
+        topic: Arc<str>,
+        partition: i32,
+        records: Range<u32>,
+    },
     /// The parcel is done: settle its receipt, let its bytes go.
-    Settle { parcel: Parcel, how: Settled },
+    Settle {
+        parcel: Parcel,
+        how: Settled,
+    },
     /// Make this record durable in the dead letter, then say [`Machine::buried`].
-    Bury { parcel: Parcel, record: u32, reason: RecordFault, message: Arc<str> },
+    Bury {
+        parcel: Parcel,
+        record: u32,
+        reason: RecordFault,
+        message: Arc<str>,
+    },
     Wake(W),
     /// Ask for the topic's partition count, then say [`Machine::topic`].
-    Lookup { topic: Arc<str> },
+    Lookup {
+        topic: Arc<str>,
+    },
     /// Make a new producer, then say [`Machine::rebuilt`].
-    Rebuild { message: Arc<str> },
+    Rebuild {
+        message: Arc<str>,
+    },
 }
 
 #[derive(Debug, Default)]
@@ -99,6 +116,8 @@ pub struct Totals {
     pub records_failed: u64,
     pub records_resent: u64,
     pub records_buried: u64,
+    /// Keys, values and headers of everything settled.
+    pub bytes_settled: u64,
     pub rebuilds: u64,
 }
 
@@ -498,7 +517,8 @@ impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
         let pending = lane.pending();
         lane.state = State::Direct;
         lane.last_report = now;
-        self.totals.records_resent += pending.iter().map(|(_, records)| u64::from(records.end - records.start)).sum::<u64>();
+        self.totals.records_resent +=
+            pending.iter().map(|(_, records)| u64::from(records.end - records.start)).sum::<u64>();
         self.produce(key, pending);
         self.touched.insert(Blocker::Lane(key.clone()));
         self.touched.insert(Blocker::Topic(Arc::clone(&key.topic)));
@@ -606,6 +626,7 @@ impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
         for flight in done {
             self.bytes_used -= flight.bytes;
             self.parcels.remove(&flight.parcel);
+            self.totals.bytes_settled += flight.bytes;
             let how = if flight.buried_any { Settled::DeadLettered } else { Settled::Delivered };
             self.actions.push_back(Action::Settle { parcel: flight.parcel, how });
         }
