@@ -33,8 +33,18 @@ struct State {
     flights: VecDeque<Flight>,
     /// Something was abandoned: the next turn starts with a rewind.
     rewind: bool,
-    /// The source rests until something settles.
-    awaits_settle: bool,
+    /// What the source is to be woken for.
+    awaits: Awaits,
+}
+
+/// What a source at rest is woken for, beside new data.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Awaits {
+    Nothing,
+    /// Anything settles: it has as many batches outstanding as it may.
+    Room,
+    /// Everything is settled: it may be finished, and whoever shows its state should know.
+    All,
 }
 
 /// One outstanding batch.
@@ -67,7 +77,7 @@ impl SourceAck {
         plan: Arc<Plan>,
     ) -> Self {
         let state =
-            State { mark: Watermark::new(position), flights: VecDeque::new(), rewind: false, awaits_settle: false };
+            State { mark: Watermark::new(position), flights: VecDeque::new(), rewind: false, awaits: Awaits::Nothing };
         Self { token, key, sources, ledger, plan, state: Mutex::new(state) }
     }
 
@@ -93,16 +103,16 @@ impl SourceAck {
     pub fn has_room(&self) -> bool {
         let mut state = self.lock();
         let room = state.mark.outstanding() < OUTSTANDING_MAX;
-        state.awaits_settle |= !room;
+        if !room {
+            state.awaits = Awaits::Room;
+        }
         room
     }
 
-    /// Whether nothing is outstanding. If something is, the source is woken when it settles.
-    pub fn is_settled_or_wakes(&self) -> bool {
+    /// The source is woken once everything that is outstanding now is settled; not at all if nothing is.
+    pub fn wake_when_settled(&self) {
         let mut state = self.lock();
-        let settled = state.mark.outstanding() == 0;
-        state.awaits_settle |= !settled;
-        settled
+        state.awaits = if state.mark.outstanding() > 0 { Awaits::All } else { Awaits::Nothing };
     }
 
     /// Where to read from again, if something was abandoned. What was outstanding counts no more.
@@ -159,7 +169,14 @@ impl SettleSink for SourceAck {
             .flights
             .drain(..done)
             .fold((0, 0), |(bytes, records), flight| (bytes + flight.bytes, records + flight.records));
-        let wake = moved.is_some() && std::mem::take(&mut state.awaits_settle);
+        let wake = match state.awaits {
+            Awaits::Nothing => false,
+            Awaits::Room => moved.is_some(),
+            Awaits::All => state.mark.outstanding() == 0,
+        };
+        if wake {
+            state.awaits = Awaits::Nothing;
+        }
         if let Some(position) = moved {
             self.ledger.note(&self.plan, self.key, position, bytes);
         }
@@ -176,8 +193,9 @@ impl Ledger {
     fn note(&self, plan: &Plan, key: SourceKey, position: Position, bytes: u64) {
         self.outstanding_bytes.fetch_sub(bytes, Ordering::Relaxed);
         if plan.is_durable {
+            let mut positions = self.lock();
             self.settled_bytes.fetch_add(bytes, Ordering::Relaxed);
-            self.lock().insert(key, position);
+            positions.insert(key, position);
         }
     }
 

@@ -129,7 +129,8 @@ impl Worker {
             all_settled: work.ack.outstanding() == 0,
         };
         let mut fill = Fill { buf: std::mem::take(&mut self.raw), events: std::mem::take(&mut self.events) };
-        (fill.buf.clear(), fill.events.clear());
+        fill.buf.clear();
+        fill.events.clear();
         let started = Instant::now();
         let read = work.source.read(&mut fill, &quantum);
         match read {
@@ -143,7 +144,11 @@ impl Worker {
                     return Next::Parked;
                 }
                 work.position_read = resume;
-                if more { Next::Ready } else { Next::Idle }
+                if more {
+                    return Next::Ready;
+                }
+                work.ack.wake_when_settled();
+                Next::Idle
             }
             other => {
                 (self.raw, self.events) = (fill.buf, fill.events);
@@ -157,9 +162,9 @@ impl Worker {
     fn rest(&self, work: &mut Work, read: std::io::Result<Read>) -> Next {
         match read {
             Ok(Read::Finished) => Next::Finished,
-            Ok(Read::Drained) if work.ack.is_settled_or_wakes() => Next::Ready,
-            Ok(_) => {
+            Ok(Read::Drained | Read::Idle | Read::Batch { .. }) => {
                 work.wants.clear();
+                work.ack.wake_when_settled();
                 Next::Idle
             }
             Err(error) => {
@@ -192,6 +197,7 @@ impl Worker {
         let receipt = work.ack.issue(resume, flight);
         if outgoing.records.is_empty() {
             self.keep(outgoing.buf);
+            self.shop.deliver.forget(work.token.0);
             work.plan.counters.add(&counts);
             receipt.settle(Settled::Dropped);
             return true;
