@@ -75,6 +75,8 @@ pub struct Registry {
     again: VecDeque<PathBuf>,
     /// The two are being worked off.
     catching_up: bool,
+    /// New files were registered since the last [`Registry::flush`].
+    registered: bool,
     /// What was complained about, so that it is said once.
     complained: HashSet<PathBuf>,
     /// The input has never started with this store.
@@ -130,6 +132,7 @@ impl Registry {
             lost: VecDeque::new(),
             again: VecDeque::new(),
             catching_up: false,
+            registered: false,
             complained: HashSet::new(),
             first_start,
         })
@@ -179,6 +182,18 @@ impl Registry {
         }
         self.follow_unnamed();
         self.close_idle();
+    }
+
+    /// Makes durable what is new: a file that is rotated out of the glob before the next commit would be unknown after
+    /// a crash, and nothing would lead to it.
+    pub fn flush(&mut self) {
+        if !std::mem::take(&mut self.registered) {
+            return;
+        }
+        if let Err(error) = self.store.commit(&[]) {
+            // It stays queued, for the next commit.
+            tracing::warn!(input = %self.options.name, %error, "new files can't be remembered now");
+        }
     }
 
     /// Looks at a path that may have changed in any way.
@@ -316,7 +331,8 @@ impl Registry {
         }
     }
 
-    /// Whether a file is not under a name that it may grow under: outside the glob, or under a rotated form of its name.
+    /// Whether a file is not under a name that it may grow under: outside the glob, or under a rotated form of its name or
+    /// of another's.
     fn has_left(&self, key: SourceKey) -> bool {
         let Some(known) = self.files.get(key) else { return false };
         let Some(path) = &known.path else { return true };
@@ -324,7 +340,14 @@ impl Registry {
             return true;
         }
         let (Some(base), Some(name)) = (known.entry.path.file_name(), path.file_name()) else { return false };
-        names::rotated(base.as_bytes(), name.as_bytes()).is_some()
+        if base != name {
+            return names::rotated(base.as_bytes(), name.as_bytes()).is_some();
+        }
+        // It was rotated before it was found, if there is a file that it is named after.
+        path.parent().is_some_and(|directory| {
+            let mut bases = names::bases(name.as_bytes()).into_iter().map(std::ffi::OsString::from_vec);
+            bases.any(|base| self.files.at(&directory.join(base)).is_some())
+        })
     }
 
     /// The path of a known file does not lead to it any more.
@@ -941,6 +964,7 @@ impl Registry {
                 return None;
             }
         };
+        self.registered = true;
         let position = Some(entry.start);
         let displaced = path.and_then(|path| self.files.at(path));
         let mut known = Known::of(entry, path.map(Path::to_owned));
