@@ -171,8 +171,16 @@ impl Registry {
             }
         }
         fresh.sort_unstable();
-        for (_, _, path) in fresh {
+        for (_, _, path) in &fresh {
             self.examine(path);
+        }
+        // Those found under a rotated name before the file they are named after.
+        for (_, _, path) in fresh {
+            if let Some(key) = self.files.at(path)
+                && self.has_left(key)
+            {
+                self.leave(key);
+            }
         }
         self.recover();
         self.catch_up();
@@ -360,6 +368,11 @@ impl Registry {
 
     /// Looks for a file that has lost its path.
     fn look_for(&mut self, key: SourceKey, real: Option<&Path>) {
+        // It may have been truncated before: then it is its copies that matter.
+        let held = self.files.get(key).and_then(|known| known.open.as_ref()).map(|open| Arc::clone(&open.file));
+        if let Some(stat) = held.and_then(|file| Stat::of_file(&file).ok()) {
+            self.look(key, &stat);
+        }
         let Some(known) = self.files.get(key) else { return };
         if known.retired || known.path.is_some() {
             return;
@@ -370,6 +383,9 @@ impl Registry {
             && let Some(path) = self.whereabouts(key, real)
         {
             self.moved(key, &path);
+            if self.files.get(key).is_some_and(|known| !known.verified) {
+                self.confirm(key);
+            }
             self.missed(key, real);
             return;
         }
@@ -579,7 +595,8 @@ impl Registry {
         let Some(position) = self.position_of(key) else { return };
         let Some(known) = self.files.get(key).filter(|known| !known.retired) else { return };
         let fingerprint = known.open.as_ref().map_or(known.entry.fingerprint, |open| *open.link.fingerprint());
-        let (was, path) = (known.real_path().map(Path::to_owned), known.path.clone());
+        let was = known.real_path().unwrap_or(&known.entry.at).to_owned();
+        let path = known.path.clone();
         let held = known.open.as_ref().map(|open| (Arc::clone(&open.file), Arc::clone(&open.link)));
         let (size, has_left) = (known.size, self.has_left(key));
         let next = Entry {
@@ -589,14 +606,13 @@ impl Registry {
             urgent: true,
             finished: false,
             copy_of: None,
-            registered_ns: now_ns(),
             gone_ns: 0,
             ..known.entry.clone()
         };
         FileStats::add(&self.context.stats.truncations, 1);
         tracing::info!(input = %self.options.name, file = %next.path.display(), offset = position.offset, "file was truncated");
 
-        let copy = was.as_deref().and_then(|was| self.find_copy(key, was, position, fingerprint));
+        let copy = self.find_copy(key, &was, position, fingerprint);
         self.retire(key);
         match copy {
             Some(copy) => self.read_copy(key, copy, position),
@@ -605,9 +621,7 @@ impl Registry {
                 self.lose(key, size.saturating_sub(read));
             }
         }
-        if let Some(was) = &was {
-            self.missed(key, was);
-        }
+        self.missed(key, &was);
         let file = match (&held, &path) {
             (Some((file, _)), _) => Arc::clone(file),
             (None, Some(path)) => match open(path) {
@@ -885,7 +899,6 @@ impl Registry {
                 generation: 0,
             },
             fingerprint: prefix.fingerprint(),
-            registered_ns: now_ns(),
             ..Entry::default()
         }
     }
@@ -951,6 +964,7 @@ impl Registry {
                 return None;
             }
         };
+        entry.registered_ns = registered_at(&stat, now_ns());
         let is_link = path.is_some_and(|path| std::fs::symlink_metadata(path).is_ok_and(|stat| stat.is_symlink()));
         let real = if is_link { path.and_then(|path| std::fs::canonicalize(path).ok()) } else { None };
         if let Some(real) = &real {
@@ -1299,9 +1313,16 @@ fn grow_fingerprint(link: &Link, file: &File) -> std::io::Result<bool> {
     Ok(true)
 }
 
-/// Born not before that moment, as far as clocks can tell. Without a birth time nothing is.
+/// The moment since which what takes a file's name, or is copied from it, must have been born: now. Births are stamped by
+/// the filesystem's clock, which lags ours a little, so its own stamps on the file count if they are later.
+fn registered_at(stat: &Stat, now_ns: i64) -> i64 {
+    let stamped = stat.modified_ns.min(now_ns).max(stat.born_ns.unwrap_or(i64::MIN));
+    stamped.max(now_ns.saturating_sub(CLOCK_SLACK_NS))
+}
+
+/// Born not before that moment. Without a birth time nothing is.
 fn is_born_after(stat: &Stat, moment_ns: i64) -> bool {
-    stat.born_ns.is_some_and(|born| born >= moment_ns.saturating_sub(CLOCK_SLACK_NS))
+    stat.born_ns.is_some_and(|born| born >= moment_ns)
 }
 
 /// Where the last line of a file begins that may still grow: behind its last newline. If there is none within a line's

@@ -18,7 +18,7 @@ use crate::input::source::{Fill, Host, Quantum, Read, Source, Token};
 
 pub const OUTPUT: OutputId = OutputId(1);
 /// Far more than anything here takes; a test that waits so long has failed.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(2);
 
 /// One line as it came out.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -370,8 +370,13 @@ impl World {
 
     /// Everything not committed is lost.
     pub fn crash(&mut self) {
-        drop(self.input.take());
+        self.kill();
         self.reopen();
+    }
+
+    /// Ends without a commit.
+    pub fn kill(&mut self) {
+        drop(self.input.take());
     }
 
     pub fn reopen(&mut self) {
