@@ -52,6 +52,10 @@ use crate::input::source::{Host, Token};
 const FORGET_AFTER_NS: i64 = 7 * 24 * 3600 * 1_000_000_000;
 /// Filesystems stamp births with a clock that may lag ours by a tick of up to 10 ms.
 const CLOCK_SLACK_NS: i64 = 20_000_000;
+/// How often a directory is listed before a copy is taken to be missing.
+const LISTINGS_MAX: usize = 3;
+/// Files looked for and paths looked at again in one go.
+const CATCH_UP_MAX: usize = 10_000;
 /// How soon a file that grows is looked at again where nothing tells of changes.
 pub const POLL_PAUSE: Duration = Duration::from_millis(250);
 
@@ -117,6 +121,13 @@ impl Registry {
                 files.insert(key, Known::of(entry, path));
             }
         })?;
+        let older: Vec<SourceKey> = files.iter().map(|(key, _)| key).filter(|key| !files.is_latest(*key)).collect();
+        for key in older {
+            files.unname(key);
+            if let Some(known) = files.get_mut(key) {
+                known.retired = true;
+            }
+        }
         let first_start = !store.input_started(&options.name)?;
         Ok(Registry {
             options,
@@ -215,7 +226,8 @@ impl Registry {
         if std::mem::replace(&mut self.catching_up, true) {
             return;
         }
-        loop {
+        // Names may change as fast as they are looked at; what is left over then is for the next scan.
+        for _ in 0..CATCH_UP_MAX {
             if let Some((key, was)) = self.lost.pop_front() {
                 self.look_for(key, was.as_deref());
             } else if let Some(path) = self.again.pop_front() {
@@ -612,7 +624,8 @@ impl Registry {
         FileStats::add(&self.context.stats.truncations, 1);
         tracing::info!(input = %self.options.name, file = %next.path.display(), offset = position.offset, "file was truncated");
 
-        let copy = self.find_copy(key, &was, position, fingerprint);
+        // A directory that is rotated while it is listed may show a file under neither of its names.
+        let copy = (0..LISTINGS_MAX).find_map(|_| self.find_copy(key, &was, position, fingerprint));
         self.retire(key);
         match copy {
             Some(copy) => self.read_copy(key, copy, position),
@@ -1102,8 +1115,7 @@ impl Registry {
             let Some(known) = self.files.get(key) else { continue };
             let (at, done) = (known.entry.at.clone(), known.entry.finished || known.entry.copy_of.is_some());
             // A younger generation of the same file has its inode.
-            let is_latest = self.files.is_latest(key);
-            if is_latest && let Some(path) = self.whereabouts(key, &at) {
+            if !known.retired && let Some(path) = self.whereabouts(key, &at) {
                 self.moved(key, &path);
                 self.confirm(key);
             } else if done {
@@ -1320,9 +1332,10 @@ fn registered_at(stat: &Stat, now_ns: i64) -> i64 {
     stamped.max(now_ns.saturating_sub(CLOCK_SLACK_NS))
 }
 
-/// Born not before that moment. Without a birth time nothing is.
+/// Born after that moment: in a later tick of the filesystem's clock, since within one nothing can be told. Without a
+/// birth time nothing is.
 fn is_born_after(stat: &Stat, moment_ns: i64) -> bool {
-    stat.born_ns.is_some_and(|born| born >= moment_ns)
+    stat.born_ns.is_some_and(|born| born > moment_ns)
 }
 
 /// Where the last line of a file begins that may still grow: behind its last newline. If there is none within a line's

@@ -436,6 +436,21 @@ impl World {
         self.truncate(name);
     }
 
+    /// Waits until what is born now is born later than everything before, by the filesystem's clock.
+    pub fn tick(&self) {
+        use crate::input::file::identity::Stat;
+        let born = |name: &str| {
+            std::fs::write(self.at(name), "").expect("writable");
+            let stat = Stat::of_path(&self.at(name)).expect("just written");
+            self.remove(name);
+            stat.born_ns
+        };
+        let before = born("tick");
+        while before.is_some() && born("tick") == before {
+            std::thread::yield_now();
+        }
+    }
+
     pub fn paths(&self) -> BTreeSet<String> {
         let names = self.input().snapshot().into_iter();
         names.map(|file| file.path.file_name().expect("a name").to_string_lossy().into_owned()).collect()
