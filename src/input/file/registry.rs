@@ -644,6 +644,11 @@ impl Registry {
             (None, None) => return,
         };
         let after = self.files.get(key).and_then(|known| Some(Arc::clone(&known.open.as_ref()?.link)));
+        let mut next = next;
+        match Prefix::read(&file) {
+            Ok(prefix) => next.fingerprint = prefix.fingerprint(),
+            Err(error) => self.complain(&next.path, "read", &error),
+        }
         if let Some(next) = self.register(next, path.as_deref(), &file) {
             self.start(next, file, Position::default(), false, after);
             if has_left {
