@@ -52,6 +52,10 @@ use crate::input::source::{Host, Token};
 const FORGET_AFTER_NS: i64 = 7 * 24 * 3600 * 1_000_000_000;
 /// Filesystems stamp births with a clock that may lag ours by a tick of up to 10 ms.
 const CLOCK_SLACK_NS: i64 = 20_000_000;
+/// How often a directory is listed before a copy is taken to be missing.
+const LISTINGS_MAX: usize = 3;
+/// Files looked for and paths looked at again in one go.
+const CATCH_UP_MAX: usize = 10_000;
 /// How soon a file that grows is looked at again where nothing tells of changes.
 pub const POLL_PAUSE: Duration = Duration::from_millis(250);
 
@@ -75,6 +79,8 @@ pub struct Registry {
     again: VecDeque<PathBuf>,
     /// The two are being worked off.
     catching_up: bool,
+    /// New files were registered since the last [`Registry::flush`].
+    registered: bool,
     /// What was complained about, so that it is said once.
     complained: HashSet<PathBuf>,
     /// The input has never started with this store.
@@ -115,6 +121,13 @@ impl Registry {
                 files.insert(key, Known::of(entry, path));
             }
         })?;
+        let older: Vec<SourceKey> = files.iter().map(|(key, _)| key).filter(|key| !files.is_latest(*key)).collect();
+        for key in older {
+            files.unname(key);
+            if let Some(known) = files.get_mut(key) {
+                known.retired = true;
+            }
+        }
         let first_start = !store.input_started(&options.name)?;
         Ok(Registry {
             options,
@@ -130,6 +143,7 @@ impl Registry {
             lost: VecDeque::new(),
             again: VecDeque::new(),
             catching_up: false,
+            registered: false,
             complained: HashSet::new(),
             first_start,
         })
@@ -168,8 +182,16 @@ impl Registry {
             }
         }
         fresh.sort_unstable();
-        for (_, _, path) in fresh {
+        for (_, _, path) in &fresh {
             self.examine(path);
+        }
+        // Those found under a rotated name before the file they are named after.
+        for (_, _, path) in fresh {
+            if let Some(key) = self.files.at(path)
+                && self.has_left(key)
+            {
+                self.leave(key);
+            }
         }
         self.recover();
         self.catch_up();
@@ -179,6 +201,18 @@ impl Registry {
         }
         self.follow_unnamed();
         self.close_idle();
+    }
+
+    /// Makes durable what is new: a file that is rotated out of the glob before the next commit would be unknown after
+    /// a crash, and nothing would lead to it.
+    pub fn flush(&mut self) {
+        if !std::mem::take(&mut self.registered) {
+            return;
+        }
+        if let Err(error) = self.store.commit(&[]) {
+            // It stays queued, for the next commit.
+            tracing::warn!(input = %self.options.name, %error, "new files can't be remembered now");
+        }
     }
 
     /// Looks at a path that may have changed in any way.
@@ -192,7 +226,8 @@ impl Registry {
         if std::mem::replace(&mut self.catching_up, true) {
             return;
         }
-        loop {
+        // Names may change as fast as they are looked at; what is left over then is for the next scan.
+        for _ in 0..CATCH_UP_MAX {
             if let Some((key, was)) = self.lost.pop_front() {
                 self.look_for(key, was.as_deref());
             } else if let Some(path) = self.again.pop_front() {
@@ -316,7 +351,8 @@ impl Registry {
         }
     }
 
-    /// Whether a file is not under a name that it may grow under: outside the glob, or under a rotated form of its name.
+    /// Whether a file is not under a name that it may grow under: outside the glob, or under a rotated form of its name or
+    /// of another's.
     fn has_left(&self, key: SourceKey) -> bool {
         let Some(known) = self.files.get(key) else { return false };
         let Some(path) = &known.path else { return true };
@@ -324,7 +360,14 @@ impl Registry {
             return true;
         }
         let (Some(base), Some(name)) = (known.entry.path.file_name(), path.file_name()) else { return false };
-        names::rotated(base.as_bytes(), name.as_bytes()).is_some()
+        if base != name {
+            return names::rotated(base.as_bytes(), name.as_bytes()).is_some();
+        }
+        // It was rotated before it was found, if there is a file that it is named after.
+        path.parent().is_some_and(|directory| {
+            let mut bases = names::bases(name.as_bytes()).into_iter().map(std::ffi::OsString::from_vec);
+            bases.any(|base| self.files.at(&directory.join(base)).is_some())
+        })
     }
 
     /// The path of a known file does not lead to it any more.
@@ -337,6 +380,11 @@ impl Registry {
 
     /// Looks for a file that has lost its path.
     fn look_for(&mut self, key: SourceKey, real: Option<&Path>) {
+        // It may have been truncated before: then it is its copies that matter.
+        let held = self.files.get(key).and_then(|known| known.open.as_ref()).map(|open| Arc::clone(&open.file));
+        if let Some(stat) = held.and_then(|file| Stat::of_file(&file).ok()) {
+            self.look(key, &stat);
+        }
         let Some(known) = self.files.get(key) else { return };
         if known.retired || known.path.is_some() {
             return;
@@ -347,6 +395,9 @@ impl Registry {
             && let Some(path) = self.whereabouts(key, real)
         {
             self.moved(key, &path);
+            if self.files.get(key).is_some_and(|known| !known.verified) {
+                self.confirm(key);
+            }
             self.missed(key, real);
             return;
         }
@@ -556,7 +607,8 @@ impl Registry {
         let Some(position) = self.position_of(key) else { return };
         let Some(known) = self.files.get(key).filter(|known| !known.retired) else { return };
         let fingerprint = known.open.as_ref().map_or(known.entry.fingerprint, |open| *open.link.fingerprint());
-        let (was, path) = (known.real_path().map(Path::to_owned), known.path.clone());
+        let was = known.real_path().unwrap_or(&known.entry.at).to_owned();
+        let path = known.path.clone();
         let held = known.open.as_ref().map(|open| (Arc::clone(&open.file), Arc::clone(&open.link)));
         let (size, has_left) = (known.size, self.has_left(key));
         let next = Entry {
@@ -566,14 +618,14 @@ impl Registry {
             urgent: true,
             finished: false,
             copy_of: None,
-            registered_ns: now_ns(),
             gone_ns: 0,
             ..known.entry.clone()
         };
         FileStats::add(&self.context.stats.truncations, 1);
         tracing::info!(input = %self.options.name, file = %next.path.display(), offset = position.offset, "file was truncated");
 
-        let copy = was.as_deref().and_then(|was| self.find_copy(key, was, position, fingerprint));
+        // A directory that is rotated while it is listed may show a file under neither of its names.
+        let copy = (0..LISTINGS_MAX).find_map(|_| self.find_copy(key, &was, position, fingerprint));
         self.retire(key);
         match copy {
             Some(copy) => self.read_copy(key, copy, position),
@@ -582,9 +634,7 @@ impl Registry {
                 self.lose(key, size.saturating_sub(read));
             }
         }
-        if let Some(was) = &was {
-            self.missed(key, was);
-        }
+        self.missed(key, &was);
         let file = match (&held, &path) {
             (Some((file, _)), _) => Arc::clone(file),
             (None, Some(path)) => match open(path) {
@@ -594,6 +644,11 @@ impl Registry {
             (None, None) => return,
         };
         let after = self.files.get(key).and_then(|known| Some(Arc::clone(&known.open.as_ref()?.link)));
+        let mut next = next;
+        match Prefix::read(&file) {
+            Ok(prefix) => next.fingerprint = prefix.fingerprint(),
+            Err(error) => self.complain(&next.path, "read", &error),
+        }
         if let Some(next) = self.register(next, path.as_deref(), &file) {
             self.start(next, file, Position::default(), false, after);
             if has_left {
@@ -862,7 +917,6 @@ impl Registry {
                 generation: 0,
             },
             fingerprint: prefix.fingerprint(),
-            registered_ns: now_ns(),
             ..Entry::default()
         }
     }
@@ -928,6 +982,7 @@ impl Registry {
                 return None;
             }
         };
+        entry.registered_ns = registered_at(&stat, now_ns());
         let is_link = path.is_some_and(|path| std::fs::symlink_metadata(path).is_ok_and(|stat| stat.is_symlink()));
         let real = if is_link { path.and_then(|path| std::fs::canonicalize(path).ok()) } else { None };
         if let Some(real) = &real {
@@ -941,6 +996,7 @@ impl Registry {
                 return None;
             }
         };
+        self.registered = true;
         let position = Some(entry.start);
         let displaced = path.and_then(|path| self.files.at(path));
         let mut known = Known::of(entry, path.map(Path::to_owned));
@@ -1064,8 +1120,7 @@ impl Registry {
             let Some(known) = self.files.get(key) else { continue };
             let (at, done) = (known.entry.at.clone(), known.entry.finished || known.entry.copy_of.is_some());
             // A younger generation of the same file has its inode.
-            let is_latest = self.files.is_latest(key);
-            if is_latest && let Some(path) = self.whereabouts(key, &at) {
+            if !known.retired && let Some(path) = self.whereabouts(key, &at) {
                 self.moved(key, &path);
                 self.confirm(key);
             } else if done {
@@ -1275,9 +1330,17 @@ fn grow_fingerprint(link: &Link, file: &File) -> std::io::Result<bool> {
     Ok(true)
 }
 
-/// Born not before that moment, as far as clocks can tell. Without a birth time nothing is.
+/// The moment since which what takes a file's name, or is copied from it, must have been born: now. Births are stamped by
+/// the filesystem's clock, which lags ours a little, so its own stamps on the file count if they are later.
+fn registered_at(stat: &Stat, now_ns: i64) -> i64 {
+    let stamped = stat.modified_ns.min(now_ns).max(stat.born_ns.unwrap_or(i64::MIN));
+    stamped.max(now_ns.saturating_sub(CLOCK_SLACK_NS))
+}
+
+/// Born after that moment: in a later tick of the filesystem's clock, since within one nothing can be told. Without a
+/// birth time nothing is.
 fn is_born_after(stat: &Stat, moment_ns: i64) -> bool {
-    stat.born_ns.is_some_and(|born| born >= moment_ns.saturating_sub(CLOCK_SLACK_NS))
+    stat.born_ns.is_some_and(|born| born > moment_ns)
 }
 
 /// Where the last line of a file begins that may still grow: behind its last newline. If there is none within a line's
