@@ -79,8 +79,8 @@ pub struct Registry {
     again: VecDeque<PathBuf>,
     /// The two are being worked off.
     catching_up: bool,
-    /// New files were registered since the last [`Registry::flush`].
-    registered: bool,
+    /// Something was registered that must not be forgotten, since the last [`Registry::flush`].
+    unsaved: bool,
     /// What was complained about, so that it is said once.
     complained: HashSet<PathBuf>,
     /// The input has never started with this store.
@@ -143,7 +143,7 @@ impl Registry {
             lost: VecDeque::new(),
             again: VecDeque::new(),
             catching_up: false,
-            registered: false,
+            unsaved: false,
             complained: HashSet::new(),
             first_start,
         })
@@ -206,7 +206,7 @@ impl Registry {
     /// Makes durable what is new: a file that is rotated out of the glob before the next commit would be unknown after
     /// a crash, and nothing would lead to it.
     pub fn flush(&mut self) {
-        if !std::mem::take(&mut self.registered) {
+        if !std::mem::take(&mut self.unsaved) {
             return;
         }
         if let Err(error) = self.store.commit(&[]) {
@@ -996,7 +996,7 @@ impl Registry {
                 return None;
             }
         };
-        self.registered = true;
+        self.unsaved = true;
         let position = Some(entry.start);
         let displaced = path.and_then(|path| self.files.at(path));
         let mut known = Known::of(entry, path.map(Path::to_owned));
@@ -1250,6 +1250,8 @@ impl Registry {
         let Some(open) = &known.open else { return };
         let fingerprint = *open.link.fingerprint();
         if fingerprint != known.entry.fingerprint {
+            // From its first bytes on, a file can be told from what was copied over it.
+            self.unsaved |= known.entry.fingerprint.len == 0;
             known.entry.fingerprint = fingerprint;
             self.store.update(key, &known.entry);
         }
