@@ -1120,7 +1120,9 @@ impl Registry {
             let Some(known) = self.files.get(key) else { continue };
             let (at, done) = (known.entry.at.clone(), known.entry.finished || known.entry.copy_of.is_some());
             // A younger generation of the same file has its inode.
-            if !known.retired && let Some(path) = self.whereabouts(key, &at) {
+            if !known.retired
+                && let Some(path) = self.whereabouts(key, &at)
+            {
                 self.moved(key, &path);
                 self.confirm(key);
             } else if done {
