@@ -37,7 +37,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use super::glob::{Patterns, Walk};
 use super::identity::{Prefix, Stat, file_id, holds, looks_like_prefix, open, position_at, read_at};
 use super::known::{Known, KnownFiles, Open};
-use super::link::{Fate, Link, Signal};
+use super::link::{Fate, Gate, Link, Signal};
 use super::names;
 use super::options::{FileOptions, StartAt};
 use super::siblings::{Sibling, find_inode, rotated_siblings};
@@ -79,12 +79,14 @@ pub struct Registry {
     again: VecDeque<PathBuf>,
     /// The two are being worked off.
     catching_up: bool,
-    /// New files were registered since the last [`Registry::flush`].
-    registered: bool,
+    /// Something was registered that must not be forgotten, since the last [`Registry::flush`].
+    unsaved: bool,
     /// What was complained about, so that it is said once.
     complained: HashSet<PathBuf>,
     /// The input has never started with this store.
     first_start: bool,
+    /// What a scan that is going on has started: it may read once the scan is over.
+    begun: Option<Vec<SourceKey>>,
 }
 
 /// What a new file with a rotated name is to the file it is named after.
@@ -100,7 +102,6 @@ impl Registry {
     ///
     /// # Errors
     /// If the store can't be read.
-    #[expect(clippy::too_many_arguments, reason = "called once; each is a different thing")]
     pub fn load(
         options: FileOptions,
         patterns: Patterns,
@@ -143,9 +144,10 @@ impl Registry {
             lost: VecDeque::new(),
             again: VecDeque::new(),
             catching_up: false,
-            registered: false,
+            unsaved: false,
             complained: HashSet::new(),
             first_start,
+            begun: None,
         })
     }
 
@@ -163,6 +165,8 @@ impl Registry {
         for (path, error) in &walk.failed {
             self.complain(path, "list", error);
         }
+        // Who comes after whom is known once all are found.
+        self.begun = Some(Vec::new());
         // First those that are known: a new file may be the copy or the successor of one of them.
         let named: Vec<PathBuf> = self.files.iter().filter_map(|(_, known)| known.path.clone()).collect();
         for path in named {
@@ -195,6 +199,9 @@ impl Registry {
         }
         self.recover();
         self.catch_up();
+        for key in self.begun.take().unwrap_or_default() {
+            self.open_gate(key);
+        }
         if self.first_start {
             self.store.mark_started(&self.options.name, now_ns());
             self.first_start = false;
@@ -206,7 +213,7 @@ impl Registry {
     /// Makes durable what is new: a file that is rotated out of the glob before the next commit would be unknown after
     /// a crash, and nothing would lead to it.
     pub fn flush(&mut self) {
-        if !std::mem::take(&mut self.registered) {
+        if !std::mem::take(&mut self.unsaved) {
             return;
         }
         if let Err(error) = self.store.commit(&[]) {
@@ -284,11 +291,8 @@ impl Registry {
     pub fn renamed(&mut self, from: &Path, to: &Path) {
         if let Ok(stat) = Stat::of_path(to) {
             match self.files.find(&stat) {
-                Some(key) => {
-                    if self.files.at(from) == Some(key) {
-                        self.moved(key, to);
-                    }
-                }
+                Some(key) if self.files.at(from) == Some(key) => self.moved(key, to),
+                Some(_) => {}
                 None if self.files.at(from).is_none() && stat.is_file && !self.patterns.matches(to) => {
                     // It had our name for so short a time that nobody saw it there.
                     let name = self.files.link_to(from).cloned().unwrap_or_else(|| from.to_owned());
@@ -545,6 +549,11 @@ impl Registry {
         let has_left = self.has_left(key);
         let Some(known) = self.files.get_mut(key) else { return };
         (known.size, known.modified_ns) = (stat.size, stat.modified_ns);
+        if prefix.fingerprint().len > fingerprint.len {
+            self.unsaved |= fingerprint.len == 0;
+            known.entry.fingerprint = prefix.fingerprint();
+            self.store.update(key, &known.entry);
+        }
         if stat.size == position.offset && (!has_left || known.entry.finished) {
             return;
         }
@@ -552,7 +561,7 @@ impl Registry {
             known.entry.finished = false;
             self.store.update(key, &known.entry);
         }
-        self.start(key, Arc::new(file), position, false, None);
+        self.start(key, Arc::new(file), position, false);
         if has_left {
             self.leave_quietly(key);
         }
@@ -594,10 +603,6 @@ impl Registry {
         }
         if !is_held || !prefix.matches(known.entry.fingerprint) {
             return self.truncated(key);
-        }
-        if prefix.fingerprint().len > known.entry.fingerprint.len {
-            known.entry.fingerprint = prefix.fingerprint();
-            self.store.update(key, &known.entry);
         }
         self.reopen(key, &path);
     }
@@ -643,14 +648,13 @@ impl Registry {
             },
             (None, None) => return,
         };
-        let after = self.files.get(key).and_then(|known| Some(Arc::clone(&known.open.as_ref()?.link)));
         let mut next = next;
         match Prefix::read(&file) {
             Ok(prefix) => next.fingerprint = prefix.fingerprint(),
             Err(error) => self.complain(&next.path, "read", &error),
         }
         if let Some(next) = self.register(next, path.as_deref(), &file) {
-            self.start(next, file, Position::default(), false, after);
+            self.start(next, file, Position::default(), false);
             if has_left {
                 self.leave_quietly(next);
             }
@@ -686,7 +690,7 @@ impl Registry {
             known.size = size;
         }
         if size > position.offset {
-            self.start(key, file, position, true, None);
+            self.start(key, file, position, true);
         } else {
             self.forget(key);
         }
@@ -721,14 +725,18 @@ impl Registry {
         let registered_ns = self.files.get(key)?.entry.registered_ns;
         let mut found: Option<Sibling> = None;
         for sibling in self.siblings(key, was) {
-            let fits = fingerprint.len > 0 && sibling.prefix.matches(fingerprint);
+            let is_held = sibling.stat.size >= position.offset && holds(&sibling.file, position).unwrap_or(false);
+            // A crash may forget the fingerprint, not the position: then the bytes before that must do.
+            let fits =
+                if fingerprint.len > 0 { sibling.prefix.matches(fingerprint) } else { position.offset > 0 && is_held };
             // Where nothing is known of the content, who was born since can only be it.
             let may_be = fingerprint.len == 0
+                && position.offset == 0
                 && sibling.stat.size > 0
                 && !self.patterns.matches(&sibling.path)
                 && is_born_after(&sibling.stat, registered_ns);
             if fits || may_be {
-                if sibling.stat.size >= position.offset && holds(&sibling.file, position).unwrap_or(false) {
+                if is_held {
                     if let Some(older) = found.replace(sibling).filter(|_| fits) {
                         self.mark_copy(key, &older);
                     }
@@ -841,7 +849,7 @@ impl Registry {
             known.entry.copy_of = None;
             known.position = Some(Position::default());
             self.store.update(key, &known.entry);
-            self.start(key, Arc::new(file), Position::default(), false, None);
+            self.start(key, Arc::new(file), Position::default(), false);
         }
     }
 
@@ -884,23 +892,32 @@ impl Registry {
         let start = entry.start;
         FileStats::add(&self.context.stats.files_discovered, 1);
         tracing::debug!(input = %self.options.name, file = %path.display(), offset = start.offset, "found file");
-        let after = self.predecessor(name);
         let Some(key) = self.register(entry, Some(path), &file) else { return };
         if at_end && start.offset == stat.size {
             return;
         }
-        self.start(key, Arc::new(file), start, false, after);
+        self.start(key, Arc::new(file), start, false);
         if self.has_left(key) {
             self.leave_quietly(key);
         }
     }
 
-    /// The file that a new one of this name comes after: it had the name, and has lost it.
-    fn predecessor(&self, name: &Path) -> Option<Arc<Link>> {
-        let key = self.files.before(name)?;
-        let known = self.files.get(key).filter(|known| known.entry.path == name)?;
-        let open = known.open.as_ref()?;
-        (known.path.is_none() || self.has_left(key)).then(|| Arc::clone(&open.link))
+    /// Lets a source begin: at once, or when the file that had its name before has caught up.
+    fn open_gate(&mut self, key: SourceKey) {
+        let waits_for = self.files.before(key).into_iter().find_map(|older| {
+            let known = self.files.get(older).filter(|known| known.retired || self.has_left(older))?;
+            let link = &known.open.as_ref()?.link;
+            (!link.caught_up.load(Ordering::Acquire)).then(|| Arc::clone(link))
+        });
+        let Some(open) = self.files.get(key).and_then(|known| known.open.as_ref()) else { return };
+        if let Some(before) = waits_for {
+            self.waiters.entry(before.key).or_default().push(open.token);
+            open.link.set_gate(Gate::After(before));
+        } else {
+            open.link.set_gate(Gate::Open);
+        }
+        // It may have caught up, and said so, before anybody listened.
+        self.host.wake(open.token);
     }
 
     fn entry(&self, name: &Path, path: &Path, stat: &Stat, prefix: &Prefix) -> Entry {
@@ -996,7 +1013,7 @@ impl Registry {
                 return None;
             }
         };
-        self.registered = true;
+        self.unsaved = true;
         let position = Some(entry.start);
         let displaced = path.and_then(|path| self.files.at(path));
         let mut known = Known::of(entry, path.map(Path::to_owned));
@@ -1012,10 +1029,10 @@ impl Registry {
     }
 
     /// Hands the source of a file to the pipeline.
-    fn start(&mut self, key: SourceKey, file: Arc<File>, position: Position, is_copy: bool, after: Option<Arc<Link>>) {
-        let after = after.filter(|after| !after.caught_up.load(Ordering::Acquire));
+    fn start(&mut self, key: SourceKey, file: Arc<File>, position: Position, is_copy: bool) {
         let Some(known) = self.files.get_mut(key) else { return };
         let link = Link::new(key, position, known.entry.fingerprint, known.size);
+        link.set_gate(Gate::Scan);
         let name = known.entry.path.display().to_string();
         let common = self.options.shared.file(&name, &format!("{:016x}", known.entry.file_id));
         let tail = FileTail::new(
@@ -1026,16 +1043,13 @@ impl Registry {
             Arc::new(common),
             name,
             position,
-            after.clone(),
         );
         let tail = if is_copy { tail.of_copy() } else { tail };
         let token = self.host.add(&self.options.name, Box::new(tail), position);
         known.open = Some(Open { link, token, file });
-        if let Some(after) = after {
-            self.waiters.entry(after.key).or_default().push(token);
-            if after.caught_up.load(Ordering::Acquire) {
-                self.host.wake(token);
-            }
+        match &mut self.begun {
+            Some(begun) => begun.push(key),
+            None => self.open_gate(key),
         }
     }
 
@@ -1087,7 +1101,7 @@ impl Registry {
         {
             (known.size, known.modified_ns) = (stat.size, stat.modified_ns);
             known.entry.finished = false;
-            self.start(key, open.file, position, false, None);
+            self.start(key, open.file, position, false);
             if was_leaving {
                 self.leave_quietly(key);
             }
@@ -1252,6 +1266,8 @@ impl Registry {
         let Some(open) = &known.open else { return };
         let fingerprint = *open.link.fingerprint();
         if fingerprint != known.entry.fingerprint {
+            // From its first bytes on, a file can be told from what was copied over it.
+            self.unsaved |= known.entry.fingerprint.len == 0;
             known.entry.fingerprint = fingerprint;
             self.store.update(key, &known.entry);
         }
@@ -1301,7 +1317,7 @@ fn status(known: &Known) -> FileStatus {
     };
     let state = match &known.open {
         _ if known.entry.copy_of.is_some() => FileState::Copy,
-        Some(open) if open.link.waiting.load(Ordering::Acquire) => FileState::Waiting,
+        Some(open) if open.link.is_waiting() => FileState::Waiting,
         Some(open) if open.link.has_left() || known.retired => FileState::Leaving,
         Some(_) => FileState::Following,
         None if known.entry.finished => FileState::Finished,
