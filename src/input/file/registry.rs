@@ -79,8 +79,8 @@ pub struct Registry {
     again: VecDeque<PathBuf>,
     /// The two are being worked off.
     catching_up: bool,
-    /// New files were registered since the last [`Registry::flush`].
-    registered: bool,
+    /// Something was registered that must not be forgotten, since the last [`Registry::flush`].
+    unsaved: bool,
     /// What was complained about, so that it is said once.
     complained: HashSet<PathBuf>,
     /// The input has never started with this store.
@@ -100,7 +100,6 @@ impl Registry {
     ///
     /// # Errors
     /// If the store can't be read.
-    #[expect(clippy::too_many_arguments, reason = "called once; each is a different thing")]
     pub fn load(
         options: FileOptions,
         patterns: Patterns,
@@ -143,7 +142,7 @@ impl Registry {
             lost: VecDeque::new(),
             again: VecDeque::new(),
             catching_up: false,
-            registered: false,
+            unsaved: false,
             complained: HashSet::new(),
             first_start,
         })
@@ -206,7 +205,7 @@ impl Registry {
     /// Makes durable what is new: a file that is rotated out of the glob before the next commit would be unknown after
     /// a crash, and nothing would lead to it.
     pub fn flush(&mut self) {
-        if !std::mem::take(&mut self.registered) {
+        if !std::mem::take(&mut self.unsaved) {
             return;
         }
         if let Err(error) = self.store.commit(&[]) {
@@ -284,11 +283,8 @@ impl Registry {
     pub fn renamed(&mut self, from: &Path, to: &Path) {
         if let Ok(stat) = Stat::of_path(to) {
             match self.files.find(&stat) {
-                Some(key) => {
-                    if self.files.at(from) == Some(key) {
-                        self.moved(key, to);
-                    }
-                }
+                Some(key) if self.files.at(from) == Some(key) => self.moved(key, to),
+                Some(_) => {}
                 None if self.files.at(from).is_none() && stat.is_file && !self.patterns.matches(to) => {
                     // It had our name for so short a time that nobody saw it there.
                     let name = self.files.link_to(from).cloned().unwrap_or_else(|| from.to_owned());
@@ -545,6 +541,11 @@ impl Registry {
         let has_left = self.has_left(key);
         let Some(known) = self.files.get_mut(key) else { return };
         (known.size, known.modified_ns) = (stat.size, stat.modified_ns);
+        if prefix.fingerprint().len > fingerprint.len {
+            self.unsaved |= fingerprint.len == 0;
+            known.entry.fingerprint = prefix.fingerprint();
+            self.store.update(key, &known.entry);
+        }
         if stat.size == position.offset && (!has_left || known.entry.finished) {
             return;
         }
@@ -594,10 +595,6 @@ impl Registry {
         }
         if !is_held || !prefix.matches(known.entry.fingerprint) {
             return self.truncated(key);
-        }
-        if prefix.fingerprint().len > known.entry.fingerprint.len {
-            known.entry.fingerprint = prefix.fingerprint();
-            self.store.update(key, &known.entry);
         }
         self.reopen(key, &path);
     }
@@ -721,14 +718,18 @@ impl Registry {
         let registered_ns = self.files.get(key)?.entry.registered_ns;
         let mut found: Option<Sibling> = None;
         for sibling in self.siblings(key, was) {
-            let fits = fingerprint.len > 0 && sibling.prefix.matches(fingerprint);
+            let is_held = sibling.stat.size >= position.offset && holds(&sibling.file, position).unwrap_or(false);
+            // A crash may forget the fingerprint, not the position: then the bytes before that must do.
+            let fits =
+                if fingerprint.len > 0 { sibling.prefix.matches(fingerprint) } else { position.offset > 0 && is_held };
             // Where nothing is known of the content, who was born since can only be it.
             let may_be = fingerprint.len == 0
+                && position.offset == 0
                 && sibling.stat.size > 0
                 && !self.patterns.matches(&sibling.path)
                 && is_born_after(&sibling.stat, registered_ns);
             if fits || may_be {
-                if sibling.stat.size >= position.offset && holds(&sibling.file, position).unwrap_or(false) {
+                if is_held {
                     if let Some(older) = found.replace(sibling).filter(|_| fits) {
                         self.mark_copy(key, &older);
                     }
@@ -996,7 +997,7 @@ impl Registry {
                 return None;
             }
         };
-        self.registered = true;
+        self.unsaved = true;
         let position = Some(entry.start);
         let displaced = path.and_then(|path| self.files.at(path));
         let mut known = Known::of(entry, path.map(Path::to_owned));
@@ -1120,7 +1121,9 @@ impl Registry {
             let Some(known) = self.files.get(key) else { continue };
             let (at, done) = (known.entry.at.clone(), known.entry.finished || known.entry.copy_of.is_some());
             // A younger generation of the same file has its inode.
-            if !known.retired && let Some(path) = self.whereabouts(key, &at) {
+            if !known.retired
+                && let Some(path) = self.whereabouts(key, &at)
+            {
                 self.moved(key, &path);
                 self.confirm(key);
             } else if done {
@@ -1250,6 +1253,8 @@ impl Registry {
         let Some(open) = &known.open else { return };
         let fingerprint = *open.link.fingerprint();
         if fingerprint != known.entry.fingerprint {
+            // From its first bytes on, a file can be told from what was copied over it.
+            self.unsaved |= known.entry.fingerprint.len == 0;
             known.entry.fingerprint = fingerprint;
             self.store.update(key, &known.entry);
         }

@@ -247,6 +247,7 @@ impl Model {
         let unsettled: Vec<usize> = self.fragile.iter().copied().filter(|line| !self.settled.contains(line)).collect();
         self.may_be_lost.extend(unsettled);
         self.fragile.clear();
+        self.ends.clear();
         self.may_repeat.append(&mut self.uncommitted);
         for content in self.files.values_mut() {
             content.seen &= !content.is_copy;
