@@ -391,7 +391,10 @@ impl Event {
             None | Some(Message::Line) => {
                 self.end = self.end.min(self.start.saturating_add(u32::try_from(length).unwrap_or(u32::MAX)));
             }
-            Some(Message::Value(Value::String(text))) => text.truncate(text.floor_char_boundary(length)),
+            Some(Message::Value(Value::String(text))) => {
+                let length = (0..=length.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+                text.truncate(length);
+            }
             Some(_) => return,
         }
         self.flags = self.flags.with(Flags::TRUNCATED);
@@ -437,9 +440,7 @@ impl<'a> EventView<'a> {
                 metadata.lookup_segments(rest).map(ValueRef::from)
             }
             "message" => match self.message() {
-                MessageRef::Line { bytes, .. } => {
-                    rest.is_empty().then(|| ValueRef::Str(String::from_utf8_lossy(bytes)))
-                }
+                MessageRef::Line { bytes, .. } => rest.is_empty().then(|| ValueRef::Str(lossy(bytes))),
                 MessageRef::Value(value) => found(value.probe(rest)).map(ValueRef::from),
                 MessageRef::Removed => None,
             },
@@ -629,6 +630,11 @@ impl<'a> EventView<'a> {
             None | Some(Probe::Missing) => !self.is_shared_object(segments) && self.shared_field(segments).is_some(),
         }
     }
+}
+
+/// As `String::from_utf8_lossy`, but faster where nothing is malformed.
+fn lossy(bytes: &[u8]) -> Cow<'_, str> {
+    std::str::from_utf8(bytes).map_or_else(|_| String::from_utf8_lossy(bytes), Cow::Borrowed)
 }
 
 fn found(probe: Probe<'_>) -> Option<&Value> {

@@ -1,1 +1,372 @@
-//! TODO
+//! The command line: which commands there are, what they take, and what their exit code means. One file a command; each
+//! takes its parsed arguments and returns an [`Exit`], or an error that is printed.
+//!
+//! The names here are a contract. Not here: options of the agent itself, which belong into the config, where they are
+//! checked with file and line.
+
+pub mod check;
+pub mod completions;
+pub mod demo;
+pub mod run;
+pub mod schema;
+pub mod status;
+pub mod r#try;
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+
+/// The config that is used when none is named.
+pub const CONFIG_DEFAULT: &str = "/etc/logferry/logferry.yaml";
+
+/// How a command ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// All is well.
+    Fine = 0,
+    /// It did not work; stderr says why.
+    Failed = 1,
+    /// The arguments make no sense.
+    Usage = 2,
+    /// The config has mistakes, all of them reported (`EX_CONFIG` of sysexits.h). A supervisor need not try again.
+    BadConfig = 78,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        ExitCode::from(exit as u8)
+    }
+}
+
+/// Carries logs to Kafka: files in, acknowledged records out, nothing lost, in order.
+#[derive(Debug, Parser)]
+#[command(name = "logferry", version, arg_required_else_help = true, after_help = EXAMPLES)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  logferry demo                              see it work, without Kafka and without a config
+  logferry check -c logferry.yaml            every mistake of a config at once
+  tail -n5 app.log | logferry try -c logferry.yaml
+                                             the records that a config makes of lines
+  logferry run -c logferry.yaml              the agent
+  logferry status                            what the agent of this machine is doing
+
+Exit codes: 0 fine, 1 failed, 2 usage, 78 bad config.";
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    Run(RunArgs),
+    Check(CheckArgs),
+    Demo(DemoArgs),
+    Try(TryArgs),
+    Status(StatusArgs),
+    Schema(SchemaArgs),
+    Completions(CompletionsArgs),
+}
+
+/// Run the agent
+///
+/// Reads what the config's inputs name and carries it to its output, until it is told to stop: SIGTERM or Ctrl-C once to
+/// finish what is in flight (at most `shutdown_after`), twice to end at once. Either way nothing is lost: what is not
+/// acknowledged is read again at the next start.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  logferry run                               with /etc/logferry/logferry.yaml
+  logferry run -c logferry.yaml --until-idle ship what is there, then end
+
+Exit codes: 0 stopped in order, 1 failed, 2 usage, 78 bad config (nothing was opened).
+The log goes to stderr; LOGFERRY_LOG=debug, or info,logferry::input=debug, overrides its level.")]
+pub struct RunArgs {
+    /// The config file
+    #[arg(short, long, value_name = "FILE", default_value = CONFIG_DEFAULT)]
+    pub config: Vec<PathBuf>,
+
+    /// End, with exit code 0, once everything is read and acknowledged and nothing came for this long
+    /// [without a TIME: 5s]
+    #[arg(long, value_name = "TIME", num_args = 0..=1, require_equals = true, default_missing_value = "5s",
+          value_parser = duration)]
+    pub until_idle: Option<Duration>,
+}
+
+/// Check a config and report every mistake in it
+///
+/// Each mistake comes with its file, line and column, what was expected, and the nearest valid word. Nothing is opened, bound
+/// or connected to.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  logferry check
+  logferry check -c logferry.yaml && systemctl restart logferry
+
+Exit codes: 0 no mistake, 78 mistakes.")]
+pub struct CheckArgs {
+    /// The config file
+    #[arg(short, long, value_name = "FILE", default_value = CONFIG_DEFAULT)]
+    pub config: Vec<PathBuf>,
+}
+
+/// See the main job in one command: a log that rotates, through Kafka's protocol, to a consumer
+///
+/// Without --brokers it brings its own Kafka (an embedded broker on this machine's loopback). It writes a web server's access
+/// log that rotates while it is read, ships it with the real pipeline, reads it back as a consumer would, and counts: lines
+/// written and arrived, repeated, out of order, speed. Nothing is left behind.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  logferry demo
+  logferry demo --lines 2000000              for the speed
+  logferry demo --rate 1000                  for the latency, p50 and p99 from append to acknowledged
+  logferry demo --brokers kafka-0:9092       on a real cluster, in a topic of its own that is removed after
+  logferry demo /var/log/syslog              your own files
+
+Exit codes: 0 every line arrived, 1 not so.")]
+pub struct DemoArgs {
+    /// Ship these files, as they are now, instead of a generated log
+    #[arg(value_name = "FILE", conflicts_with_all = ["lines", "rate"])]
+    pub files: Vec<PathBuf>,
+
+    /// How many lines to generate
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub lines: Option<u64>,
+
+    /// Generate so many lines a second, and show the latency
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub rate: Option<u64>,
+
+    /// Use this cluster instead of the embedded broker
+    #[arg(long, value_name = "HOST:PORT,…")]
+    pub brokers: Option<String>,
+}
+
+/// Lines in, records out: what a config makes of them, without Kafka
+///
+/// One record a line, in order, the value as the codec writes it. Events that a processor could not handle are tagged, as the
+/// agent does. Nothing is connected to and no checkpoint is touched.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  tail -n5 access.log | logferry try -c logferry.yaml
+  logferry try -c logferry.yaml --input nginx --envelope access.log
+  echo '{\"message\":\"hello\",\"level\":\"warn\"}' | logferry try -c logferry.yaml --json
+
+Exit codes: 0 fine, 1 the input can't be read, 2 usage, 78 bad config.")]
+pub struct TryArgs {
+    /// The config file
+    #[arg(short, long, value_name = "FILE", default_value = CONFIG_DEFAULT)]
+    pub config: Vec<PathBuf>,
+
+    /// The input that the lines are taken to come from [default: the config's only one]
+    #[arg(long, value_name = "NAME")]
+    pub input: Option<String>,
+
+    /// Each line is an event's fields, as a JSON object
+    #[arg(long)]
+    pub json: bool,
+
+    /// Show topic, key, headers and timestamp around each record, in the form of `kcat -J`
+    #[arg(long)]
+    pub envelope: bool,
+
+    /// Where the lines are; - or nothing for the standard input
+    #[arg(value_name = "FILE|-")]
+    pub file: Option<PathBuf>,
+}
+
+impl TryArgs {
+    /// The file of the lines; `None` is the standard input.
+    pub fn input_file(&self) -> Option<&Path> {
+        self.file.as_deref().filter(|file| *file != Path::new("-"))
+    }
+}
+
+/// Show what the running agent is doing
+///
+/// Its inputs and how far they lag, the files that lag most, lanes (partitions) that do not flow with their cause and what can
+/// be done about it, brokers, memory, and what was given up. Asks the agent over its admin endpoint, whose address is found in
+/// the agent's data_dir.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  logferry status
+  logferry status -c logferry.yaml
+  logferry status --json | jq '.inputs[] | {name, lag_bytes}'
+  logferry status --address 10.0.0.7:9660    an agent elsewhere, if its admin.listen allows it
+
+Exit codes: 0 the agent answered, 1 it did not.")]
+pub struct StatusArgs {
+    /// The agent's config, for its data_dir [default: /etc/logferry/logferry.yaml, if it is there]
+    #[arg(short, long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
+    /// The agent's data_dir [default: the config's, or /var/lib/logferry]
+    #[arg(long, value_name = "DIR", conflicts_with = "config")]
+    pub data_dir: Option<PathBuf>,
+
+    /// The address of the agent's admin endpoint [default: found in the data_dir]
+    #[arg(long, value_name = "HOST:PORT", conflicts_with_all = ["config", "data_dir"])]
+    pub address: Option<String>,
+
+    /// The status as the agent gives it, as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Print the JSON schema of the config, for editors
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Example:
+  logferry schema > logferry.schema.json
+and as the first line of logferry.yaml, for editors with a YAML language server:
+  # yaml-language-server: $schema=logferry.schema.json")]
+pub struct SchemaArgs {
+    /// Print the reference page (docs/configuration.md) instead of the schema
+    #[arg(long)]
+    pub markdown: bool,
+}
+
+/// Print the completions for a shell
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  logferry completions bash > /etc/bash_completion.d/logferry
+  logferry completions zsh > \"${fpath[1]}/_logferry\"
+  logferry completions fish > ~/.config/fish/completions/logferry.fish")]
+pub struct CompletionsArgs {
+    /// The shell
+    #[arg(value_enum)]
+    pub shell: clap_complete::Shell,
+}
+
+/// Parses the arguments, runs the command, and says on stderr what went wrong.
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Exit {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // --help and --version are errors to clap, but fine. A closed pipe is nobody's fault.
+            drop(error.print());
+            return if error.use_stderr() { Exit::Usage } else { Exit::Fine };
+        }
+    };
+    match dispatch(&cli.command) {
+        Ok(exit) => exit,
+        Err(error) if is_closed_pipe(&error) => Exit::Fine,
+        Err(error) => {
+            // If stderr is gone the exit code still tells.
+            drop(writeln!(io::stderr(), "error: {error:#}"));
+            Exit::Failed
+        }
+    }
+}
+
+fn dispatch(command: &Command) -> anyhow::Result<Exit> {
+    match command {
+        Command::Run(args) => run::run(args),
+        Command::Check(args) => check::run(args),
+        Command::Demo(args) => demo::run(args),
+        Command::Try(args) => r#try::run(args),
+        Command::Status(args) => status::run(args),
+        Command::Schema(args) => schema::run(args),
+        Command::Completions(args) => completions::run(args),
+    }
+}
+
+/// Whoever read our output (`head`, a pager) has enough of it.
+fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    error
+        .chain()
+        .any(|cause| cause.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe))
+}
+
+/// `5s`, `250ms`, `1m30s`, `1h`.
+fn duration(text: &str) -> Result<Duration, String> {
+    let wrong = || "expected a duration such as 250ms, 5s, 10m or 1h".to_owned();
+    if text.starts_with('-') {
+        return Err(wrong());
+    }
+    let span: jiff::SignedDuration = text.parse().map_err(|_| wrong())?;
+    Duration::try_from(span).map_err(|_| wrong())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(arguments: &[&str]) -> Result<Command, clap::Error> {
+        Cli::try_parse_from(["logferry"].iter().chain(arguments)).map(|cli| cli.command)
+    }
+
+    #[test]
+    fn the_definitions_are_sound() {
+        <Cli as clap::CommandFactory>::command().debug_assert();
+    }
+
+    #[test]
+    fn until_idle_takes_a_time_after_an_equals_sign_or_none() {
+        let until_idle = |arguments: &[&str]| match parse(arguments) {
+            Ok(Command::Run(run)) => run.until_idle.map(|time| time.as_millis()),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(until_idle(&["run"]), None);
+        assert_eq!(until_idle(&["run", "--until-idle"]), Some(5_000));
+        assert_eq!(until_idle(&["run", "--until-idle=250ms"]), Some(250));
+        assert_eq!(until_idle(&["run", "--until-idle=1m30s"]), Some(90_000));
+        for wrong in ["--until-idle=5", "--until-idle=-5s", "--until-idle=soon", "--until-idle="] {
+            assert!(parse(&["run", wrong]).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn the_config_has_a_default_and_may_come_several_times() {
+        let config = |arguments: &[&str]| match parse(arguments) {
+            Ok(Command::Check(check)) => check.config,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(config(&["check"]), [PathBuf::from(CONFIG_DEFAULT)]);
+        assert_eq!(config(&["check", "-c", "a", "--config=b"]), [PathBuf::from("a"), PathBuf::from("b")]);
+    }
+
+    #[test]
+    fn a_dash_is_the_standard_input() {
+        let input = |arguments: &[&str]| match parse(arguments) {
+            Ok(Command::Try(args)) => args.input_file().map(Path::to_owned),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(input(&["try"]), None);
+        assert_eq!(input(&["try", "-"]), None);
+        assert_eq!(input(&["try", "a.log"]), Some(PathBuf::from("a.log")));
+    }
+
+    #[test]
+    fn what_makes_no_sense_together_is_refused() {
+        for wrong in [
+            &["demo", "--lines", "5", "file"][..],
+            &["demo", "--lines", "0"],
+            &["status", "--address", "a:1", "-c", "b"],
+            &["status", "-c", "b", "--data-dir", "c"],
+            &["completions", "csh"],
+            &["fly"],
+            &[],
+        ] {
+            assert!(parse(wrong).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn exit_codes_are_those_of_the_contract() {
+        let exit = |arguments: &[&str]| main(["logferry"].iter().chain(arguments).map(OsString::from));
+        assert_eq!(exit(&["--version"]), Exit::Fine);
+        assert_eq!(exit(&["run", "--help"]), Exit::Fine);
+        assert_eq!(exit(&["run", "--no-such-flag"]), Exit::Usage);
+        assert_eq!(exit(&["status", "--data-dir", "/nonexistent"]), Exit::Failed);
+        assert_eq!((Exit::Fine as u8, Exit::Failed as u8, Exit::Usage as u8, Exit::BadConfig as u8), (0, 1, 2, 78));
+    }
+}

@@ -2,7 +2,7 @@
 //!
 //! A line ends with LF or CRLF; the terminator is not part of the message but of the event's length, so that offsets and
 //! lengths of a file's events add up without a gap. Empty lines are lines. What is longer than `max_line_bytes` is cut at a
-//! character and marked; its hash is of the whole line. However a line's bytes are spread over reads, its event is the same:
+//! character and marked; its hash is of the whole line, its filter sees the message. However a line's bytes are spread over reads, its event is the same:
 //! [`split_lines`] has it whole in the buffer, [`LongLine`] sees it in pieces.
 //!
 //! Not here: reading, and what happens to an unterminated rest (the source keeps it, or asks for [`last_line`]).

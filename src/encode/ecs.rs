@@ -57,10 +57,10 @@ fn write_overlaid(view: &EventView<'_>, fields: &Object, tags: &[String], out: &
     }
     let shared = common.object.iter().map(|(key, _)| key).filter(|key| *key != "log");
     for (root, range) in shared.zip(&common.ecs_members) {
-        if fields.get(root).is_some() || root == "tags" && !tags.is_empty() {
-            write_merged(root, out);
-        } else {
-            out.extend_from_slice(&common.ecs_rest[range.clone()]);
+        match (fields.get(root), common.object.get(root)) {
+            _ if root == "tags" && !tags.is_empty() => write_merged(root, out),
+            (Some(over), Some(under)) => json::write_merged_member(out, root, under, over),
+            _ => out.extend_from_slice(&common.ecs_rest[range.clone()]),
         }
     }
     if !tags.is_empty() && common.object.get("tags").is_none() {

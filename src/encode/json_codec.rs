@@ -41,6 +41,13 @@ fn write_overlaid(view: &EventView<'_>, fields: &Object, tags: &[String], out: &
             json::write_member(out, key, value);
             continue;
         }
+        // Nothing of the agent's to leave out.
+        if common.agent.get(key).is_none()
+            && let Some(under) = common.object.get(key)
+        {
+            json::write_merged_member(out, key, under, value);
+            continue;
+        }
         let Some(merged) = view.merged_root(key) else { continue };
         let mut merged = object_of(key, merged);
         remove_same(&mut merged, &added_by_agent(view));

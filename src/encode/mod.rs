@@ -27,7 +27,8 @@ pub enum Codec {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fit {
     Whole,
-    /// The message was cut at a character, and the record marked as truncated.
+    /// The message was cut at a character, and the record marked as truncated: in `log.flags` of ecs, in the header of raw
+    /// ([`identity_headers`]); json has no place for it.
     Cut,
     /// Not even without its message, or it has none to cut; nothing was written.
     TooLarge,
@@ -78,24 +79,31 @@ pub fn encode_within(codec: Codec, view: &EventView<'_>, max_bytes: usize, out: 
     Fit::Cut
 }
 
-/// The headers that say which line a raw record is: `out` gets the bytes appended, and each header's name and range are
-/// given to `header`. A header without a value (`log.flags` of a whole line) is left out.
-pub fn identity_headers(view: &EventView<'_>, out: &mut Vec<u8>, mut header: impl FnMut(&'static str, Range<usize>)) {
-    let [id, file_id, path, offset, flags, host] = IDENTITY_HEADERS;
-    let mut write = |name: &'static str, write: &dyn Fn(&mut Vec<u8>)| {
+/// The headers that say which line a raw record is, `fit` being how its value was written: `out` gets their values appended,
+/// and each header's name and range there are given to `header`. A header without a value (`log.flags` of a whole line) is
+/// left out.
+pub fn identity_headers(
+    view: &EventView<'_>,
+    fit: Fit,
+    out: &mut Vec<u8>,
+    mut header: impl FnMut(&'static str, Range<usize>),
+) {
+    let flags = if fit == Fit::Cut { view.event.flags().with(Flags::TRUNCATED) } else { view.event.flags() };
+    let text = |path: [&str; 3]| view.common.text(path).unwrap_or_default().as_bytes();
+    for name in IDENTITY_HEADERS {
         let start = out.len();
-        write(out);
+        match name {
+            "event.id" => out.extend_from_slice(&json::hex(view.id())),
+            "log.file.id" => out.extend_from_slice(text(["log", "file", "id"])),
+            "log.file.path" => out.extend_from_slice(text(["log", "file", "path"])),
+            "log.offset" => json::write_u64(out, view.event.offset),
+            "log.flags" => out.extend_from_slice(flags.names().join(",").as_bytes()),
+            _ => out.extend_from_slice(text(["host", "name", ""])),
+        }
         if out.len() > start {
             header(name, start..out.len());
         }
-    };
-    let text = |path: [&str; 3]| view.common.text(path).unwrap_or_default().as_bytes();
-    write(id, &|out| out.extend_from_slice(&json::hex(view.id())));
-    write(file_id, &|out| out.extend_from_slice(text(["log", "file", "id"])));
-    write(path, &|out| out.extend_from_slice(text(["log", "file", "path"])));
-    write(offset, &|out| json::write_u64(out, view.event.offset));
-    write(flags, &|out| out.extend_from_slice(view.event.flags().names().join(",").as_bytes()));
-    write(host, &|out| out.extend_from_slice(text(["host", "name", ""])));
+    }
 }
 
 /// The longest prefix of whole characters that is written in at most `room` bytes.
@@ -261,12 +269,24 @@ mod tests {
         assert_eq!(encoded(Codec::Raw, &event, buf, &common), buf);
         let view = EventView { event: &event, buf, common: &common };
         let (mut out, mut seen) = (b"x".to_vec(), Vec::new());
-        identity_headers(&view, &mut out, |name, range| seen.push((name, range)));
+        identity_headers(&view, Fit::Whole, &mut out, |name, range| seen.push((name, range)));
         let seen: Vec<(&str, &str)> =
             seen.into_iter().map(|(name, range)| (name, std::str::from_utf8(&out[range]).expect("UTF-8"))).collect();
         let id = format!("{:032x}", common.event_id(30, 1));
         let expect = [&*id, "f00d", "/var/log/x.log", "30", "invalid_utf8", "web-1"];
         assert_eq!(seen, IDENTITY_HEADERS.into_iter().zip(expect).collect::<Vec<_>>());
+
+        let whole = self::event(4, Flags::NONE);
+        let view = EventView { event: &whole, ..view };
+        let flags = |fit: Fit| {
+            let (mut out, mut flags) = (Vec::new(), None);
+            identity_headers(&view, fit, &mut out, |name, range| {
+                flags = flags.take().or((name == "log.flags").then_some(range))
+            });
+            flags.map(|range| out[range].to_vec())
+        };
+        assert_eq!(flags(Fit::Whole), None);
+        assert_eq!(flags(Fit::Cut), Some(b"truncated".to_vec()));
     }
 
     /// What the codecs say of an event, made the slow way.

@@ -1,7 +1,9 @@
-//! Writes JSON text (P): strings escaped 16 bytes at a time, numbers, values.
+//! Writes JSON text (P): strings escaped 64 bytes at a time, numbers, values.
 //!
 //! It lives beside the event because both the shared fields (rendered once a source) and the codecs write JSON. Not here:
 //! reading JSON, and pretty printing.
+
+use std::mem::MaybeUninit;
 
 use super::value::{Object, Value};
 
@@ -25,8 +27,14 @@ const ESCAPES: [u8; 256] = {
 
 const HEX: &[u8; 16] = b"0123456789abcdef";
 
-/// Bytes looked at in one step.
-const STEP: usize = 16;
+/// Bytes whose special ones are found at once: a bit each in a `u64`.
+const BLOCK: usize = 64;
+
+/// Bytes that one byte may take: `\u0000`.
+const ESCAPED_MAX: usize = 6;
+
+/// What a block may take, and the copy of a block that reaches behind it.
+const ROOM: usize = (ESCAPED_MAX + 1) * BLOCK;
 
 /// Appends `text` as a JSON string, quotes included. What is not UTF-8 becomes U+FFFD.
 pub fn write_string(out: &mut Vec<u8>, text: &[u8]) {
@@ -41,34 +49,54 @@ pub fn write_string(out: &mut Vec<u8>, text: &[u8]) {
 
 /// Appends the inside of a JSON string: `text` must be UTF-8 (else the result isn't).
 pub fn write_escaped(out: &mut Vec<u8>, text: &[u8]) {
-    out.reserve(text.len() + text.len() / 8 + STEP);
     let mut rest = text;
-    // A whole step is copied and what is behind the first special byte taken back: one store instead of a copy of unknown
-    // length.
-    while let Some(step) = rest.first_chunk::<STEP>() {
-        out.extend_from_slice(step);
-        let plain = plain_prefix(step);
-        if plain == STEP {
-            rest = &rest[STEP..];
-        } else {
-            out.truncate(out.len() - (STEP - plain));
-            write_escape(out, step[plain]);
-            rest = &rest[plain + 1..];
-        }
+    while let Some(source) = rest.first_chunk() {
+        write_block(out, source, BLOCK);
+        rest = &rest[BLOCK..];
     }
-    let mut last = [b' '; STEP];
-    while !rest.is_empty() {
-        last[..rest.len()].copy_from_slice(rest);
-        last[rest.len()..].fill(b' ');
-        let plain = plain_prefix(&last).min(rest.len());
-        out.extend_from_slice(&last);
-        out.truncate(out.len() - (STEP - plain));
-        if plain == rest.len() {
-            break;
-        }
-        write_escape(out, rest[plain]);
-        rest = &rest[plain + 1..];
+    // Copies reach up to a block behind the last byte.
+    let mut last = [0; 3 * BLOCK];
+    last[..rest.len()].copy_from_slice(rest);
+    let mut at = 0;
+    while at < rest.len() {
+        let source = last[at..].first_chunk().expect("`at` is 0 or a block, so two blocks follow");
+        write_block(out, source, BLOCK.min(rest.len() - at));
+        at += BLOCK;
     }
+}
+
+/// Appends the first `length` bytes of `source`, a block at most. What stands behind a special byte is copied as a whole
+/// block and overwritten from the next special byte on: so nothing depends on where the special bytes are but how often the
+/// loop runs, and the processor predicts the rest.
+#[inline]
+fn write_block(out: &mut Vec<u8>, source: &[u8; 2 * BLOCK], length: usize) {
+    out.reserve(ROOM);
+    let room = out.spare_capacity_mut().first_chunk_mut().expect("reserved above");
+    let mut specials = special_bytes(source) & (u64::MAX >> (BLOCK - length));
+    let mut used = 0;
+    let mut from = 0;
+    put::<BLOCK>(room, used, source, from);
+    while specials != 0 {
+        let at = specials.trailing_zeros() as usize;
+        specials &= specials - 1;
+        used += at - from;
+        let (escape, escape_length) = escape(source[at]);
+        put::<8>(room, used, &escape, 0);
+        used += escape_length;
+        from = at + 1;
+        put::<BLOCK>(room, used, source, from);
+    }
+    used += length - from;
+    // SAFETY: every byte below `used` is initialised: each `put` starts at the `used` of its time, and `used` grows after it
+    // by no more than the put's length.
+    unsafe { out.set_len(out.len() + used) };
+}
+
+/// Initialises `N` bytes of `room` at `at` with those of `source` at `from`.
+#[inline]
+fn put<const N: usize>(room: &mut [MaybeUninit<u8>; ROOM], at: usize, source: &[u8], from: usize) {
+    let bytes: &[u8; N] = source[from..].first_chunk().expect("a source has a block behind each of its special bytes");
+    room[at..at + N].copy_from_slice(&bytes.map(MaybeUninit::new));
 }
 
 /// As [`write_escaped`], for bytes that may not be UTF-8: each malformed sequence becomes one U+FFFD.
@@ -123,11 +151,21 @@ pub fn write_i64(out: &mut Vec<u8>, number: i64) {
 /// 32 lower-case hex digits.
 pub fn hex(number: u128) -> [u8; 32] {
     let mut text = [0; 32];
-    for (pair, byte) in text.chunks_exact_mut(2).zip(number.to_be_bytes()) {
-        pair[0] = HEX[usize::from(byte >> 4)];
-        pair[1] = HEX[usize::from(byte & 15)];
+    for (digits, word) in text.as_chunks_mut::<8>().0.iter_mut().zip(number.to_be_bytes().as_chunks::<4>().0) {
+        *digits = hex_word(u32::from_be_bytes(*word));
     }
     text
+}
+
+/// 8 hex digits, all at once in a register: a nibble a byte, then `0` or `a` - 10 added to each.
+#[inline]
+fn hex_word(number: u32) -> [u8; 8] {
+    let mut x = u64::from(number);
+    x = (x | x << 16) & 0x0000_ffff_0000_ffff;
+    x = (x | x << 8) & 0x00ff_00ff_00ff_00ff;
+    x = (x | x << 4) & 0x0f0f_0f0f_0f0f_0f0f;
+    let letters = ((x + 0x0606_0606_0606_0606) >> 4) & 0x0101_0101_0101_0101;
+    (x + 0x3030_3030_3030_3030 + letters * u64::from(b'a' - b'0' - 10)).to_be_bytes()
 }
 
 /// Appends a value. A float that JSON can't write (NaN, infinity) is null.
@@ -176,73 +214,101 @@ pub fn write_member(out: &mut Vec<u8>, key: &str, value: &Value) {
     write_value(out, value);
 }
 
+/// Appends `,"key":value` of `over` laid over `under`, as [`Object::merge`] does, without making the merged object.
+pub(crate) fn write_merged_member(out: &mut Vec<u8>, key: &str, under: &Value, over: &Value) {
+    let (Value::Object(under), Value::Object(over)) = (under, over) else { return write_member(out, key, over) };
+    out.push(b',');
+    write_str(out, key);
+    out.push(b':');
+    let start = out.len();
+    for (key, under) in under.iter() {
+        match over.get(key) {
+            Some(over) => write_merged_member(out, key, under, over),
+            None => write_member(out, key, under),
+        }
+    }
+    for (key, value) in over.iter().filter(|(key, _)| under.get(key).is_none()) {
+        write_member(out, key, value);
+    }
+    // The first member's comma is where the brace belongs.
+    match out.get_mut(start) {
+        Some(comma) => *comma = b'{',
+        None => out.push(b'{'),
+    }
+    out.push(b'}');
+}
+
 fn write_str(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
     write_escaped(out, text.as_bytes());
     out.push(b'"');
 }
 
-fn write_escape(out: &mut Vec<u8>, byte: u8) {
+/// What stands for a special byte, and its length.
+#[inline]
+fn escape(byte: u8) -> ([u8; 8], usize) {
     match ESCAPES[byte as usize] {
         b'u' => {
             let digits = [HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]];
-            out.extend_from_slice(&[b'\\', b'u', b'0', b'0', digits[0], digits[1]]);
+            ([b'\\', b'u', b'0', b'0', digits[0], digits[1], 0, 0], 6)
         }
-        letter => out.extend_from_slice(&[b'\\', letter]),
+        letter => ([b'\\', letter, 0, 0, 0, 0, 0, 0], 2),
     }
 }
 
-/// The bytes before the first that needs an escape; [`STEP`] if none does.
+/// A bit for each of the first 64 bytes that needs an escape.
 #[cfg(target_arch = "x86_64")]
 #[inline]
-fn plain_prefix(step: &[u8; STEP]) -> usize {
+fn special_bytes(source: &[u8; 2 * BLOCK]) -> u64 {
     // SAFETY: every x86-64 processor has SSE2, the only feature that the function needs.
-    unsafe { plain_prefix_sse2(step) }
+    unsafe { special_bytes_sse2(source) }
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "sse2")]
 #[inline]
-fn plain_prefix_sse2(step: &[u8; STEP]) -> usize {
+fn special_bytes_sse2(source: &[u8; 2 * BLOCK]) -> u64 {
     use std::arch::x86_64::{
         _mm_cmpeq_epi8, _mm_min_epu8, _mm_movemask_epi8, _mm_or_si128, _mm_set_epi64x, _mm_set1_epi8,
     };
-    let number = i128::from_le_bytes(*step);
-    let bytes = _mm_set_epi64x((number >> 64) as i64, number as i64);
-    let quotes = _mm_cmpeq_epi8(bytes, _mm_set1_epi8(b'"' as i8));
-    let backslashes = _mm_cmpeq_epi8(bytes, _mm_set1_epi8(b'\\' as i8));
-    let controls = _mm_cmpeq_epi8(_mm_min_epu8(bytes, _mm_set1_epi8(0x1f)), bytes);
-    let special = _mm_movemask_epi8(_mm_or_si128(_mm_or_si128(quotes, backslashes), controls));
-    // The bit above the mask stops the count at 16.
-    (special | 1 << STEP).trailing_zeros() as usize
+    let mut specials = 0;
+    for (index, step) in source[..BLOCK].as_chunks::<16>().0.iter().enumerate() {
+        let number = i128::from_le_bytes(*step);
+        let bytes = _mm_set_epi64x((number >> 64) as i64, number as i64);
+        let quotes = _mm_cmpeq_epi8(bytes, _mm_set1_epi8(b'"' as i8));
+        let backslashes = _mm_cmpeq_epi8(bytes, _mm_set1_epi8(b'\\' as i8));
+        let controls = _mm_cmpeq_epi8(_mm_min_epu8(bytes, _mm_set1_epi8(0x1f)), bytes);
+        let special = _mm_movemask_epi8(_mm_or_si128(_mm_or_si128(quotes, backslashes), controls));
+        specials |= u64::from(special as u32) << (16 * index);
+    }
+    specials
 }
 
-/// The bytes before the first that needs an escape; [`STEP`] if none does.
+/// A bit for each of the first 64 bytes that needs an escape.
 #[cfg(not(target_arch = "x86_64"))]
 #[inline]
-fn plain_prefix(step: &[u8; STEP]) -> usize {
-    plain_prefix_portable(step)
+fn special_bytes(source: &[u8; 2 * BLOCK]) -> u64 {
+    special_bytes_portable(source)
 }
 
 /// The same, 8 bytes at a time in a plain register.
 #[cfg(any(test, not(target_arch = "x86_64")))]
-fn plain_prefix_portable(step: &[u8; STEP]) -> usize {
+fn special_bytes_portable(source: &[u8; 2 * BLOCK]) -> u64 {
     const LOW: u64 = 0x7f7f_7f7f_7f7f_7f7f;
     const ONES: u64 = 0x0101_0101_0101_0101;
-    // The high bit of each byte says "special"; no carry crosses a byte, so each bit is exact.
-    let special = |word: u64| {
+    let mut specials = 0;
+    for (index, word) in source[..BLOCK].as_chunks::<8>().0.iter().enumerate() {
+        let word = u64::from_le_bytes(*word);
+        // The high bit of a byte says that it is at least `least`; no carry crosses a byte, so each is exact.
         let is_above = |word: u64, least: u64| ((word & LOW) + (0x80 - least) * ONES) | word;
-        let quote = is_above(word ^ (b'"' as u64 * ONES), 1);
-        let backslash = is_above(word ^ (b'\\' as u64 * ONES), 1);
-        !(quote & backslash & is_above(word, 0x20)) & !LOW
-    };
-    for (index, half) in step.as_chunks::<8>().0.iter().enumerate() {
-        let found = special(u64::from_le_bytes(*half));
-        if found != 0 {
-            return index * 8 + found.trailing_zeros() as usize / 8;
-        }
+        let quote = is_above(word ^ (u64::from(b'"') * ONES), 1);
+        let backslash = is_above(word ^ (u64::from(b'\\') * ONES), 1);
+        let special = !(quote & backslash & is_above(word, 0x20)) & !LOW;
+        // Gathers the high bits of the bytes in the highest byte, in their order.
+        let bits = (special >> 7).wrapping_mul(0x0102_0408_1020_4080) >> 56;
+        specials |= bits << (8 * index);
     }
-    STEP
+    specials
 }
 
 #[cfg(test)]
@@ -274,6 +340,16 @@ mod tests {
     }
 
     #[test]
+    fn texts_about_a_block_long() {
+        for length in [0, 1, 63, 64, 65, 127, 128, 129, 191, 192, 193, 600] {
+            for special in ['"', '\u{1}', 'x'] {
+                let text: String = std::iter::repeat_n(special, length).collect();
+                assert_eq!(written(text.as_bytes()), serde_json::to_string(&text).expect("a string"));
+            }
+        }
+    }
+
+    #[test]
     fn numbers_and_hex() {
         for number in [0, 9, 10, 99, 100, 12_345, u64::MAX] {
             let mut out = Vec::new();
@@ -291,17 +367,23 @@ mod tests {
     proptest! {
         /// Guarantee: any bytes are written as serde_json writes their lossy text.
         #[test]
-        fn any_bytes_are_a_json_string(text in proptest::collection::vec(any::<u8>(), 0..100)) {
+        fn any_bytes_are_a_json_string(text in proptest::collection::vec(any::<u8>(), 0..300)) {
             let lossy = String::from_utf8_lossy(&text).into_owned();
             prop_assert_eq!(written(&text), serde_json::to_string(&lossy).expect("a string"));
         }
 
-        /// Guarantee: the two ways to find a special byte agree, whatever the processor.
         #[test]
-        fn both_scans_agree(step in any::<[u8; STEP]>()) {
-            let slow = step.iter().position(|byte| ESCAPES[*byte as usize] != 0).unwrap_or(STEP);
-            prop_assert_eq!(plain_prefix(&step), slow);
-            prop_assert_eq!(plain_prefix_portable(&step), slow);
+        fn hex_is_as_formatted(number: u128) {
+            prop_assert_eq!(hex(number).to_vec(), format!("{number:032x}").into_bytes());
+        }
+
+        /// Guarantee: the two ways to find special bytes agree, whatever the processor.
+        #[test]
+        fn both_scans_agree(bytes in proptest::collection::vec(any::<u8>(), 2 * BLOCK)) {
+            let source = bytes.first_chunk().expect("two blocks");
+            let slow = (0..BLOCK).filter(|at| ESCAPES[source[*at] as usize] != 0).fold(0, |bits, at| bits | 1 << at);
+            prop_assert_eq!(special_bytes(source), slow);
+            prop_assert_eq!(special_bytes_portable(source), slow);
         }
     }
 }

@@ -152,6 +152,6 @@ mod tests {
         check_error("[a[b]]", 2);
         check_error("a[b]", 1);
         check_error("a]", 1);
-        check_error(&"a.".repeat(40).trim_end_matches('.').to_owned(), 0);
+        check_error("a.".repeat(40).trim_end_matches('.'), 0);
     }
 }

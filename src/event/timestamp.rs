@@ -27,9 +27,6 @@ pub struct Civil {
 }
 
 impl Timestamp {
-    /// The bytes of the longest rendering.
-    pub const RENDERED_MAX: usize = 30;
-
     /// Reads RFC 3339; `None` if it is none, or out of range.
     pub fn parse(text: &str) -> Option<Self> {
         let time: jiff::Timestamp = text.parse().ok()?;
@@ -50,22 +47,23 @@ impl Timestamp {
     pub fn civil(self) -> Civil {
         let (seconds, nanosecond) = (self.0.div_euclid(NANOS), self.0.rem_euclid(NANOS));
         let (days, second_of_day) = (seconds.div_euclid(DAY_SECONDS), seconds.rem_euclid(DAY_SECONDS));
-        // Days since 0000-03-01, so that the leap day ends a year; eras of 400 years. An i64 of nanoseconds is within
-        // 1677..=2262, so all that follows is positive and fits 32 bits.
+        // Neri and Schneider 2022, "Euclidean affine functions and their application to calendar algorithms". Days count from
+        // 0000-03-01, so that the leap day ends a year. An i64 of nanoseconds is within 1677..=2262, so all that follows is
+        // positive and fits 32 bits.
         let days = (days + 719_468) as u32;
-        let era = days / 146_097;
-        let day_of_era = days % 146_097;
-        let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-        let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-        let month_from_march = (5 * day_of_year + 2) / 153;
-        let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-        let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
-        let year = year_of_era + era * 400 + u32::from(month <= 2);
+        let century_days = 4 * days + 3;
+        let century = century_days / 146_097;
+        let year_days = u64::from((century_days % 146_097) | 3) * 2_939_745;
+        let year_of_century = (year_days >> 32) as u32;
+        let day_of_year = year_days as u32 / 2_939_745 / 4;
+        let month_days = 2_141 * day_of_year + 197_913;
+        let month = month_days >> 16;
+        let is_january_or_february = day_of_year >= 306;
         let second_of_day = second_of_day as u32;
         Civil {
-            year,
-            month,
-            day,
+            year: 100 * century + year_of_century + u32::from(is_january_or_february),
+            month: if is_january_or_february { month - 12 } else { month },
+            day: (month_days & 0xffff) / 2_141 + 1,
             hour: second_of_day / 3_600,
             minute: second_of_day / 60 % 60,
             second: second_of_day % 60,
@@ -75,53 +73,50 @@ impl Timestamp {
 
     /// Appends `2026-11-25T15:35:43.123Z`: milliseconds, or 6 or 9 digits where the time has them, as Filebeat does.
     pub fn render(self, out: &mut Vec<u8>) {
-        let (text, length) = self.rendered();
-        out.extend_from_slice(&text[..length]);
-    }
-
-    /// The text of [`Timestamp::render`] and its length.
-    fn rendered(self) -> ([u8; Self::RENDERED_MAX], usize) {
         let civil = self.civil();
-        let mut text = *b"0000-00-00T00:00:00.000000000Z";
-        put2(&mut text, 0, civil.year / 100);
-        put2(&mut text, 2, civil.year % 100);
-        put2(&mut text, 5, civil.month);
-        put2(&mut text, 8, civil.day);
-        put2(&mut text, 11, civil.hour);
-        put2(&mut text, 14, civil.minute);
-        put2(&mut text, 17, civil.second);
-        put3(&mut text, 20, civil.nanosecond / 1_000_000);
-        let below = civil.nanosecond % 1_000_000;
-        if below == 0 {
-            text[23] = b'Z';
-            return (text, 24);
+        let (milliseconds, below) = (civil.nanosecond / 1_000_000, civil.nanosecond % 1_000_000);
+        // Put together in three registers, the first character lowest: bytes written one by one and read at once make the
+        // processor wait.
+        let date = pair(civil.year / 100) | (pair(civil.year % 100) << 16) | (pair(civil.month) << 40);
+        let time = pair(civil.day) | (pair(civil.hour) << 24) | (pair(civil.minute) << 48);
+        let end = (pair(civil.second) << 8) | (triple(milliseconds) << 32);
+        let date = date | at('-', 4) | at('-', 7);
+        let time = time | at('T', 2) | at(':', 5);
+        let end = end | at(':', 0) | at('.', 3) | at('Z', 7);
+        out.extend_from_slice([date, time, end].map(u64::to_le_bytes).as_flattened());
+        if below != 0 {
+            out.pop();
+            out.extend_from_slice(&triple(below / 1_000).to_le_bytes()[..3]);
+            if !below.is_multiple_of(1_000) {
+                out.extend_from_slice(&triple(below % 1_000).to_le_bytes()[..3]);
+            }
+            out.push(b'Z');
         }
-        put3(&mut text, 23, below / 1_000);
-        if below % 1_000 == 0 {
-            text[26] = b'Z';
-            return (text, 27);
-        }
-        put3(&mut text, 26, below % 1_000);
-        (text, 30)
     }
 }
 
-#[inline]
-fn put2(text: &mut [u8; 30], at: usize, number: u32) {
-    text[at] = b'0' + (number / 10) as u8;
-    text[at + 1] = b'0' + (number % 10) as u8;
+/// The character as the byte at `index` of a little-endian register.
+const fn at(character: char, index: u32) -> u64 {
+    (character as u64) << (8 * index)
 }
 
+/// Two digits, the first lowest.
 #[inline]
-fn put3(text: &mut [u8; 30], at: usize, number: u32) {
-    text[at] = b'0' + (number / 100) as u8;
-    put2(text, at + 1, number % 100);
+fn pair(number: u32) -> u64 {
+    u64::from((number / 10) | ((number % 10) << 8)) + 0x3030
+}
+
+/// Three digits, the first lowest.
+#[inline]
+fn triple(number: u32) -> u64 {
+    (u64::from(number / 100) + 0x30) | (pair(number % 100) << 8)
 }
 
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (text, length) = self.rendered();
-        f.write_str(std::str::from_utf8(&text[..length]).expect("digits are ASCII"))
+        let mut text = Vec::with_capacity(30);
+        self.render(&mut text);
+        f.write_str(std::str::from_utf8(&text).expect("digits are ASCII"))
     }
 }
 

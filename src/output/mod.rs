@@ -3,6 +3,7 @@
 //! [`Producer`] is the seam that deliver drives: it takes shares of encoded batches, never waits, and reports per run of
 //! records. What is in flight is kept alive by the producer itself until its report.
 
+pub mod dead_letter;
 pub mod kafka;
 
 use std::ops::Range;
@@ -34,6 +35,17 @@ pub enum RecordFault {
     TooLarge,
     Invalid,
     InvalidTimestamp,
+}
+
+impl RecordFault {
+    /// The word for metrics and the dead letter.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::TooLarge => "too_large",
+            Self::Invalid => "invalid",
+            Self::InvalidTimestamp => "invalid_timestamp",
+        }
+    }
 }
 
 /// What is wrong with a topic or one of its partitions.

@@ -43,7 +43,7 @@ enum Expression {
     Compare { left: Operand, comparison: Comparison, right: Operand },
     In { value: Operand, list: List },
     Matches { field: FieldPath, regex: Regex },
-    Contains { field: FieldPath, part: Operand },
+    Contains { field: FieldPath, part: Part },
     Exists(FieldPath),
 }
 
@@ -51,6 +51,13 @@ enum Expression {
 enum Operand {
     Field(FieldPath),
     Literal(Value),
+}
+
+/// What `contains` looks for; a literal's text is prepared for the search.
+#[derive(Clone, Debug)]
+enum Part {
+    Literal(Value, Option<Box<memchr::memmem::Finder<'static>>>),
+    Field(FieldPath),
 }
 
 #[derive(Clone, Debug)]

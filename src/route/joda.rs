@@ -133,7 +133,7 @@ fn field(letter: char, count: usize, civil: Civil, time: Timestamp, out: &mut Ve
         'H' => number(civil.hour, count, out),
         'k' => number(if civil.hour == 0 { 24 } else { civil.hour }, count, out),
         'K' => number(civil.hour % 12, count, out),
-        'h' => number(if civil.hour % 12 == 0 { 12 } else { civil.hour % 12 }, count, out),
+        'h' => number((civil.hour + 11) % 12 + 1, count, out),
         'm' => number(civil.minute, count, out),
         's' => number(civil.second, count, out),
         'S' => {

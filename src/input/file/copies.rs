@@ -71,14 +71,13 @@ impl Registry {
             },
             (None, None) => return,
         };
-        let after = self.files.get(key).and_then(|known| Some(Arc::clone(&known.open.as_ref()?.link)));
         let mut next = next;
         match Prefix::read(&file) {
             Ok(prefix) => next.fingerprint = prefix.fingerprint(),
             Err(error) => self.complain(&next.path, "read", &error),
         }
         if let Some(next) = self.register(next, path.as_deref(), &file) {
-            self.start(next, file, Position::default(), false, after);
+            self.start(next, file, Position::default(), false);
             if has_left {
                 self.leave_quietly(next);
             }
@@ -116,7 +115,7 @@ impl Registry {
             known.size = size;
         }
         if size > position.offset {
-            self.start(key, file, position, true, None);
+            self.start(key, file, position, true);
         } else {
             self.forget(key);
         }
@@ -275,7 +274,7 @@ impl Registry {
             known.entry.copy_of = None;
             known.position = Some(Position::default());
             self.store.update(key, &known.entry);
-            self.start(key, Arc::new(file), Position::default(), false, None);
+            self.start(key, Arc::new(file), Position::default(), false);
         }
     }
 

@@ -38,7 +38,7 @@ use super::copies::Relation;
 use super::glob::{Patterns, Walk};
 use super::identity::{Prefix, Stat, file_id, holds, open, position_at, read_at};
 use super::known::{Known, KnownFiles, Open};
-use super::link::{Fate, Link, Signal};
+use super::link::{Fate, Gate, Link, Signal};
 use super::names;
 use super::options::{FileOptions, StartAt};
 use super::siblings::find_inode;
@@ -86,6 +86,8 @@ pub struct Registry {
     pub(super) complained: HashSet<PathBuf>,
     /// The input has never started with this store.
     pub(super) first_start: bool,
+    /// What a scan that is going on has started: it may read once the scan is over.
+    pub(super) begun: Option<Vec<SourceKey>>,
 }
 
 impl Registry {
@@ -139,6 +141,7 @@ impl Registry {
             unsaved: false,
             complained: HashSet::new(),
             first_start,
+            begun: None,
         })
     }
 
@@ -156,6 +159,8 @@ impl Registry {
         for (path, error) in &walk.failed {
             self.complain(path, "list", error);
         }
+        // Who comes after whom is known once all are found.
+        self.begun = Some(Vec::new());
         // First those that are known: a new file may be the copy or the successor of one of them.
         let named: Vec<PathBuf> = self.files.iter().filter_map(|(_, known)| known.path.clone()).collect();
         for path in named {
@@ -188,6 +193,9 @@ impl Registry {
         }
         self.recover();
         self.catch_up();
+        for key in self.begun.take().unwrap_or_default() {
+            self.open_gate(key);
+        }
         if self.first_start {
             self.store.mark_started(&self.options.name, now_ns());
             self.first_start = false;
@@ -534,7 +542,7 @@ impl Registry {
             known.entry.finished = false;
             self.store.update(key, &known.entry);
         }
-        self.start(key, Arc::new(file), position, false, None);
+        self.start(key, Arc::new(file), position, false);
         if has_left {
             self.leave_quietly(key);
         }
@@ -619,23 +627,32 @@ impl Registry {
         let start = entry.start;
         FileStats::add(&self.context.stats.files_discovered, 1);
         tracing::debug!(input = %self.options.name, file = %path.display(), offset = start.offset, "found file");
-        let after = self.predecessor(name);
         let Some(key) = self.register(entry, Some(path), &file) else { return };
         if at_end && start.offset == stat.size {
             return;
         }
-        self.start(key, Arc::new(file), start, false, after);
+        self.start(key, Arc::new(file), start, false);
         if self.has_left(key) {
             self.leave_quietly(key);
         }
     }
 
-    /// The file that a new one of this name comes after: it had the name, and has lost it.
-    pub(super) fn predecessor(&self, name: &Path) -> Option<Arc<Link>> {
-        let key = self.files.before(name)?;
-        let known = self.files.get(key).filter(|known| known.entry.path == name)?;
-        let open = known.open.as_ref()?;
-        (known.path.is_none() || self.has_left(key)).then(|| Arc::clone(&open.link))
+    /// Lets a source begin: at once, or when the file that had its name before has caught up.
+    pub(super) fn open_gate(&mut self, key: SourceKey) {
+        let waits_for = self.files.before(key).into_iter().find_map(|older| {
+            let known = self.files.get(older).filter(|known| known.retired || self.has_left(older))?;
+            let link = &known.open.as_ref()?.link;
+            (!link.caught_up.load(Ordering::Acquire)).then(|| Arc::clone(link))
+        });
+        let Some(open) = self.files.get(key).and_then(|known| known.open.as_ref()) else { return };
+        if let Some(before) = waits_for {
+            self.waiters.entry(before.key).or_default().push(open.token);
+            open.link.set_gate(Gate::After(before));
+        } else {
+            open.link.set_gate(Gate::Open);
+        }
+        // It may have caught up, and said so, before anybody listened.
+        self.host.wake(open.token);
     }
 
     pub(super) fn entry(&self, name: &Path, path: &Path, stat: &Stat, prefix: &Prefix) -> Entry {
@@ -696,17 +713,10 @@ impl Registry {
     }
 
     /// Hands the source of a file to the pipeline.
-    pub(super) fn start(
-        &mut self,
-        key: SourceKey,
-        file: Arc<File>,
-        position: Position,
-        is_copy: bool,
-        after: Option<Arc<Link>>,
-    ) {
-        let after = after.filter(|after| !after.caught_up.load(Ordering::Acquire));
+    pub(super) fn start(&mut self, key: SourceKey, file: Arc<File>, position: Position, is_copy: bool) {
         let Some(known) = self.files.get_mut(key) else { return };
         let link = Link::new(key, position, known.entry.fingerprint, known.size);
+        link.set_gate(Gate::Scan);
         let name = known.entry.path.display().to_string();
         let common = self.options.shared.file(&name, &format!("{:016x}", known.entry.file_id));
         let tail = FileTail::new(
@@ -717,16 +727,13 @@ impl Registry {
             Arc::new(common),
             name,
             position,
-            after.clone(),
         );
         let tail = if is_copy { tail.of_copy() } else { tail };
         let token = self.host.add(&self.options.name, Box::new(tail), position);
         known.open = Some(Open { link, token, file });
-        if let Some(after) = after {
-            self.waiters.entry(after.key).or_default().push(token);
-            if after.caught_up.load(Ordering::Acquire) {
-                self.host.wake(token);
-            }
+        match &mut self.begun {
+            Some(begun) => begun.push(key),
+            None => self.open_gate(key),
         }
     }
 
@@ -761,7 +768,7 @@ impl Registry {
         {
             (known.size, known.modified_ns) = (stat.size, stat.modified_ns);
             known.entry.finished = false;
-            self.start(key, open.file, position, false, None);
+            self.start(key, open.file, position, false);
             if was_leaving {
                 self.leave_quietly(key);
             }
@@ -977,7 +984,7 @@ fn status(known: &Known) -> FileStatus {
     };
     let state = match &known.open {
         _ if known.entry.copy_of.is_some() => FileState::Copy,
-        Some(open) if open.link.waiting.load(Ordering::Acquire) => FileState::Waiting,
+        Some(open) if open.link.is_waiting() => FileState::Waiting,
         Some(open) if open.link.has_left() || known.retired => FileState::Leaving,
         Some(_) => FileState::Following,
         None if known.entry.finished => FileState::Finished,

@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use super::{Comparison, Expression, List, Operand};
+use super::{Comparison, Expression, List, Operand, Part};
 use crate::event::{EventView, Timestamp, Value, ValueRef};
 
 pub(super) fn holds(expression: &Expression, view: &EventView<'_>) -> bool {
@@ -27,16 +27,31 @@ pub(super) fn holds(expression: &Expression, view: &EventView<'_>) -> bool {
         }
         Expression::Matches { field, regex } => {
             let Some(left) = view.get(field) else { return false };
-            any_of(&left, |left| with_text(left, |text| regex.is_match(text)))
+            any_of(&left, |left| with_text(left, |text| regex.is_match(text)).unwrap_or(false))
         }
         Expression::Contains { field, part } => {
-            let (Some(whole), Some(part)) = (view.get(field), value(part, view)) else { return false };
-            match whole {
-                ValueRef::Array(values) => is_among(&part, &values),
-                ValueRef::Str(text) => with_text(&part, |part| text.contains(part)),
-                _ => false,
+            let Some(whole) = view.get(field) else { return false };
+            match part {
+                Part::Literal(part, finder) => {
+                    let has_text =
+                        |text: &str| finder.as_ref().is_some_and(|find| find.find(text.as_bytes()).is_some());
+                    contains(&whole, &part.into(), has_text)
+                }
+                Part::Field(part) => {
+                    let Some(part) = view.get(part) else { return false };
+                    contains(&whole, &part, |text| with_text(&part, |part| text.contains(part)).unwrap_or(false))
+                }
             }
         }
+    }
+}
+
+/// A list has an element that is equal to `part`, or a text has it in it.
+fn contains(whole: &ValueRef<'_>, part: &ValueRef<'_>, has_text: impl Fn(&str) -> bool) -> bool {
+    match whole {
+        ValueRef::Array(values) => is_among(part, values),
+        ValueRef::Str(text) => has_text(text),
+        _ => false,
     }
 }
 
@@ -119,14 +134,14 @@ fn number(value: &ValueRef<'_>) -> Option<Number> {
     }
 }
 
-/// `check` holds of the value's text; lists, objects and null have none.
-fn with_text(value: &ValueRef<'_>, check: impl Fn(&str) -> bool) -> bool {
+/// What `read` makes of the value's text; lists, objects and null have none.
+pub(super) fn with_text<T>(value: &ValueRef<'_>, read: impl Fn(&str) -> T) -> Option<T> {
     match value {
-        ValueRef::Str(text) => check(text),
-        ValueRef::Int(number) => check(&number.to_string()),
-        ValueRef::Float(number) => check(&number.to_string()),
-        ValueRef::Bool(value) => check(if *value { "true" } else { "false" }),
-        ValueRef::Timestamp(time) => check(&time.to_string()),
-        ValueRef::Null | ValueRef::Array(_) | ValueRef::Object(_) => false,
+        ValueRef::Str(text) => Some(read(text)),
+        ValueRef::Int(number) => Some(read(&number.to_string())),
+        ValueRef::Float(number) => Some(read(&number.to_string())),
+        ValueRef::Bool(value) => Some(read(if *value { "true" } else { "false" })),
+        ValueRef::Timestamp(time) => Some(read(&time.to_string())),
+        ValueRef::Null | ValueRef::Array(_) | ValueRef::Object(_) => None,
     }
 }

@@ -1,9 +1,11 @@
 //! Reads a condition by recursive descent; the depth is bounded, so that no text overflows the stack.
 
+use memchr::memmem::Finder;
 use regex::{Regex, RegexBuilder};
 
+use super::eval::with_text;
 use super::lexer::{Lexer, Token, unescape, unescape_regex};
-use super::{Comparison, Expression, List, Operand};
+use super::{Comparison, Expression, List, Operand, Part};
 use crate::event::{FieldPath, SyntaxError, Value};
 
 /// Levels of parentheses and `not`.
@@ -101,7 +103,13 @@ impl<'a> Parser<'a> {
             Token::Word("contains") => {
                 let field = only_a_field(left, at)?;
                 self.advance()?;
-                let part = self.value()?;
+                let part = match self.value()? {
+                    Operand::Field(field) => Part::Field(field),
+                    Operand::Literal(value) => {
+                        let finder = with_text(&(&value).into(), |text| Box::new(Finder::new(text).into_owned()));
+                        Part::Literal(value, finder)
+                    }
+                };
                 return Ok(Expression::Contains { field, part });
             }
             Token::Word("exists") => {

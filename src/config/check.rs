@@ -1,0 +1,539 @@
+//! What the options mean together: bounds, combinations, files that must be there; and from them the checked options.
+//!
+//! Comes after `shape`: every text here is well-formed by itself. Still nothing is opened but the files that the config
+//! names (certificates, keys), and nothing is bound.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde_json::{Map, Value};
+
+use crate::decode::LineFilter;
+use crate::encode::Codec;
+use crate::event::{FieldPath, Object, RESERVED_ROOTS, SyntaxError};
+use crate::input::file::options::{StartAt, Watch};
+use crate::output::kafka::options as kafka;
+use crate::process::condition::Condition;
+use crate::process::{Processor, Step};
+use crate::route::Template;
+
+use super::checked::{Checked, CheckedInput, FileInput, InputKind, Logging, Route, SpoolOptions, StdinOptions};
+use super::leaf;
+use super::marked::{Data, Node, Scalar};
+use super::mistake::{Mistakes, Pos, did_you_mean};
+use super::properties;
+use super::units::{render_size, render_span};
+use super::world::World;
+use super::written::{self, CodecName, CommonInput, Config, Input, KafkaOutput, Output, Size, Span};
+
+/// The window of records in flight is a third of the memory, at most this.
+const WINDOW_BYTES_MAX: u64 = 10 << 20;
+/// Less memory than this leaves no room for a window, what workers read, and what they encode.
+const MEMORY_BYTES_MIN: u64 = 16 << 20;
+/// The key of a file's records, if nobody says otherwise: one file, one partition.
+const FILE_KEY: &str = "%{[host.name]}%{[log.file.path]}";
+/// The checked options of `config`, which was written as `root`; `None` if something is wrong with them.
+pub(crate) fn check(
+    config: &Config,
+    root: &Node,
+    world: &dyn World,
+    mistakes: &mut Mistakes,
+    warnings: &mut Mistakes,
+) -> Option<Checked> {
+    let mut checker = Checker { root, world, mistakes, warnings };
+    checker.top(config);
+    checker.inputs(config);
+    let output = config.outputs.iter().next().map(|(name, Output::Kafka(output))| (name.as_str(), &**output));
+    let options = output.and_then(|(name, output)| checker.kafka(name, output, config));
+    let processors = checker.steps(&config.processors, &["processors"]);
+    let kafka_default = KafkaOutput::default();
+    let (output_name, output) = output.unwrap_or(("", &kafka_default));
+    let inputs: Vec<CheckedInput> = config
+        .inputs
+        .iter()
+        .filter_map(|(name, input)| checker.input(name, input, output_name, output, config))
+        .collect();
+    let admin = leaf::listen(&config.admin.listen.0).ok()?;
+    Some(Checked {
+        data_dir: PathBuf::from(&config.data_dir.0),
+        memory_bytes_max: usize::try_from(config.memory.max_bytes.0).ok()?,
+        inputs,
+        processors,
+        output: options?,
+        spool: SpoolOptions {
+            bytes_max: config.spool.max_bytes.0,
+            after: config.spool.after.0,
+            when_full: config.spool.when_full,
+        },
+        fallback_topic: config.fallback_topic.0.clone(),
+        shutdown_after: config.shutdown_after.0,
+        admin,
+        logging: Logging { level: config.logging.level, format: config.logging.format },
+        warnings: Vec::new(),
+    })
+}
+
+fn window_bytes(config: &Config) -> u64 {
+    (config.memory.max_bytes.0 / 3).min(WINDOW_BYTES_MAX)
+}
+
+struct Checker<'a> {
+    root: &'a Node,
+    world: &'a dyn World,
+    mistakes: &'a mut Mistakes,
+    warnings: &'a mut Mistakes,
+}
+
+impl Checker<'_> {
+    fn say(&mut self, at: Pos, message: impl Into<String>) {
+        self.mistakes.push(at, message);
+    }
+
+    /// A mistake in the value below `path`.
+    fn say_at(&mut self, path: &[&str], message: impl Into<String>) {
+        let at = self.root.pos_of(path);
+        self.say(at, message);
+    }
+
+    fn warn_at(&mut self, path: &[&str], message: impl Into<String>) {
+        self.warnings.push(self.root.pos_of(path), message);
+    }
+
+    /// How a value is written: what may be shown of it.
+    fn written(&self, path: &[&str]) -> String {
+        self.root.find(path).and_then(Node::as_scalar).map(|scalar| scalar.written.clone()).unwrap_or_default()
+    }
+
+    /// The place of the item of a list that has this text.
+    fn item_pos(&self, list: &[&str], text: &str) -> Pos {
+        let items = self.root.find(list).map(|node| &node.data);
+        let found = match items {
+            Some(Data::List(items)) => {
+                items.iter().rev().find(|item| item.as_scalar().is_some_and(|scalar| scalar.text == text))
+            }
+            _ => None,
+        };
+        found.map_or_else(|| self.root.pos_of(list), |item| item.at)
+    }
+
+    fn size_within(&mut self, path: &[&str], size: Size, min: u64, max: u64) {
+        if size.0 < min || size.0 > max {
+            let key = path.last().copied().unwrap_or_default();
+            self.say_at(path, format!("`{key}` must be {} to {}", render_size(min), render_size(max)));
+        }
+    }
+
+    fn span_within(&mut self, path: &[&str], span: Span, min: Duration, max: Duration) {
+        if span.0 < min || span.0 > max {
+            let key = path.last().copied().unwrap_or_default();
+            self.say_at(path, format!("`{key}` must be {} to {}", render_span(min), render_span(max)));
+        }
+    }
+
+    fn top(&mut self, config: &Config) {
+        if Path::new(&config.data_dir.0).parent().is_none() {
+            self.say_at(&["data_dir"], "`data_dir` must be a directory of its own, not the root");
+        }
+        if config.memory.max_bytes.0 < MEMORY_BYTES_MIN || config.memory.max_bytes.0 > 1 << 40 {
+            let message = "`max_bytes` must be 16MiB to 1TiB: less has no room for what is read, encoded and in flight";
+            self.say_at(&["memory", "max_bytes"], message);
+        }
+        self.span_within(&["shutdown_after"], config.shutdown_after, Duration::ZERO, Duration::from_secs(3600));
+        self.size_within(&["spool", "max_bytes"], config.spool.max_bytes, 64 << 20, 1 << 50);
+        self.span_within(
+            &["spool", "after"],
+            config.spool.after,
+            Duration::from_millis(100),
+            Duration::from_secs(3600),
+        );
+        let default = written::Spool::default();
+        let spool = &config.spool;
+        if (spool.max_bytes, spool.after, spool.when_full) != (default.max_bytes, default.after, default.when_full) {
+            let at = self.root.key_pos(&["spool"]);
+            let message = "`spool` has no effect yet: spooling comes in the next release; until then, what Kafka does not take stays in its file and is read again";
+            self.warnings.push(at, message);
+        }
+    }
+
+    /// What inputs must not do together.
+    fn inputs(&mut self, config: &Config) {
+        let mut read_by: HashMap<&str, (&str, Pos)> = HashMap::new();
+        let mut stdin: Option<(&str, Pos)> = None;
+        for (name, input) in &config.inputs {
+            match input {
+                Input::File(file) => {
+                    for glob in &file.paths {
+                        let at = self.item_pos(&["inputs", name, "paths"], &glob.0);
+                        match read_by.insert(&glob.0, (name, at)) {
+                            Some((other, _)) if other == name => {
+                                self.warnings.push(at, format!("`paths` of `{name}` has the same pattern twice"));
+                            }
+                            Some((other, before)) => {
+                                let message = format!(
+                                    "the inputs `{other}` and `{name}` read the same files: one pattern belongs to one input"
+                                );
+                                self.say(at.max(before), message);
+                            }
+                            None => {}
+                        }
+                    }
+                }
+                Input::Stdin(_) => {
+                    let at = self.root.key_pos(&["inputs", name]);
+                    if let Some((other, before)) = stdin.replace((name, at)) {
+                        self.say(
+                            at.max(before),
+                            format!("the inputs `{other}` and `{name}` both read stdin: there is only one"),
+                        );
+                    }
+                }
+            }
+        }
+    }
+
+    fn input(
+        &mut self,
+        name: &str,
+        input: &Input,
+        output_name: &str,
+        output: &KafkaOutput,
+        config: &Config,
+    ) -> Option<CheckedInput> {
+        let common = input.common();
+        let lines = self.common(name, common, output, config)?;
+        let max_line_bytes = usize::try_from(common.max_line_bytes().0).ok()?;
+        let kind = match input {
+            Input::File(file) => InputKind::File(self.file(name, file, max_line_bytes, lines)),
+            Input::Stdin(_) => InputKind::Stdin(StdinOptions { name: name.to_owned(), max_line_bytes, lines }),
+        };
+        Some(CheckedInput {
+            name: name.to_owned(),
+            fields: Object::from_json(common.fields().clone()),
+            fields_under_root: common.fields_under_root(),
+            tags: common.tags().iter().map(|tag| tag.0.clone()).collect(),
+            processors: self.steps(common.processors(), &["inputs", name, "processors"]),
+            route: self.route(name, input, output_name, output)?,
+            kind,
+        })
+    }
+
+    /// Checks what all inputs have.
+    fn common(
+        &mut self,
+        name: &str,
+        common: &dyn CommonInput,
+        output: &KafkaOutput,
+        config: &Config,
+    ) -> Option<LineFilter> {
+        let path = |key| ["inputs", name, key];
+        // A line is read whole, and may grow sixfold when it is encoded: it must leave room for others.
+        let line_max = (config.memory.max_bytes.0.max(MEMORY_BYTES_MIN) / 8).min(64 << 20);
+        if common.max_line_bytes().0 < 128 || common.max_line_bytes().0 > line_max {
+            let message = format!(
+                "`max_line_bytes` must be 128 to {} (an eighth of `memory.max_bytes`, at most 64MiB)",
+                render_size(line_max)
+            );
+            self.say_at(&path("max_line_bytes"), message);
+        } else if common.max_line_bytes() > output.max_record_bytes {
+            let message = format!(
+                "`max_line_bytes` is more than `max_record_bytes` ({}) of the output: lines between the two can't be sent",
+                render_size(output.max_record_bytes.0)
+            );
+            self.warn_at(&path("max_line_bytes"), message);
+        }
+        if common.fields_under_root() {
+            self.reserved(&path("fields"), common.fields());
+        }
+        let texts = |lines: &[written::LinePattern]| lines.iter().map(|line| line.0.clone()).collect::<Vec<_>>();
+        match LineFilter::new(&texts(common.include_lines()), &texts(common.exclude_lines())) {
+            Ok(lines) => Some(lines),
+            Err((list, index, _)) => {
+                self.say_at(
+                    &["inputs", name, list, &index.to_string()],
+                    format!("`{list}`: expected a regular expression"),
+                );
+                None
+            }
+        }
+    }
+
+    /// Fields at the root must not have a root that the agent writes for each line.
+    fn reserved(&mut self, path: &[&str], fields: &Map<String, Value>) {
+        for key in fields.keys() {
+            // A dot in a key is a level.
+            let root = key.split('.').next().unwrap_or_default();
+            if RESERVED_ROOTS.contains(&root) {
+                let whole: Vec<&str> = path.iter().copied().chain([key.as_str()]).collect();
+                let at = self.root.key_pos(&whole);
+                let message = format!(
+                    "`{root}` is the agent's own: with `fields_under_root`, `{key}` needs another name (or set it with `add_fields: {{target: \"\", …}}`)"
+                );
+                self.say(at, message);
+            }
+        }
+    }
+
+    fn file(&mut self, name: &str, file: &written::FileInput, max_line_bytes: usize, lines: LineFilter) -> FileInput {
+        let path = |key| ["inputs", name, key];
+        self.span_within(&path("scan_every"), file.scan_every, Duration::from_millis(100), Duration::from_secs(3600));
+        if let Some(older) = file.ignore_older {
+            self.span_within(
+                &path("ignore_older"),
+                older,
+                Duration::from_secs(1),
+                Duration::from_secs(36_500 * 86_400),
+            );
+            if older <= file.scan_every {
+                self.warn_at(
+                    &path("ignore_older"),
+                    "`ignore_older` is not more than `scan_every`: files may be passed over between two looks",
+                );
+            }
+        }
+        FileInput {
+            paths: file.paths.iter().map(|glob| glob.0.clone()).collect(),
+            exclude: file.exclude.iter().map(|glob| glob.0.clone()).collect(),
+            start_at: match file.start_at {
+                written::StartAtName::Beginning => StartAt::Beginning,
+                written::StartAtName::End => StartAt::End,
+            },
+            ignore_older: file.ignore_older.map(|span| span.0),
+            max_line_bytes,
+            watch: match file.watch {
+                written::WatchName::Auto => Watch::Auto,
+                written::WatchName::Poll => Watch::Poll,
+            },
+            scan_every: file.scan_every.0,
+            lines,
+        }
+    }
+
+    /// Input, then output, then default.
+    fn route(&mut self, name: &str, input: &Input, output_name: &str, output: &KafkaOutput) -> Option<Route> {
+        let common = input.common();
+        let topic = common.topic().unwrap_or(&output.topic);
+        let default_key = match input {
+            Input::File(_) => FILE_KEY,
+            Input::Stdin(_) => "",
+        };
+        let key = common.key().or(output.key.as_ref()).map_or(default_key, |key| &key.0);
+        let mut headers: BTreeMap<&str, (&str, [&str; 4])> = BTreeMap::new();
+        for (header, value) in &output.headers {
+            headers.insert(header, (&value.0, ["outputs", output_name, "headers", header]));
+        }
+        for (header, value) in common.headers() {
+            headers.insert(header, (&value.0, ["inputs", name, "headers", header]));
+        }
+        let headers: Vec<_> = headers
+            .into_iter()
+            .filter_map(|(header, (value, path))| {
+                Some((header.to_owned(), self.parsed(Template::parse(value), &path)?))
+            })
+            .collect();
+        Some(Route {
+            topic: self.parsed(Template::parse(&topic.0), &["inputs", name, "topic"])?,
+            key: if key.is_empty() { None } else { Some(self.parsed(Template::parse(key), &["inputs", name, "key"])?) },
+            headers,
+            codec: match common.codec().unwrap_or(output.codec) {
+                CodecName::Ecs => Codec::Ecs,
+                CodecName::Json => Codec::Json,
+                CodecName::Raw => Codec::Raw,
+            },
+        })
+    }
+
+    /// What parsed before parses again; if it should not, that is a mistake like any other, not a panic.
+    fn parsed<T>(&mut self, result: Result<T, SyntaxError>, path: &[&str]) -> Option<T> {
+        result.map_err(|error| self.say_at(path, error.message)).ok()
+    }
+
+    fn steps(&mut self, written: &[written::Processor], path: &[&str]) -> Vec<Step> {
+        written.iter().filter_map(|processor| self.step(processor, path)).collect()
+    }
+
+    fn step(&mut self, written: &written::Processor, path: &[&str]) -> Option<Step> {
+        let (inner, processor) = if let Some(add) = &written.add_fields {
+            let target = match add.target.0.as_str() {
+                "" => None,
+                target => Some(self.parsed(FieldPath::parse(target), path)?),
+            };
+            (&add.condition, Processor::AddFields { target, fields: Object::from_json(add.fields.clone()) })
+        } else if let Some(drop) = &written.drop_fields {
+            if !drop.ignore_missing {
+                self.warn_at(
+                    path,
+                    "`ignore_missing: false` has no effect: a field that is not there is never an error",
+                );
+            }
+            let fields = drop.fields.iter().filter_map(|field| self.parsed(FieldPath::parse(&field.0), path)).collect();
+            (&drop.condition, Processor::DropFields { fields })
+        } else if let Some(rename) = &written.rename {
+            let mut fields = Vec::new();
+            for pair in &rename.fields {
+                let from = self.parsed(FieldPath::parse(&pair.from.0), path)?;
+                fields.push((from, self.parsed(FieldPath::parse(&pair.to.0), path)?));
+            }
+            (&rename.condition, Processor::Rename { fields })
+        } else {
+            (&written.drop_event.as_ref()?.condition, Processor::DropEvent)
+        };
+        let condition = match written.condition.as_ref().or(inner.as_ref()) {
+            Some(text) => Some(self.parsed(Condition::parse(&text.0), path)?),
+            None => None,
+        };
+        Some(Step { condition, processor })
+    }
+
+    fn kafka(&mut self, name: &str, output: &KafkaOutput, config: &Config) -> Option<kafka::KafkaOptions> {
+        let path = |key| ["outputs", name, key];
+        let window = window_bytes(config).max(MEMORY_BYTES_MIN / 3);
+        self.span_within(&path("linger"), output.linger, Duration::ZERO, Duration::from_secs(60));
+        self.size_within(&path("batch_bytes"), output.batch_bytes, 1000, window);
+        self.size_within(&path("max_record_bytes"), output.max_record_bytes, 1000, window);
+        for (index, broker) in output.brokers.iter().enumerate() {
+            if output.brokers[..index].contains(broker) {
+                let at = self.item_pos(&path("brokers"), &broker.0);
+                self.warnings.push(at, "this broker is named twice");
+            }
+        }
+        let rdkafka = self.rdkafka(name, output);
+        let tls = output.tls.as_ref().map(|tls| self.tls(name, tls));
+        let sasl = output.sasl.as_ref().map(|sasl| self.sasl(name, sasl, output.tls.is_some()));
+        Some(kafka::KafkaOptions {
+            name: name.to_owned(),
+            connection: kafka::Connection {
+                brokers: output.brokers.iter().map(|broker| broker.0.clone()).collect(),
+                client_id: output.client_id.0.clone(),
+                tls,
+                sasl: match sasl {
+                    Some(sasl) => Some(sasl?),
+                    None => None,
+                },
+                rdkafka,
+            },
+            compression: match output.compression {
+                written::CompressionName::None => kafka::Compression::None,
+                written::CompressionName::Gzip => kafka::Compression::Gzip,
+                written::CompressionName::Snappy => kafka::Compression::Snappy,
+                written::CompressionName::Lz4 => kafka::Compression::Lz4,
+                written::CompressionName::Zstd => kafka::Compression::Zstd,
+            },
+            linger: output.linger.0,
+            batch_bytes: usize::try_from(output.batch_bytes.0).ok()?,
+            max_record_bytes: usize::try_from(output.max_record_bytes.0).ok()?,
+            create_topics: output.create_topics == written::CreateTopics::Broker,
+            window_bytes: usize::try_from(window_bytes(config)).ok()?,
+        })
+    }
+
+    fn rdkafka(&mut self, output: &str, options: &KafkaOutput) -> Vec<(String, String)> {
+        for (name, value) in &options.rdkafka {
+            let path = ["outputs", output, "rdkafka", name];
+            let at = self.root.key_pos(&path);
+            if let Some(why) = properties::refused(name) {
+                self.say(at, why);
+                continue;
+            }
+            let Err(error) = self.world.check_property(name, &value.0) else { continue };
+            let node = self.root.find(&path);
+            // The client's message quotes the value, which may be a secret.
+            let secret = name.contains("password") || name.contains("secret") || name.contains(".pem");
+            let secret = secret || node.and_then(Node::as_scalar).is_none_or(Scalar::is_substituted);
+            let detail = if secret { String::new() } else { format!(": {error}") };
+            let names = self.world.property_names();
+            if names.contains(name) {
+                let at = node.map_or(at, |node| node.at);
+                self.say(at, format!("librdkafka does not take this value for `{name}`{detail}"));
+            } else {
+                let usable = names.iter().map(String::as_str).filter(|name| properties::refused(name).is_none());
+                self.say(at, format!("librdkafka does not take `{name}`{detail}{}", did_you_mean(name, usable)));
+            }
+        }
+        options.rdkafka.iter().map(|(name, value)| (name.clone(), value.0.clone())).collect()
+    }
+
+    fn sasl(&mut self, output: &str, sasl: &written::Sasl, encrypted: bool) -> Option<kafka::Sasl> {
+        for (key, empty) in [
+            ("username", sasl.username.as_ref().is_some_and(String::is_empty)),
+            ("password", sasl.password.as_ref().is_some_and(|password| password.0.is_empty())),
+        ] {
+            if empty {
+                self.say_at(&["outputs", output, "sasl", key], format!("`{key}` is empty"));
+            }
+        }
+        let mechanism = sasl.mechanism?;
+        if mechanism == written::MechanismName::Plain && !encrypted {
+            self.warn_at(
+                &["outputs", output, "sasl", "mechanism"],
+                "`PLAIN` without `tls` sends the password unencrypted",
+            );
+        }
+        let username = sasl.username.clone()?;
+        let password = kafka::Secret(sasl.password.clone()?.0);
+        Some(match mechanism {
+            written::MechanismName::Plain => kafka::Sasl::Plain { username, password },
+            written::MechanismName::ScramSha256 => kafka::Sasl::ScramSha256 { username, password },
+            written::MechanismName::ScramSha512 => kafka::Sasl::ScramSha512 { username, password },
+        })
+    }
+
+    fn tls(&mut self, output: &str, tls: &written::Tls) -> kafka::Tls {
+        let path = |key| ["outputs", output, "tls", key];
+        self.pem(&path("ca_file"), tls.ca_file.as_ref(), "CERTIFICATE");
+        self.pem(&path("cert_file"), tls.cert_file.as_ref(), "CERTIFICATE");
+        let key = self.pem(&path("key_file"), tls.key_file.as_ref(), "PRIVATE KEY");
+        // Asked of what is written: a key with a mistake in its value is not missing.
+        let has = |key| self.root.find(&path(key)).is_some();
+        let (cert, key_file, password) = (has("cert_file"), has("key_file"), has("key_password"));
+        let lacks = [
+            (cert && !key_file, "cert_file", "needs `key_file`"),
+            (key_file && !cert, "key_file", "needs `cert_file`"),
+            (password && !key_file, "key_password", "needs `key_file`"),
+        ];
+        for (lacking, key, what) in lacks {
+            if lacking {
+                let at = self.root.key_pos(&path(key));
+                self.say(at, format!("`{key}` {what}"));
+            }
+        }
+        let encrypted = key.is_some_and(|text| text.contains("ENCRYPTED"));
+        if encrypted && !password {
+            self.say_at(&path("key_file"), "this key is encrypted: `key_password` is missing");
+        }
+        if !tls.verify {
+            self.warn_at(
+                &path("verify"),
+                "`verify: false`: anyone between the agent and the brokers can read and change what is sent",
+            );
+        }
+        let file = |file: &Option<written::AbsolutePath>| file.as_ref().map(|file| PathBuf::from(&file.0));
+        kafka::Tls {
+            ca_file: file(&tls.ca_file),
+            cert_file: file(&tls.cert_file),
+            key_file: file(&tls.key_file),
+            key_password: tls.key_password.as_ref().map(|password| kafka::Secret(password.0.clone())),
+            verify: tls.verify,
+        }
+    }
+
+    /// The text of a PEM file that must be there, and hold one of `what`.
+    fn pem(&mut self, path: &[&str], file: Option<&written::AbsolutePath>, what: &str) -> Option<String> {
+        let file = file?;
+        let shown = self.written(path);
+        match self.world.read(Path::new(&file.0)) {
+            Err(error) => {
+                self.say_at(path, format!("cannot read `{shown}`: {error}"));
+                None
+            }
+            Ok(bytes) => {
+                let text = String::from_utf8_lossy(&bytes).into_owned();
+                let begins = text.lines().any(|line| line.starts_with("-----BEGIN ") && line.contains(what));
+                if !begins {
+                    self.say_at(path, format!("`{shown}` holds no PEM with a {}", what.to_lowercase()));
+                }
+                begins.then_some(text)
+            }
+        }
+    }
+}

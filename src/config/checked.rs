@@ -1,0 +1,145 @@
+//! The checked config: each stage's options, ready to use.
+//!
+//! Whoever holds a [`Checked`] has a config without mistakes: every template parsed, every bound kept, every precedence
+//! (input, then output, then default) decided. What only the running process knows (the machine's id, the shared
+//! fields of its events) is put in by the pipeline.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::decode::LineFilter;
+use crate::encode::Codec;
+use crate::event::{Object, Shared};
+use crate::input::file::options::{FileOptions, StartAt, Watch};
+use crate::output::kafka::options::KafkaOptions;
+use crate::process::Step;
+use crate::route::Template;
+
+use super::mistake::Mistake;
+use super::written::{LevelName, LogFormatName, WhenFull};
+
+/// A config without mistakes.
+pub struct Checked {
+    pub data_dir: PathBuf,
+    /// The bound of all payload, in bytes (I4).
+    pub memory_bytes_max: usize,
+    /// At least one, in the order of their names.
+    pub inputs: Vec<CheckedInput>,
+    /// For every input, after its own.
+    pub processors: Vec<Step>,
+    pub output: KafkaOptions,
+    pub spool: SpoolOptions,
+    /// A topic with a legal name.
+    pub fallback_topic: String,
+    pub shutdown_after: Duration,
+    /// `None`: `listen: off`.
+    pub admin: Option<SocketAddr>,
+    pub logging: Logging,
+    /// Odd but possible things: to be shown, not to be refused.
+    pub warnings: Vec<Mistake>,
+}
+
+/// One input.
+pub struct CheckedInput {
+    pub name: String,
+    pub kind: InputKind,
+    /// What every event of it gets, below `fields` or at the root.
+    pub fields: Object,
+    pub fields_under_root: bool,
+    pub tags: Vec<String>,
+    /// Its own, before those of the top level.
+    pub processors: Vec<Step>,
+    pub route: Route,
+}
+
+/// What kind of input it is, with the options of that kind.
+pub enum InputKind {
+    File(FileInput),
+    Stdin(StdinOptions),
+}
+
+/// A `file` input, but for what the pipeline knows: see [`FileInput::options`].
+#[derive(Clone, Debug)]
+pub struct FileInput {
+    /// Absolute glob patterns, at least one.
+    pub paths: Vec<String>,
+    pub exclude: Vec<String>,
+    pub start_at: StartAt,
+    pub ignore_older: Option<Duration>,
+    /// In bytes, terminator excluded.
+    pub max_line_bytes: usize,
+    pub watch: Watch,
+    pub scan_every: Duration,
+    pub lines: LineFilter,
+}
+
+impl FileInput {
+    /// The options of the file input `name`, with what the pipeline puts in.
+    pub fn options(&self, name: &str, shared: Shared, host_id: String, data_dir: PathBuf) -> FileOptions {
+        FileOptions {
+            name: name.to_owned(),
+            paths: self.paths.clone(),
+            exclude: self.exclude.clone(),
+            start_at: self.start_at,
+            ignore_older: self.ignore_older,
+            max_line_bytes: self.max_line_bytes,
+            watch: self.watch,
+            scan_every: self.scan_every,
+            lines: self.lines.clone(),
+            shared,
+            host_id,
+            data_dir,
+        }
+    }
+}
+
+/// A `stdin` input.
+#[derive(Clone, Debug)]
+pub struct StdinOptions {
+    pub name: String,
+    /// In bytes, terminator excluded.
+    pub max_line_bytes: usize,
+    pub lines: LineFilter,
+}
+
+/// Where the records of an input go, and as what.
+#[derive(Clone)]
+pub struct Route {
+    pub topic: Template,
+    /// `None`: no key.
+    pub key: Option<Template>,
+    /// Name and value; each name once.
+    pub headers: Vec<(String, Template)>,
+    pub codec: Codec,
+}
+
+/// `spool`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SpoolOptions {
+    /// Per output.
+    pub bytes_max: u64,
+    /// How long a lane may be silent before what waits for it is spooled.
+    pub after: Duration,
+    pub when_full: WhenFull,
+}
+
+/// `logging`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Logging {
+    pub level: LevelName,
+    pub format: LogFormatName,
+}
+
+impl Logging {
+    /// The level by tracing's name.
+    pub fn level(&self) -> tracing::Level {
+        match self.level {
+            LevelName::Error => tracing::Level::ERROR,
+            LevelName::Warn => tracing::Level::WARN,
+            LevelName::Info => tracing::Level::INFO,
+            LevelName::Debug => tracing::Level::DEBUG,
+            LevelName::Trace => tracing::Level::TRACE,
+        }
+    }
+}

@@ -1,0 +1,291 @@
+//! docs/configuration.md, from the schema: the tables are made of the option types' own descriptions and defaults.
+//!
+//! What is no option (substitution, templates, conditions) is written here as prose. A test fails when the file in
+//! docs/ is stale and says how to make it again.
+
+use std::fmt::Write as _;
+
+use serde_json::{Map, Value};
+
+use super::schema::{internal, resolve, tagged, words};
+
+/// The whole page.
+pub fn render() -> String {
+    let schema = internal();
+    let mut page = Page { root: &schema, text: String::new() };
+    page.text.push_str(HEAD);
+    page.top();
+    for (name, below) in sections(&schema) {
+        page.section(name, below);
+    }
+    page.text.push_str(PROSE);
+    page.text
+}
+
+/// The top-level keys that are maps or lists of maps, in their order.
+fn sections(root: &Value) -> Vec<(&str, &Value)> {
+    properties(root).filter(|(_, schema)| leads_to_map(root, schema)).collect()
+}
+
+fn properties(schema: &Value) -> impl Iterator<Item = (&str, &Value)> {
+    schema.get("properties").and_then(Value::as_object).into_iter().flatten().map(|(key, value)| (key.as_str(), value))
+}
+
+fn leads_to_map(root: &Value, schema: &Value) -> bool {
+    let schema = resolve(root, schema);
+    let kind = schema.get("type").and_then(Value::as_str);
+    kind == Some("object")
+        || tagged(schema).is_some()
+        || (kind == Some("array") && leads_to_map(root, &schema["items"]))
+}
+
+struct Page<'a> {
+    root: &'a Value,
+    text: String,
+}
+
+impl Page<'_> {
+    fn line(&mut self, line: &str) {
+        self.text.push_str(line);
+        self.text.push('\n');
+    }
+
+    fn top(&mut self) {
+        self.line("## Top level\n");
+        self.table(self.root, |_| true);
+    }
+
+    /// A top-level section, with those below it.
+    fn section(&mut self, name: &str, schema: &Value) {
+        let below = resolve(self.root, schema);
+        self.line(&format!("## `{name}`\n"));
+        let text = description(schema).or_else(|| description(below));
+        self.line(&format!("{}\n", text.unwrap_or_default()));
+        match below.get("type").and_then(Value::as_str) {
+            Some("array") => self.processors(resolve(self.root, &below["items"])),
+            _ if below.get("additionalProperties").is_some_and(Value::is_object) => {
+                let items = resolve(self.root, &below["additionalProperties"]);
+                for (kind, alternative) in tagged(items).unwrap_or_default() {
+                    self.line(&format!("### `type: {kind}`\n"));
+                    self.line(&format!("{}\n", description(alternative).unwrap_or_default()));
+                    self.table(alternative, |key| key != "type");
+                    self.inner(&format!("{name}.NAME"), alternative);
+                }
+            }
+            _ => {
+                self.table(below, |_| true);
+                self.inner(name, below);
+            }
+        }
+    }
+
+    /// Maps below a section that have keys of their own (`sasl`, `tls`).
+    fn inner(&mut self, path: &str, schema: &Value) {
+        for (key, below) in properties(schema) {
+            let inner = resolve(self.root, below);
+            if inner.get("properties").is_some() {
+                self.line(&format!("#### `{path}.{key}`\n"));
+                self.line(&format!("{}\n", description(below).or_else(|| description(inner)).unwrap_or_default()));
+                self.table(inner, |_| true);
+            }
+        }
+    }
+
+    fn processors(&mut self, schema: &Value) {
+        self.text.push_str(PROCESSORS);
+        for (key, below) in properties(schema).filter(|(key, _)| *key != "if") {
+            let inner = resolve(self.root, below);
+            self.line(&format!("### `{key}`\n"));
+            self.line(&format!("{}\n", description(below).unwrap_or_default()));
+            if let Some((_, example)) = EXAMPLES.iter().find(|(name, _)| *name == key) {
+                self.line(&format!("```yaml\nprocessors:\n{example}```\n"));
+            }
+            self.table(inner, |_| true);
+        }
+    }
+
+    fn table(&mut self, schema: &Value, keep: impl Fn(&str) -> bool) {
+        self.line("| key | type | default | meaning |");
+        self.line("|---|---|---|---|");
+        let required: Vec<&str> = super::schema::marks(schema, "required").collect();
+        for (key, below) in properties(schema).filter(|(key, _)| keep(key)) {
+            let default = if required.contains(&key) { "**required**".to_owned() } else { self.default(below) };
+            let mut meaning =
+                description(below).or_else(|| description(resolve(self.root, below))).unwrap_or_default().to_owned();
+            for (word, what) in words(resolve(self.root, below)).unwrap_or_default() {
+                if !what.is_empty() {
+                    // Writing to a String cannot fail.
+                    write!(meaning, "<br>`{word}`: {}", flat(what)).ok();
+                }
+            }
+            let kind = self.kind(below);
+            self.line(&format!("| `{key}` | {kind} | {default} | {} |", flat(&meaning)));
+        }
+        self.line("");
+    }
+
+    fn default(&self, schema: &Value) -> String {
+        match schema.get("default") {
+            None => String::new(),
+            Some(_) if leads_to_map(self.root, schema) => String::new(),
+            Some(Value::Array(items)) if items.is_empty() => "`[]`".to_owned(),
+            Some(Value::Object(map)) if map.is_empty() => "`{}`".to_owned(),
+            Some(Value::String(text)) if text.is_empty() => "`\"\"`".to_owned(),
+            Some(Value::String(text)) => format!("`{text}`"),
+            Some(other) => format!("`{other}`"),
+        }
+    }
+
+    /// The type of a value, in a word or two.
+    fn kind(&self, schema: &Value) -> String {
+        let schema = resolve(self.root, schema);
+        if let Some(words) = words(schema) {
+            return words.iter().map(|(word, _)| format!("`{word}`")).collect::<Vec<_>>().join(" \\| ");
+        }
+        match (schema.get("type").and_then(Value::as_str), schema.get("format").and_then(Value::as_str)) {
+            (Some("array"), _) => format!("list: {}", self.kind(&schema["items"])),
+            (Some("object"), _) => match schema.get("additionalProperties").filter(|below| below.is_object()) {
+                Some(below) => {
+                    let name = schema.get("x-name").and_then(Value::as_str).unwrap_or("name");
+                    format!("map: {name} → {}", self.kind(below))
+                }
+                None => "map".to_owned(),
+            },
+            (Some("boolean"), _) => "boolean".to_owned(),
+            _ if tagged(schema).is_some() => "map".to_owned(),
+            (_, Some("size")) => "[size](#sizes-and-durations)".to_owned(),
+            (_, Some("span")) => "[duration](#sizes-and-durations)".to_owned(),
+            (_, Some("absolute-path")) => "path".to_owned(),
+            (_, Some("glob" | "glob-anywhere")) => "glob".to_owned(),
+            (_, Some("line-regex")) => "regex".to_owned(),
+            (_, Some("template" | "topic-template")) => "[template](#templates)".to_owned(),
+            (_, Some("topic")) => "topic".to_owned(),
+            (_, Some("condition")) => "[condition](#conditions)".to_owned(),
+            (_, Some("field")) => "[field](#fields)".to_owned(),
+            (_, Some("broker")) => "`HOST:PORT`".to_owned(),
+            (_, Some("listen")) => "`ADDRESS:PORT` \\| `off`".to_owned(),
+            (_, Some("property")) => "text, number or boolean".to_owned(),
+            (_, Some("secret")) => "text (secret)".to_owned(),
+            _ => "text".to_owned(),
+        }
+    }
+}
+
+fn description(schema: &Value) -> Option<&str> {
+    schema.as_object().and_then(|map: &Map<String, Value>| map.get("description")).and_then(Value::as_str)
+}
+
+/// A description as a table's cell: one line.
+fn flat(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ").replace("| ", "\\| ")
+}
+
+const HEAD: &str = r#"# Configuration
+
+<!-- Made from the option types by `logferry schema --markdown`. Do not edit: change src/config/written.rs. -->
+
+One YAML file, by default `/etc/logferry/logferry.yaml`. `logferry check -c FILE` says everything that is wrong with it at
+once, as `file:line:column`; `logferry run` does the same before it opens anything. `logferry schema` prints a JSON
+schema that editors can complete and check with:
+
+```yaml
+# yaml-language-server: $schema=logferry.schema.json
+data_dir: /var/lib/logferry
+inputs:
+  nginx:
+    type: file
+    paths: [/var/log/nginx/*.log]
+    fields: { service: web }
+outputs:
+  main:
+    type: kafka
+    brokers: [kafka-0:9092, kafka-1:9092]
+    topic: "logs.%{[fields.service]:raw}"
+```
+
+Unknown keys are mistakes, not ignored. A key without a value (`tags:`) is one too: leave it out.
+
+"#;
+
+const PROCESSORS: &str = r#"The same list can be written below an input. Each item is one processor, with a [condition](#conditions) if you like: `if`
+stands in the processor or beside it.
+
+```yaml
+processors:
+  - drop_event:
+      if: "[message] contains 'healthcheck'"
+  - if: "[fields.service] == 'web'"
+    add_fields: { fields: { team: frontend } }
+```
+
+"#;
+
+const EXAMPLES: [(&str, &str); 4] = [
+    ("add_fields", "  - add_fields:\n      target: labels\n      fields: { environment: production, region: eu-1 }\n"),
+    ("drop_fields", "  - drop_fields:\n      fields: [agent, log.offset]\n"),
+    ("rename", "  - rename:\n      fields:\n        - { from: fields.service, to: service.name }\n"),
+    ("drop_event", "  - drop_event:\n      if: \"[log.level] in ['debug', 'trace']\"\n"),
+];
+
+const PROSE: &str = r#"## Substitution
+
+In every value (not in keys, and not in `type`):
+
+| written | becomes |
+|---|---|
+| `${NAME}` | the environment variable; a mistake if it is not set |
+| `${NAME:default}` | the variable, or `default` (which may be empty) if it is not set |
+| `${file:/path}` | the text of a file, without its last line break; at most 1 MiB |
+| `${credential:name}` | a systemd credential: the file `name` in `$CREDENTIALS_DIRECTORY` (`LoadCredential=`) |
+| `$${` | a plain `${` |
+
+Values are put in after the YAML is read: what a variable holds can't change the structure, needs no quotes, and is
+not looked at for further substitutions. It is a text; where a number, size or boolean is expected, it is read as one.
+Inside `{…}` and `[…]`, write quotes around it: `["${BROKER}"]`. What was put in never appears in a message.
+
+## Sizes and durations
+
+Sizes are whole numbers with `B`, `kB`, `MB`, `GB`, `TB` (thousands) or `KiB`, `MiB`, `GiB`, `TiB` (1024s); a plain number
+means bytes. Durations are whole numbers with `ms`, `s`, `m`, `h` or `d`, also joined: `1h30m`.
+
+## Fields
+
+A field's name is its path: `log.file.path`, or in Logstash's form `[log][file][path]`; `[log.file.path]` is the same. Every
+event has `@timestamp`, `message`, `log.file.path` (of files), `log.file.id`, `log.offset`, `log.length`, `event.id`,
+`host.name`, `agent.type`, `agent.version` and `input.name`, and what its input's `fields` and `tags` say. Fields below
+`@metadata` are for templates and conditions; they are never sent.
+
+A processor that can't do its work (the target of `add_fields` is a text, the new name of `rename` is taken) tags the event
+(`_add_fields_failed`, `_rename_failed`) and leaves it as it was.
+
+## Templates
+
+A topic, key or header is a text in which `%{…}` stands for something of the event:
+
+| written | becomes |
+|---|---|
+| `%{[a.b]}` or `%{[a][b]}` | the value of the field; a list is its elements with commas between, a map is JSON |
+| `%{[a.b]:default}` | the value, or `default` if the event has no such field (or it is null) |
+| `%{+yyyy.MM.dd}` | the event's time, UTC, with Joda's letters; `%{+%s}`: seconds since the epoch |
+
+A value that starts with `%` needs quotes in YAML. A topic may hold letters, digits, `.`, `_` and `-`, at most 249. When an
+event's fields make another topic, or one of them is missing and has no default, the record goes to `fallback_topic` and is
+tagged.
+
+## Conditions
+
+An `if` is a text. It compares fields (`a.b`, `[a.b]`, `[a][b]`) with values (texts in single or double quotes, numbers,
+`true`, `false`, `null`) and with each other:
+
+| written | holds if |
+|---|---|
+| `[status] == 404`, `[status] != 404` | the field is (not) that value |
+| `[status] >= 500`, also `>`, `<`, `<=` | it compares so |
+| `[log.level] in ['error', 'fatal']`, `not in` | it is (not) one of these |
+| `[message] =~ 'timeout\|refused'`, `!~` | the regular expression matches somewhere in it (or nowhere) |
+| `[message] contains 'health'` | the text has this part, or the list this element |
+| `exists([trace.id])` or `[trace.id] exists` | the event has the field |
+
+They are joined with `and`, `or`, `not` (which binds tightest) and parentheses. A number and a text compare as numbers if the
+text is one (`'200' == 200`). A missing field fulfils no comparison, so `!=`, `not in`, `!~` and `not …` hold of it.
+"#;

@@ -1,0 +1,734 @@
+//! The whole config layer on whole files: every mistake with its place, recovery, substitution, secrets, and that the
+//! examples, the docs, the schema and the check agree.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::time::Duration;
+
+use super::checked::InputKind;
+use super::*;
+
+/// A world of the test's own: these variables and files, and the real client's properties.
+#[derive(Default)]
+struct Desk {
+    variables: HashMap<&'static str, &'static str>,
+    files: HashMap<&'static str, &'static str>,
+    /// Every other file is a certificate and its key, and every other variable has this value.
+    otherwise: Option<&'static str>,
+}
+
+const PEM: &str = "-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n-----BEGIN PRIVATE KEY-----\n";
+
+impl World for Desk {
+    fn variable(&self, name: &str) -> Option<String> {
+        self.variables.get(name).copied().or(self.otherwise).map(str::to_owned)
+    }
+
+    fn read(&self, path: &Path) -> Result<Vec<u8>, std::io::Error> {
+        let known = path.to_str().and_then(|path| self.files.get(path)).copied();
+        let found = known.or(self.otherwise.map(|_| PEM));
+        found.map(|text| text.as_bytes().to_vec()).ok_or_else(|| std::io::ErrorKind::NotFound.into())
+    }
+
+    fn check_property(&self, name: &str, value: &str) -> Result<(), String> {
+        System.check_property(name, value)
+    }
+
+    fn property_names(&self) -> Vec<String> {
+        System.property_names()
+    }
+}
+
+/// All that is said of `text`, a line each, without the file's name.
+fn said(text: &str, desk: &Desk) -> Vec<String> {
+    match check_text("f", text, desk) {
+        Ok(_) => Vec::new(),
+        Err(mistakes) => mistakes.iter().map(|mistake| mistake.to_string()[2..].to_owned()).collect(),
+    }
+}
+
+/// The config `text` has exactly these mistakes: each line of `expect` is the place and a part of the message.
+#[track_caller]
+fn check(text: &str, expect: &[&str]) {
+    check_at(text, &Desk::default(), expect);
+}
+
+#[track_caller]
+fn check_at(text: &str, desk: &Desk, expect: &[&str]) {
+    let said = said(text, desk);
+    let fits = said.len() == expect.len()
+        && said.iter().zip(expect).all(|(said, expect)| {
+            let (place, part) = expect.split_once(": ").expect("a place and a part");
+            said.strip_prefix(place).and_then(|rest| rest.strip_prefix(": ")).is_some_and(|rest| rest.contains(part))
+        });
+    assert!(fits, "said:\n{}\nexpected:\n{}", said.join("\n"), expect.join("\n"));
+}
+
+fn fine(text: &str, desk: &Desk) -> Checked {
+    check_text("f", text, desk).unwrap_or_else(|mistakes| panic!("{text}\n{mistakes:#?}"))
+}
+
+const OUTPUT: &str = "outputs:\n  main: {type: kafka, brokers: ['k:9092']}\n";
+
+/// A file input with these lines, each indented to be its keys, and an output. The first of them is on line 5.
+fn with_input(lines: &str) -> String {
+    let body: String = lines.lines().map(|line| format!("    {line}\n")).collect();
+    format!("inputs:\n  a:\n    type: file\n    paths: [/v/a.log]\n{body}{OUTPUT}")
+}
+
+/// An output with these lines, each indented to be its keys. The first of them is on line 6.
+fn with_output(lines: &str) -> String {
+    let body: String = lines.lines().map(|line| format!("    {line}\n")).collect();
+    format!("inputs:\n  a: {{type: stdin}}\noutputs:\n  main:\n    type: kafka\n{body}")
+}
+
+/// Scenario: one file with mistakes of every kind. Guarantee (I9): all are said in one run, in the order of the file, each at
+/// its line and column, with what was expected and the nearest word.
+#[test]
+fn all_mistakes_of_a_file_are_said_in_one_run() {
+    let text = r#"data_dir: var/lib/logferry
+memory: { max_bytes: 4MiB }
+inputs:
+  nginx:
+    type: file
+    pahts: [/var/log/nginx/*.log]
+    paths: ["/var/log/[nginx", var/log/x.log]
+    start_at: begining
+    ignore_older: 5
+    max_line_bytes: 64M
+    fields_under_root: yes
+    include_lines: ['abc(d']
+    multiline: {}
+    format: cri
+    processors:
+      - drop_evnt: {}
+      - add_fields: {}
+        rename: { fields: [{ from: a }] }
+      - drop_event:
+      - drop_event: { if: "[status] >> 500" }
+  other:
+    type: files
+    paths: /var/log/x
+  third:
+    type: file
+    paths: [/a/b]
+    tags: [a, 5]
+    fields_under_root: true
+    fields: { log: { level: x }, team: y }
+  bad name:
+    type: file
+    paths: [/a/b]
+    topic: "logs.%{[a.b"
+    topic: c
+    key: "%{[x]}/%{[y}"
+outputs:
+  main:
+    type: kafka
+    acks: 1
+    compression: lz5
+    brokers: [kafka-0, "${BROKER}"]
+    linger: 20
+    headers: []
+    topic: "my topic"
+    sasl: { mechanism: GSSAPI, username: "", password: 12345 }
+    tls: { cert_file: /nowhere/cert.pem, key_password: x }
+    rdkafka:
+      acks: 0
+      linger.ms: 5
+      socket.timeoutms: 5
+      socket.timeout.ms: soon
+  second: { type: kafka, brokers: [] }
+admin: { listen: "node:9660" }
+fallback_topic: "äö/x"
+spool: { after: 1ms, when_full: drop }
+parsers: {}
+loging: {}
+"#;
+    check(
+        text,
+        &[
+            "1:11: `data_dir`: expected an absolute path, one that starts with `/`",
+            "2:22: `max_bytes` must be 16MiB to 1TiB",
+            "6:5: unknown key `pahts` in `nginx` (did you mean `paths`?)",
+            "7:14: `paths`: expected a glob pattern: unclosed character class",
+            "7:32: `paths`: expected an absolute pattern",
+            "8:15: `start_at` takes `beginning` or `end`, found `begining` (did you mean `beginning`?)",
+            "9:19: `ignore_older`: expected a duration such as `250ms`, `5s`, `10m`, `1h` or `7d`: a number needs its unit",
+            "10:21: the unit is `MiB` (1024 × 1024) or `MB` (1,000,000)",
+            "11:24: takes `true` or `false` (did you mean `true`?), found a text",
+            "12:25: `include_lines`: expected a regular expression: unclosed group",
+            "13:5: `multiline` comes in a later release",
+            "14:13: `format: cri` comes in a later release",
+            "16:9: unknown key `drop_evnt` in `processors` (did you mean `drop_event`?)",
+            "17:9: `fields` is missing: expected a map",
+            "18:9: `rename` is a second processor in one item",
+            "18:28: `to` is missing: expected the name of a field",
+            "19:9: `drop_event` has no value: expected a map (`{}` for an empty one), or leave it out",
+            "20:38: `if`: expected a condition",
+            "22:11: `type` takes `file` or `stdin`, found `files` (did you mean `file`?)",
+            "27:15: `tags` takes a text, found a number: write it in quotes",
+            "29:15: `log` is the agent's own",
+            "30:3: expected a name of 1 to 64 letters",
+            "32:13: the inputs `bad name` and `third` read the same files",
+            "33:18: `topic`: expected a template: expected `}` after `%{`",
+            "34:5: `topic` is already written at line 33, column 5: keep one",
+            "35:22: `key`: expected a template: expected `]`",
+            "39:11: `acks` takes only `all`, found `1`: with less, records that Kafka has acknowledged can be lost",
+            "40:18: found `lz5` (did you mean `lz4`?)",
+            "41:15: `brokers`: expected `HOST:PORT`, such as `kafka-0:9092`: the port is missing",
+            "41:25: the environment variable `BROKER` is not set",
+            "42:13: a number needs its unit",
+            "43:14: `headers` takes a map of names",
+            "44:15: `topic`: expected the name of a topic: letters, digits, `.`, `_` and `-`: ' ' is not allowed",
+            "45:24: `GSSAPI` is not supported: Kerberos needs plugins",
+            "45:42: `username` is empty",
+            "45:56: `password` takes a text, found a number: put it in quotes",
+            "46:12: `cert_file` needs `key_file`",
+            "46:23: cannot read `/nowhere/cert.pem`",
+            "46:42: `key_password` needs `key_file`",
+            "48:7: `acks` can't be changed: it keeps a promise of the agent",
+            "49:7: `linger.ms` has a key of its own: use `linger`",
+            "50:7: librdkafka does not take `socket.timeoutms`: librdkafka has no property socket.timeoutms (did you mean `socket.timeout.ms`?)",
+            "51:26: librdkafka does not take this value for `socket.timeout.ms`: Invalid value",
+            "52:3: this release takes exactly one of `outputs`: remove `second` or the others",
+            "52:35: `brokers` is empty: expected at least one",
+            "53:19: `listen`: expected `ADDRESS:PORT` with a numeric address",
+            "54:18: `fallback_topic`: expected the name of a topic: letters, digits, `.`, `_` and `-`: 'ä' is not allowed",
+            "55:17: `after` must be 100ms to 1h",
+            "55:33: found `drop`",
+            "56:1: `parsers` comes in a later release",
+            "57:1: unknown key `loging` here (did you mean `logging`?)",
+        ],
+    );
+}
+
+#[test]
+fn nothing_is_there() {
+    check("", &["1:1: `inputs` is missing", "1:1: `outputs` is missing"]);
+    check("# nothing\n", &["1:1: `inputs` is missing", "1:1: `outputs` is missing"]);
+    check("inputs:\noutputs: {}\n", &["1:1: `inputs` has no value", "2:1: `outputs` is empty"]);
+    check("[]", &["1:1: expected a map of sections"]);
+    check("just a text", &["1:1: expected a map of sections"]);
+    check(
+        "inputs: {a: {}}\noutputs: {m: {brokers: [a:1], topic: x}}\n",
+        &[
+            "1:10: `type` is missing in `a`",
+            "1:10: `paths` is missing",
+            "2:11: `type` is missing in `m`: expected only `kafka`",
+        ],
+    );
+}
+
+/// Scenario: YAML that can't be read. Guarantee: its place is said, and the other top-level sections are checked all the same.
+#[test]
+fn a_syntax_error_does_not_hide_the_other_sections() {
+    check(
+        "data_dir: x\ninputs:\n  a: {type: stdin\noutputs:\n  main:\n    type: kafka\n    brokers: [k]\n",
+        &["1:11: absolute path", "4:1: YAML: ", "7:15: the port is missing"],
+    );
+    check(
+        "inputs:\n  a:\n    type: stdin\n\ttags: []\noutputs:\n  main: {type: kafka, brokers: [], acsk: 1}\n",
+        &["3:11: YAML: ", "6:32: `brokers` is empty", "6:36: unknown key `acsk` in `main` (did you mean `acks`?)"],
+    );
+    check(
+        "inputs: {a: {type: stdin}}\nadmin: {listen: 'off}\noutputs:\n  main: {type: kafka}\n",
+        &["2:17: YAML: ", "4:3: `brokers` is missing"],
+    );
+    check("inputs: {a: {type: stdin, topic: ${T}}}\n", &["1:1: `outputs` is missing", "1:35: YAML: "]);
+    check(
+        "inputs: {a: {type: stdin}}\n---\noutputs: {}\n",
+        &["2:1: a second YAML document", "3:1: `outputs` is empty"],
+    );
+}
+
+#[test]
+fn not_text_at_all() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("c.yaml");
+    std::fs::write(&path, b"inputs:\n  a: \xff\n").expect("a file");
+    let mistakes = load(std::slice::from_ref(&path), &System).err().expect("a mistake");
+    assert_eq!(mistakes.iter().map(|mistake| mistake.at).collect::<Vec<_>>(), [Pos { line: 2, column: 6 }]);
+}
+
+#[test]
+fn anchors_aliases_and_merges() {
+    let text = "inputs:\n  a: &base {type: file, paths: [/a], tags: [x]}\n  b:\n    <<: *base\n    paths: [/b]\noutputs:\n  m: {type: kafka, brokers: [k:1]}\n";
+    let checked = fine(text, &Desk::default());
+    assert_eq!(checked.inputs[1].tags, ["x"]);
+    check(&text.replace("    paths: [/b]\n", ""), &["2:33: the inputs `a` and `b` read the same files"]);
+    check(
+        &text.replace("tags: [x]", "tgas: [x]"),
+        &["2:38: unknown key `tgas` in `a`", "2:38: unknown key `tgas` in `b`"],
+    );
+}
+
+#[test]
+fn aliases_do_not_blow_up() {
+    let mut text = "data_dir: &a0 [x, x]\n".to_owned();
+    for level in 1..30 {
+        text.push_str(&format!("k{level}: &a{level} [*a{0}, *a{0}, *a{0}, *a{0}]\n", level - 1));
+    }
+    let said = said(&text, &Desk::default());
+    assert!(said.iter().any(|line| line.contains("more than 200000 values")), "{said:#?}");
+    check(
+        &format!("inputs: {}\n", "[".repeat(100)),
+        &["1:1: `outputs` is missing", "1:40: nested deeper than 32 levels"],
+    );
+}
+
+#[test]
+fn places_inside_scalars() {
+    let place = |written: &str, line: usize, column: usize| {
+        let said = said(&with_input(&format!("topic: {written}")), &Desk::default());
+        assert_eq!(said.len(), 1, "{written}: {said:#?}");
+        assert!(said[0].starts_with(&format!("{line}:{column}: ")), "{written}: {said:#?}");
+    };
+    place("logs/x", 5, 16);
+    place("'logs/x'", 5, 17);
+    place("\"logs/x\"", 5, 17);
+    place("\"lo\\x67s/x\"", 5, 20);
+    place("\"\\u006Cogs/x\"", 5, 22);
+    place("${X:logs}/x", 5, 21);
+    place("'$${X}'", 5, 13);
+    place(">\n      logs/\n      x", 6, 11);
+}
+
+#[test]
+fn substitution() {
+    let desk = Desk {
+        variables: HashMap::from([
+            ("TOPIC", "t1"),
+            ("SIZE", "2MiB"),
+            ("ON", "true"),
+            ("CREDENTIALS_DIRECTORY", "/run/c"),
+            ("NEST", "${TOPIC}"),
+        ]),
+        files: HashMap::from([("/etc/pw", "s3cret\n"), ("/run/c/user", "me\r\n")]),
+        otherwise: None,
+    };
+    let text = r#"
+inputs:
+  a:
+    type: file
+    paths: [/a]
+    topic: ${TOPIC}-${NONE:x}
+    max_line_bytes: ${SIZE}
+    fields_under_root: ${ON}
+    fields: { a: "${NUMBER:5}", b: "$${TOPIC} ${NEST}", c: 5 }
+outputs:
+  main:
+    type: kafka
+    brokers: ["${BROKER:k:9092}"]
+    sasl: { mechanism: PLAIN, username: "${credential:user}", password: "${file:/etc/pw}" }
+"#;
+    let checked = fine(text, &desk);
+    let Some(crate::output::kafka::options::Sasl::Plain { username, password }) = &checked.output.connection.sasl
+    else {
+        panic!("{:?}", checked.output);
+    };
+    assert_eq!((username.as_str(), password.0.as_str()), ("me", "s3cret"));
+    assert_eq!(checked.output.connection.brokers, ["k:9092"]);
+    let InputKind::File(file) = &checked.inputs[0].kind else { panic!("a file input") };
+    assert_eq!(file.max_line_bytes, 2 << 20);
+    assert!(checked.inputs[0].fields_under_root);
+    assert_eq!(checked.inputs[0].route.topic, crate::route::Template::parse("t1-x").expect("a template"));
+    let fields = &checked.inputs[0].fields;
+    assert_eq!(fields.get("a"), Some(&"5".into()));
+    assert_eq!(fields.get("b"), Some(&"${TOPIC} ${TOPIC}".into()));
+    assert_eq!(fields.get("c"), Some(&crate::event::Value::Int(5)));
+    let faults = [
+        ("${NONE}", "5:12: the environment variable `NONE` is not set"),
+        ("x-${NONE}", "5:14: the environment variable `NONE` is not set"),
+        ("${file:/none}", "5:12: cannot read the file `/none`"),
+        ("${file:none}", "5:12: expected an absolute path"),
+        ("${credential:../x}", "5:12: expected the name of a systemd credential"),
+        ("${credential:x}", "5:12: cannot read the credential `x` at `/run/c/x`"),
+        ("${a-b}", "5:12: expected `${NAME}`"),
+        ("${TOPIC", "5:12: `${` without its `}`"),
+        ("'${A:${B}}'", "5:13: substitutions are not nested"),
+    ];
+    for (written, expect) in faults {
+        check_at(&with_input(&format!("topic: {written}")), &desk, &[expect]);
+    }
+    check_at("inputs: {a: {type: '${TOPIC}'}}\n", &desk, &["1:1: `outputs` is missing", "1:20: takes no substitution"]);
+}
+
+/// Scenario: secrets, written or put in, in places where they are mistakes. Guarantee: no message shows them, and neither
+/// does the checked config's `Debug`.
+#[test]
+fn secrets_are_never_shown() {
+    let secret = "hush9hush9hush";
+    let desk = Desk {
+        variables: HashMap::from([("SECRET", secret)]),
+        files: HashMap::from([("/secret", secret), ("/odd", "%{[hush9hush9hush"), ("/n", "hush9hush9hush\0")]),
+        otherwise: None,
+    };
+    for written in ["${SECRET}", "${file:/secret}", "${file:/odd}", "x${SECRET}%{[", "${file:/n}"] {
+        let keys = [
+            "topic",
+            "key",
+            "codec",
+            "max_line_bytes",
+            "scan_every",
+            "fields_under_root",
+            "start_at",
+            "watch",
+            "format",
+            "paths",
+            "exclude",
+            "include_lines",
+            "tags",
+            "processors",
+            "headers",
+        ];
+        for key in keys.iter().filter(|key| **key != "paths") {
+            let value = if matches!(*key, "exclude" | "include_lines") {
+                format!("['({written}']")
+            } else {
+                format!("'{written}'")
+            };
+            let said = said(&with_input(&format!("{key}: {value}")), &desk);
+            assert!(said.iter().all(|line| !line.contains("hush9")), "{key}: {said:#?}");
+        }
+        let conditions = [
+            format!("processors: [{{drop_event: {{if: '[a] == {written}'}}}}]"),
+            format!("processors: [{{drop_fields: {{fields: ['[{written}']}}}}]"),
+        ];
+        for lines in conditions {
+            let said = said(&with_input(&lines), &desk);
+            assert!(said.iter().all(|line| !line.contains("hush9")), "{said:#?}");
+        }
+        let keys = [
+            "brokers: ['V']",
+            "acks: V",
+            "compression: V",
+            "linger: V",
+            "batch_bytes: V",
+            "create_topics: V",
+            "rdkafka: {socket.timeout.ms: V}",
+            "rdkafka: {debug: V}",
+            "tls: {ca_file: V}",
+            "tls: {ca_file: /V}",
+            "tls: {verify: V}",
+            "tls: V",
+            "sasl: V",
+            "sasl: {mechanism: V}",
+            "sasl: {mechanism: PLAIN, username: u, password: [V]}",
+            "sasl: {mechanism: PLAIN, username: u, passwort: V}",
+        ];
+        for lines in keys {
+            let lines = lines.replace('V', &format!("'{written}'")).replace("''", "'").replace("/'", "'/");
+            let said = said(&with_output(&format!("brokers: [k:1]\n{lines}")), &desk);
+            assert!(!said.is_empty(), "{lines}");
+            assert!(said.iter().all(|line| !line.contains("hush9")), "{lines}: {said:#?}");
+        }
+    }
+    for wrong in ["[hush9hush9hush]", "{hush9: hush9}"] {
+        let said = said(
+            &with_output(&format!("brokers: [k:1]\nsasl: {{mechanism: PLAIN, username: u, password: {wrong}}}")),
+            &desk,
+        );
+        assert!(!said.is_empty() && said.iter().all(|line| !line.contains("hush9")), "{said:#?}");
+    }
+    let text = with_output(
+        "brokers: [k:1]\nsasl: {mechanism: PLAIN, username: u, password: '${SECRET}'}\ntls: {cert_file: /c, key_file: /k, key_password: hush9}",
+    );
+    let checked = fine(&text, &Desk { files: HashMap::from([("/c", PEM), ("/k", PEM)]), ..desk });
+    assert!(!format!("{:?}", checked.output).contains("hush9"));
+}
+
+#[test]
+fn inputs_together() {
+    let two = |a: &str, b: &str| format!("inputs:\n  b: {a}\n  a: {b}\n{OUTPUT}");
+    check(&two("{type: stdin}", "{type: stdin}"), &["3:3: the inputs `a` and `b` both read stdin"]);
+    check(
+        &two("{type: file, paths: [/x, /y]}", "{type: file, paths: [/z, /y]}"),
+        &["3:31: the inputs `a` and `b` read the same files"],
+    );
+    check(&with_input("max_line_bytes: 5MiB"), &["5:21: 128 to 4MiB"]);
+    check(&with_input("scan_every: 5ms"), &["5:17: `scan_every` must be 100ms to 1h"]);
+    check(&with_input("ignore_older: 0s"), &["5:19: `ignore_older` must be 1s to"]);
+    check(&with_input("fields: {'@timestamp': 1, event.id: 2}"), &[]);
+    check(
+        &with_input("fields_under_root: true\nfields: {'@timestamp': 1, event.id: 2, events: 3}"),
+        &["6:14: `@timestamp` is the agent's own", "6:31: `event` is the agent's own"],
+    );
+    check(
+        &with_input("processors:\n- if: '[a] exists'\n  drop_event: {if: '[b] exists'}\n- {if: '[a] exists'}"),
+        &["7:20: `if` is already written beside", "8:7: expected a processor: `add_fields`"],
+    );
+    check(&with_input("processors: [drop_event]"), &["5:18: `processors` takes a map, found a text"]);
+    check(&with_input("processors: [{grok: {}}]"), &["5:19: `grok` comes in a later release"]);
+}
+
+#[test]
+fn the_output_and_what_it_can_not_combine() {
+    let output = |lines: &str, expect: &[&str]| check(&with_output(&format!("brokers: [k:1]\n{lines}")), expect);
+    output("linger: 2m", &["7:13: `linger` must be 0s to 1m"]);
+    output("batch_bytes: 100MB", &["7:18: `batch_bytes` must be 1kB to 10MiB"]);
+    output("max_record_bytes: 10", &["7:23: `max_record_bytes` must be 1kB to 10MiB"]);
+    output(
+        "sasl: {mechanism: OAUTHBEARER, username: a, password: b}",
+        &["7:23: `OAUTHBEARER` is not supported: it comes in a later"],
+    );
+    output("sasl: {mechanism: PLAIN}", &["7:5: `username` is missing", "7:5: `password` is missing"]);
+    output("tls: {key_file: /k}", &["7:11: `key_file` needs `cert_file`", "7:21: cannot read `/k`"]);
+    output("when: x\nspool: {}", &["7:5: `when` comes in a later release", "8:5: `spool` comes in a later release"]);
+    output("hosts: [a]", &["7:5: unknown key `hosts` in `main` (did you mean `brokers`?)"]);
+    output("rdkafka: {compression.level: 99}", &["7:34: librdkafka does not take this value for `compression.level`"]);
+    output("rdkafka: {compression.level: 3, socket.keepalive.enable: true, ssl.cipher.suites: DEFAULT}", &[]);
+    let desk = Desk {
+        files: HashMap::from([("/c", PEM), ("/e", "-----BEGIN ENCRYPTED PRIVATE KEY-----\n"), ("/x", "hello")]),
+        ..Desk::default()
+    };
+    let tls =
+        |lines: &str, expect: &[&str]| check_at(&with_output(&format!("brokers: [k:1]\ntls: {lines}")), &desk, expect);
+    tls("{cert_file: /c, key_file: /c}", &[]);
+    tls("{cert_file: /c, key_file: /e}", &["7:36: this key is encrypted: `key_password` is missing"]);
+    tls("{cert_file: /c, key_file: /e, key_password: x}", &[]);
+    tls("{ca_file: /x}", &["7:20: `/x` holds no PEM with a certificate"]);
+}
+
+#[test]
+fn a_config_becomes_options() {
+    let text = r#"
+data_dir: /d
+memory: { max_bytes: 24MiB }
+inputs:
+  a: { type: file, paths: [/a], processors: [{ drop_event: {} }], headers: { x: "1", y: "2" }, ignore_older: 1d }
+  b: { type: stdin, topic: own, codec: raw }
+  c: { type: file, paths: [/c], key: "" }
+processors: [{ rename: { fields: [{ from: a, to: b }] } }, { if: "[a] exists", drop_fields: { fields: [x] } }]
+outputs:
+  main: { type: kafka, brokers: [k:1, l:2], topic: all, headers: { x: "0", z: "3" }, codec: json, linger: 5ms, create_topics: broker }
+spool: { max_bytes: 2GiB }
+admin: { listen: off }
+shutdown_after: 1m30s
+"#;
+    let checked = fine(text, &Desk::default());
+    assert_eq!(checked.data_dir, Path::new("/d"));
+    assert_eq!((checked.memory_bytes_max, checked.output.window_bytes), (24 << 20, 8 << 20));
+    assert_eq!(checked.admin, None);
+    assert_eq!(checked.shutdown_after, Duration::from_secs(90));
+    assert_eq!((checked.output.linger, checked.output.create_topics), (Duration::from_millis(5), true));
+    let [a, b, c] = checked.inputs.as_slice() else { panic!("three inputs") };
+    let template = |text: &str| crate::route::Template::parse(text).expect("a template");
+    assert_eq!(a.route.topic, template("all"));
+    assert_eq!(a.route.key, Some(template("%{[host.name]}%{[log.file.path]}")));
+    let headers: Vec<_> =
+        [("x", "1"), ("y", "2"), ("z", "3")].map(|(name, value)| (name.to_owned(), template(value))).into();
+    assert_eq!(a.route.headers, headers);
+    assert_eq!(
+        (b.route.topic.clone(), b.route.key.clone(), b.route.codec),
+        (template("own"), None, crate::encode::Codec::Raw)
+    );
+    assert_eq!((c.route.key.clone(), c.route.codec), (None, crate::encode::Codec::Json));
+    assert_eq!((a.processors.len(), checked.processors.len()), (1, 2));
+    assert!(checked.processors[1].condition.is_some());
+    let InputKind::File(file) = &a.kind else { panic!("a file input") };
+    assert_eq!((file.ignore_older, file.max_line_bytes), (Some(Duration::from_secs(86_400)), 256 << 10));
+    let warned: Vec<String> = checked.warnings.iter().map(ToString::to_string).collect();
+    assert_eq!(warned.len(), 1);
+    assert!(warned[0].starts_with("f:11:1: `spool` has no effect yet"), "{warned:?}");
+}
+
+/// The configs in config/ and in the docs, by where they are. A block that has only some of the sections is completed.
+fn examples() -> Vec<(String, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut found = Vec::new();
+    let files = |dir: &str| std::fs::read_dir(root.join(dir)).into_iter().flatten().flatten().map(|entry| entry.path());
+    for path in files("config").filter(|path| path.extension().is_some_and(|end| end == "yaml")) {
+        found.push((path.display().to_string(), std::fs::read_to_string(&path).expect("an example can be read")));
+    }
+    assert!(found.iter().any(|(path, _)| path.ends_with("config/logferry.yaml")), "the default config is there");
+    let schema = schema::internal();
+    let sections: Vec<&String> = schema["properties"].as_object().expect("sections").keys().collect();
+    for path in
+        files("docs").chain([root.join("README.md")]).filter(|path| path.extension().is_some_and(|end| end == "md"))
+    {
+        let text = std::fs::read_to_string(&path).unwrap_or_default();
+        for (number, block) in text.split("```yaml\n").enumerate().skip(1) {
+            let block = block.split("```").next().unwrap_or_default();
+            let has = |key: &str| block.lines().any(|line| line.starts_with(&format!("{key}:")));
+            // What has no section of ours is another program's YAML.
+            if !sections.iter().any(|key| has(key)) {
+                continue;
+            }
+            let mut whole = block.to_owned();
+            for (key, default) in [("inputs", "inputs: {a: {type: stdin}}\n"), ("outputs", OUTPUT)] {
+                if !has(key) {
+                    whole.push_str(default);
+                }
+            }
+            found.push((format!("{}, block {number}", path.display()), whole));
+        }
+    }
+    found
+}
+
+/// Guarantee: what we show people is right, by the check and by the published schema, read by a second YAML parser.
+#[test]
+fn every_example_is_fine_and_fits_the_schema() {
+    let desk = Desk { otherwise: Some("example:9092"), ..Desk::default() };
+    let validator = jsonschema::validator_for(&schema::published()).expect("a valid schema");
+    let examples = examples();
+    assert!(examples.len() >= 8, "{}", examples.len());
+    for (place, text) in examples {
+        let mistakes = check_text(&place, &text, &desk).err().unwrap_or_default();
+        assert!(mistakes.is_empty(), "{text}\n{mistakes:#?}");
+        let json: serde_json::Value = serde_yaml::from_str(&text).expect("YAML");
+        let errors: Vec<String> =
+            validator.iter_errors(&json).map(|error| format!("{}: {error}", error.instance_path())).collect();
+        assert!(errors.is_empty(), "{place}: {errors:#?}");
+    }
+}
+
+/// Guarantee: the published schema refuses what the check refuses of a single value, and allows `${…}` where it is legal.
+#[test]
+fn the_published_schema_agrees_with_the_check() {
+    let schema = schema::published();
+    assert_eq!(schema["$schema"], "https://json-schema.org/draft/2020-12/schema");
+    assert!(!schema.to_string().contains("\"x-"), "our marks are taken out");
+    let validator = jsonschema::validator_for(&schema).expect("a valid schema");
+    let desk =
+        Desk { variables: HashMap::from([("V", "1"), ("T", "true"), ("S", "5s"), ("C", "lz4")]), ..Desk::default() };
+    let agree = |text: &str, expect: bool| {
+        let json: serde_json::Value = serde_yaml::from_str(text).expect("YAML");
+        assert_eq!(validator.is_valid(&json), expect, "the schema, of {text}");
+        let said = said(text, &desk);
+        assert_eq!(said.is_empty(), expect, "the check, of {text}: {said:#?}");
+    };
+    let input = |lines: &str, expect: bool| agree(&with_input(lines), expect);
+    input("max_line_bytes: 4096", true);
+    input("max_line_bytes: 4kB", true);
+    input("max_line_bytes: 4 kB", false);
+    input("max_line_bytes: ${V}kB", true);
+    input("max_line_bytes: -1", false);
+    input("scan_every: 5s", true);
+    input("scan_every: 5", false);
+    input("scan_every: ${S}", true);
+    input("fields_under_root: true", true);
+    input("fields_under_root: ${T}", true);
+    input("fields_under_root: 'true'", false);
+    input("start_at: end", true);
+    input("start_at: middle", false);
+    input("pahts: []", false);
+    input("tags: x", false);
+    input("tags: ['']", false);
+    input("fields: {a: {b: [1, null, 2.5]}}", true);
+    input("processors: [{drop_event: {}}]", true);
+    input("processors: [{drop_event: {}, rename: {fields: [{from: a, to: b}]}}]", false);
+    input("processors: [{add_fields: {target: '', fields: {a: 1}}}]", true);
+    input("processors: [{add_fields: {fields: {}}}]", false);
+    input("processors: [{drop_fields: {fields: []}}]", false);
+    input("exclude: ['**/*.gz', '/x/*']", true);
+    input("exclude: ['*.gz']", false);
+    let output = |lines: &str, expect: bool| agree(&with_output(lines), expect);
+    output("brokers: [k:1]\ncompression: ${C}", true);
+    output("brokers: [k:1]\ncompression: lz5", false);
+    output("brokers: ['${B:k:1}']", true);
+    output("brokers: [k]", false);
+    output("brokers: []", false);
+    output("topic: x", false);
+    output("brokers: [k:1]\nacks: all", true);
+    output("brokers: [k:1]\nacks: 1", false);
+    output("brokers: [k:1]\nrdkafka: {socket.timeout.ms: 5000, debug: broker, socket.keepalive.enable: true}", true);
+    output("brokers: [k:1]\nsasl: {mechanism: PLAIN, username: a}", false);
+    agree(&format!("inputs: {{}}\n{OUTPUT}"), false);
+    agree(&format!("inputs: {{a b: {{type: stdin}}}}\n{OUTPUT}"), false);
+    agree(&format!("{}  second: {{type: kafka, brokers: ['k:1']}}\n", with_input("")), false);
+    agree(&format!("{}admin: {{listen: 'off'}}\n", with_input("")), true);
+}
+
+/// Guarantee: docs/configuration.md says what the option types say.
+#[test]
+fn the_docs_are_not_stale() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/configuration.md");
+    let fresh = docs::render();
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        std::fs::write(&path, &fresh).expect("docs/configuration.md can be written");
+    }
+    let written = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(
+        written == fresh,
+        "docs/configuration.md is stale: run `UPDATE_DOCS=1 cargo test --lib the_docs_are_not_stale`"
+    );
+}
+
+/// Guarantee: the conditions and templates that the docs show in their tables can be written so.
+#[test]
+fn what_the_docs_show_of_the_small_languages_is_right() {
+    let page = docs::render();
+    let shown = |section: &str| -> Vec<String> {
+        let text = page
+            .split(&format!("## {section}\n"))
+            .nth(1)
+            .expect("the section")
+            .split("\n## ")
+            .next()
+            .unwrap_or_default();
+        let rows = text.lines().filter(|line| line.starts_with("| `"));
+        rows.flat_map(|row| {
+            let cell = row.replace("\\|", "\u{0}");
+            let cell = cell.split('|').nth(1).unwrap_or_default().replace('\u{0}', "|");
+            let spans: Vec<String> = cell.split('`').skip(1).step_by(2).map(str::to_owned).collect();
+            spans
+        })
+        .collect()
+    };
+    let operators = [">", "<", "<=", "not in", "!~"];
+    let conditions: Vec<String> =
+        shown("Conditions").into_iter().filter(|shown| !operators.contains(&shown.as_str())).collect();
+    assert_eq!(conditions.len(), 8, "{conditions:?}");
+    for shown in conditions {
+        assert_eq!(leaf::check("condition", &shown), Ok(()), "{shown}");
+    }
+    let templates = shown("Templates");
+    assert_eq!(templates.len(), 4, "{templates:?}");
+    for shown in templates {
+        assert_eq!(leaf::check("template", &shown), Ok(()), "{shown}");
+    }
+}
+
+/// Guarantee: every option has a description, since that is its documentation.
+#[test]
+fn every_option_is_described() {
+    fn walk(path: &str, schema: &serde_json::Value, bare: &mut Vec<String>) {
+        match schema {
+            serde_json::Value::Object(map) => {
+                for (key, below) in map.get("properties").and_then(|below| below.as_object()).into_iter().flatten() {
+                    if key != "type" && below.get("description").is_none() {
+                        bare.push(format!("{path}/{key}"));
+                    }
+                }
+                map.iter().for_each(|(key, below)| walk(&format!("{path}/{key}"), below, bare));
+            }
+            serde_json::Value::Array(items) => items.iter().for_each(|below| walk(path, below, bare)),
+            _ => {}
+        }
+    }
+    let mut bare = Vec::new();
+    walk("", &schema::internal(), &mut bare);
+    assert!(bare.is_empty(), "{bare:#?}");
+}
+
+proptest::proptest! {
+    /// Scenario: any bytes of a config, and the default one with a piece torn out or put in. Guarantee: mistakes or options,
+    /// never a panic; and what is refused has at least one mistake, with a place within the file.
+    #[test]
+    fn no_text_panics(noise in "[ -~\n\t{}\\[\\]:&*'\"$%|>äß\u{85}\u{feff}-]{0,40}", from in 0usize..1500, cut in 0usize..60) {
+        let base = include_str!("../../config/logferry.yaml");
+        let mut text = base.to_owned();
+        let floor = |at: usize| (0..=at.min(base.len())).rev().find(|at| base.is_char_boundary(*at)).unwrap_or(0);
+        text.replace_range(floor(from)..floor(from + cut), &noise);
+        for text in [noise.as_str(), text.as_str()] {
+            if let Err(mistakes) = check_text("f", text, &Desk::default()) {
+                proptest::prop_assert!(!mistakes.is_empty());
+                let lines = text.lines().count().max(1) + 1;
+                for mistake in mistakes {
+                    proptest::prop_assert!((1..=lines).contains(&mistake.at.line), "{}", mistake);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! What checking a config asks of the world around it: variables, files, the Kafka client's property table.
+//!
+//! A parameter, so that the rest of the config layer is a function of its inputs.
+
+use std::io::Read as _;
+use std::path::Path;
+
+/// Files that a config names are small: keys, certificates, passwords.
+const FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// What checking a config asks of the world around it.
+pub trait World {
+    /// An environment variable; `None` if it is not set (or not UTF-8).
+    fn variable(&self, name: &str) -> Option<String>;
+
+    /// A whole file.
+    ///
+    /// # Errors
+    /// What the system says, or that it is larger than 1 MiB.
+    fn read(&self, path: &Path) -> Result<Vec<u8>, std::io::Error>;
+
+    /// Whether the Kafka client takes this property with this value.
+    ///
+    /// # Errors
+    /// What the client says of it.
+    fn check_property(&self, name: &str, value: &str) -> Result<(), String>;
+
+    /// The names of the client's properties, for "did you mean".
+    fn property_names(&self) -> Vec<String>;
+}
+
+/// The process's environment and files, and the Kafka client that is built in.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct System;
+
+impl World for System {
+    fn variable(&self, name: &str) -> Option<String> {
+        std::env::var(name).ok()
+    }
+
+    fn read(&self, path: &Path) -> Result<Vec<u8>, std::io::Error> {
+        let mut bytes = Vec::new();
+        std::fs::File::open(path)?.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
+        if bytes.len() as u64 > FILE_BYTES_MAX {
+            return Err(std::io::Error::other("it is larger than 1 MiB"));
+        }
+        Ok(bytes)
+    }
+
+    fn check_property(&self, name: &str, value: &str) -> Result<(), String> {
+        crate::output::kafka::check_property(name, value)
+    }
+
+    fn property_names(&self) -> Vec<String> {
+        crate::output::kafka::property_names()
+    }
+}

@@ -1,0 +1,819 @@
+//! The options as they are written in a config file: the one source of the schema, the check and docs/configuration.md.
+//!
+//! Doc comments here are what the user reads: plain English, units and defaults named. Nothing here knows what the options
+//! mean together; that is `check`. Keys with a wrong value are left out before a file is read into these types, so
+//! reading them never fails.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::{Map, Value};
+
+use super::units;
+
+/// A text with a meaning: its `format` in the schema is what the check goes by.
+macro_rules! text {
+    ($(#[doc = $doc:literal])+ $name:ident, $format:literal $(, $pattern:expr)?) => {
+        $(#[doc = $doc])+
+        #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+        #[serde(transparent)]
+        pub struct $name(pub String);
+
+        impl JsonSchema for $name {
+            fn inline_schema() -> bool {
+                true
+            }
+
+            fn schema_name() -> Cow<'static, str> {
+                stringify!($name).into()
+            }
+
+            fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                json_schema!({ "type": "string", "format": $format $(, "pattern": $pattern)? })
+            }
+        }
+    };
+}
+
+text!(
+    /// A directory or file, from the root.
+    AbsolutePath, "absolute-path", "^/"
+);
+text!(
+    /// A glob pattern over whole paths.
+    Glob, "glob", "^/"
+);
+text!(
+    /// A glob pattern over whole paths that may start with `**/`.
+    AnyGlob, "glob-anywhere", r"^(/|\*\*/)"
+);
+text!(
+    /// A regular expression.
+    LinePattern, "line-regex"
+);
+text!(
+    /// A text with `%{…}` in it.
+    TemplateText, "template"
+);
+text!(
+    /// The name of a topic, with `%{…}` in it.
+    TopicTemplate, "topic-template"
+);
+text!(
+    /// The name of a topic.
+    Topic, "topic", "^[a-zA-Z0-9._-]{1,249}$"
+);
+text!(
+    /// The text of an `if`.
+    ConditionText, "condition"
+);
+text!(
+    /// The name of a field: `a.b`, `[a][b]`.
+    Field, "field"
+);
+text!(
+    /// `HOST:PORT` of a broker.
+    Broker, "broker", "^[^/,\\s]+:[0-9]{1,5}$"
+);
+text!(
+    /// `ADDRESS:PORT`, or `off`.
+    Listen, "listen", r"^(off|.+:[0-9]{1,5})$"
+);
+text!(
+    /// A tag.
+    Tag, "tag", "^.+$"
+);
+text!(
+    /// The name that an application gives itself.
+    ClientId, "client-id", "^.+$"
+);
+
+/// A text that is never shown.
+#[derive(Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct SecretText(pub String);
+
+impl std::fmt::Debug for SecretText {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("***")
+    }
+}
+
+impl Serialize for SecretText {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str("***")
+    }
+}
+
+impl JsonSchema for SecretText {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Secret".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "format": "secret" })
+    }
+}
+
+/// A number of bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Size(pub u64);
+
+impl Serialize for Size {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&units::render_size(self.0))
+    }
+}
+
+impl<'de> Deserialize<'de> for Size {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        units::parse_size(&text).map(Size).map_err(serde::de::Error::custom)
+    }
+}
+
+impl JsonSchema for Size {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Size".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": ["string", "integer"], "format": "size", "pattern": units::SIZE_PATTERN, "minimum": 0 })
+    }
+}
+
+/// A length of time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Span(pub Duration);
+
+impl Serialize for Span {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&units::render_span(self.0))
+    }
+}
+
+impl<'de> Deserialize<'de> for Span {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        units::parse_span(&text).map(Span).map_err(serde::de::Error::custom)
+    }
+}
+
+impl JsonSchema for Span {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Duration".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "format": "span", "pattern": units::SPAN_PATTERN })
+    }
+}
+
+/// The value of a librdkafka property: a text, number or boolean.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Property(pub String);
+
+impl JsonSchema for Property {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Property".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": ["string", "number", "boolean"], "format": "property" })
+    }
+}
+
+/// What inputs, outputs and the like may be called.
+pub const NAME_PATTERN: &str = "^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$";
+
+/// The configuration of Logferry.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(extend("required" = ["inputs", "outputs"], "x-later" = ["parsers"]))]
+pub struct Config {
+    /// Where the agent keeps its checkpoints (later its spool too). The directory is made at the first start, and belongs to
+    /// one agent alone. Losing it means that files are read again from the beginning.
+    pub data_dir: AbsolutePath,
+    /// What the agent may take of the machine's memory.
+    pub memory: Memory,
+    /// Where lines come from. Each input has a name of your choice, which labels it everywhere: in metrics, in status, in
+    /// messages.
+    #[schemars(extend("x-name" = "NAME", "minProperties" = 1, "propertyNames" = {"pattern": NAME_PATTERN}))]
+    pub inputs: BTreeMap<String, Input>,
+    /// What is done to every event, after the processors of its input, in this order.
+    pub processors: Vec<Processor>,
+    /// Where records go. Each output has a name of your choice. This release takes exactly one.
+    #[schemars(extend("x-name" = "NAME", "minProperties" = 1, "maxProperties" = 1, "propertyNames" = {"pattern": NAME_PATTERN}))]
+    pub outputs: BTreeMap<String, Output>,
+    /// The disk spool behind an output. The keys are accepted and checked, but spooling itself comes in the next release: until
+    /// then, what Kafka does not take stays in its file and is read again.
+    pub spool: Spool,
+    /// The topic for records whose topic can't be rendered from its template, or would not be a legal name. They are tagged.
+    pub fallback_topic: Topic,
+    /// How long the agent waits for Kafka's acknowledgements when it is told to stop. What is not acknowledged by then is
+    /// read again at the next start.
+    pub shutdown_after: Span,
+    /// The HTTP endpoint for metrics, health and status.
+    pub admin: Admin,
+    /// The agent's own log, on stderr.
+    pub logging: Logging,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            data_dir: AbsolutePath("/var/lib/logferry".to_owned()),
+            memory: Memory::default(),
+            inputs: BTreeMap::new(),
+            processors: Vec::new(),
+            outputs: BTreeMap::new(),
+            spool: Spool::default(),
+            fallback_topic: Topic("logs.fallback".to_owned()),
+            shutdown_after: Span(Duration::from_secs(10)),
+            admin: Admin::default(),
+            logging: Logging::default(),
+        }
+    }
+}
+
+/// What the agent may take of the machine's memory.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Memory {
+    /// The most that log data takes at any time: what is being read, encoded, and in flight to Kafka. When it is full,
+    /// reading stops. Fixed costs (the program itself, the Kafka client) come on top. At least 16MiB. A third of it, at most
+    /// 10MiB, is the window of records in flight.
+    pub max_bytes: Size,
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        Self { max_bytes: Size(32 << 20) }
+    }
+}
+
+/// Where lines come from.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "type", rename_all = "snake_case")]
+#[schemars(extend("x-later" = ["kubernetes", "otlp", "journald"]))]
+pub enum Input {
+    File(FileInput),
+    Stdin(StdinInput),
+}
+
+impl Input {
+    /// What all inputs have.
+    pub fn common(&self) -> &dyn CommonInput {
+        match self {
+            Input::File(input) => input,
+            Input::Stdin(input) => input,
+        }
+    }
+}
+
+/// What all inputs have.
+pub trait CommonInput {
+    fn fields(&self) -> &Map<String, Value>;
+    fn fields_under_root(&self) -> bool;
+    fn tags(&self) -> &[Tag];
+    fn include_lines(&self) -> &[LinePattern];
+    fn exclude_lines(&self) -> &[LinePattern];
+    fn max_line_bytes(&self) -> Size;
+    fn processors(&self) -> &[Processor];
+    fn topic(&self) -> Option<&TopicTemplate>;
+    fn key(&self) -> Option<&TemplateText>;
+    fn headers(&self) -> &BTreeMap<String, TemplateText>;
+    fn codec(&self) -> Option<CodecName>;
+}
+
+/// An input type: its own keys, and those that all inputs have.
+macro_rules! input {
+    (
+        $(#[doc = $doc:literal])*
+        #[schemars($($extend:tt)*)]
+        pub struct $name:ident {
+            $($(#[$inner:meta])* pub $key:ident: $type:ty = $default:expr,)*
+        }
+    ) => {
+        $(#[doc = $doc])*
+        #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+        #[serde(default, deny_unknown_fields)]
+        #[schemars($($extend)*)]
+        pub struct $name {
+            $($(#[$inner])* pub $key: $type,)*
+            /// Fields that every event of this input gets, below `fields` (or at the top, see `fields_under_root`).
+            pub fields: Map<String, Value>,
+            /// Put `fields` at the top of the event instead of below `fields`. Names that are the agent's own (`@timestamp`,
+            /// `@metadata`, `message`, `log`, `event`) are refused then.
+            pub fields_under_root: bool,
+            /// Tags that every event of this input gets.
+            pub tags: Vec<Tag>,
+            /// Only lines in which one of these regular expressions matches are shipped. Empty: all lines.
+            pub include_lines: Vec<LinePattern>,
+            /// Lines in which one of these regular expressions matches are not shipped. Applied after `include_lines`.
+            pub exclude_lines: Vec<LinePattern>,
+            /// A longer line is cut here, at a character; `log.flags` of the record says `truncated`, and it is counted. 128 bytes
+            /// to an eighth of `memory.max_bytes`.
+            pub max_line_bytes: Size,
+            /// What is done to each event of this input, in this order, before the top-level `processors`.
+            pub processors: Vec<Processor>,
+            /// The topic of this input's records: a template. Default: what the output says.
+            pub topic: Option<TopicTemplate>,
+            /// The key of this input's records: a template; `""` means no key. Default: what the output says.
+            pub key: Option<TemplateText>,
+            /// Headers of this input's records: name → template. They come beside those of the output; of the same name, this one
+            /// is taken.
+            #[schemars(extend("x-name" = "NAME"))]
+            pub headers: BTreeMap<String, TemplateText>,
+            /// How this input's records are written. Default: what the output says.
+            pub codec: Option<CodecName>,
+        }
+
+        impl Default for $name {
+            fn default() -> Self {
+                Self {
+                    $($key: $default,)*
+                    fields: Map::new(),
+                    fields_under_root: false,
+                    tags: Vec::new(),
+                    include_lines: Vec::new(),
+                    exclude_lines: Vec::new(),
+                    max_line_bytes: Size(256 << 10),
+                    processors: Vec::new(),
+                    topic: None,
+                    key: None,
+                    headers: BTreeMap::new(),
+                    codec: None,
+                }
+            }
+        }
+
+        impl CommonInput for $name {
+            fn fields(&self) -> &Map<String, Value> {
+                &self.fields
+            }
+            fn fields_under_root(&self) -> bool {
+                self.fields_under_root
+            }
+            fn tags(&self) -> &[Tag] {
+                &self.tags
+            }
+            fn include_lines(&self) -> &[LinePattern] {
+                &self.include_lines
+            }
+            fn exclude_lines(&self) -> &[LinePattern] {
+                &self.exclude_lines
+            }
+            fn max_line_bytes(&self) -> Size {
+                self.max_line_bytes
+            }
+            fn processors(&self) -> &[Processor] {
+                &self.processors
+            }
+            fn topic(&self) -> Option<&TopicTemplate> {
+                self.topic.as_ref()
+            }
+            fn key(&self) -> Option<&TemplateText> {
+                self.key.as_ref()
+            }
+            fn headers(&self) -> &BTreeMap<String, TemplateText> {
+                &self.headers
+            }
+            fn codec(&self) -> Option<CodecName> {
+                self.codec
+            }
+        }
+    };
+}
+
+input! {
+    /// An input that tails files.
+    #[schemars(extend("required" = ["paths"], "x-later" = ["encoding", "multiline", "deleted_files", "outputs"]))]
+    pub struct FileInput {
+        /// The files to read: glob patterns over absolute paths, with `*`, `?`, `[…]`, `{a,b}` and `**` (any number of
+        /// directories). `*` and `?` do not match a `/`.
+        #[schemars(extend("minItems" = 1))]
+        pub paths: Vec<Glob> = Vec::new(),
+        /// Files that are not read although `paths` match: glob patterns over absolute paths. `**/*.gz` means every file of
+        /// that name, wherever it is.
+        pub exclude: Vec<AnyGlob> = Vec::new(),
+        /// Where to start in files that are there at the agent's very first start. Files that come later are always read from
+        /// the beginning, and a file that was read before goes on where it stopped.
+        pub start_at: StartAtName = StartAtName::Beginning,
+        /// How a line is read.
+        pub format: FormatName = FormatName::Lines,
+        /// Files that were not written to for this long are left closed until they are. Default: none is too old.
+        pub ignore_older: Option<Span> = None,
+        /// How new lines are noticed.
+        pub watch: WatchName = WatchName::Auto,
+        /// How often the directories are listed and the files looked at, for what the notifications missed. 100ms to 1h.
+        pub scan_every: Span = Span(Duration::from_secs(10)),
+    }
+}
+
+input! {
+    /// An input that reads the agent's standard input to its end. At most one input may.
+    #[schemars(extend("x-later" = ["encoding", "multiline", "outputs"]))]
+    pub struct StdinInput {
+    }
+}
+
+/// Where to start in files that are there at the first start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum StartAtName {
+    /// With their first line.
+    Beginning,
+    /// With what is written from now on.
+    End,
+}
+
+/// How a line is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(extend("x-later" = ["cri", "docker", "auto"]))]
+pub enum FormatName {
+    /// Each line, up to LF or CRLF, is one event.
+    Lines,
+}
+
+/// How new lines are noticed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum WatchName {
+    /// By the system's notifications (inotify), and by looking every `scan_every`.
+    Auto,
+    /// Only by looking every `scan_every`: for filesystems that notify nobody, such as NFS.
+    Poll,
+}
+
+/// How a record's value is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(extend("x-later" = ["otlp_proto", "otlp_json"]))]
+pub enum CodecName {
+    /// A JSON object with Elastic Common Schema names: `@timestamp`, `message`, `log.*`, `host.name`, `agent.*`, `event.id`,
+    /// `fields`, `tags`.
+    Ecs,
+    /// A JSON object of the event's own fields with `@timestamp` and `tags`, without what the agent adds.
+    Json,
+    /// The bytes of the line. Where it comes from is in the record's headers.
+    Raw,
+}
+
+/// One step of processing: exactly one of the processors below, and a condition if you like.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(extend("x-one-of" = ["add_fields", "drop_fields", "rename", "drop_event"], "x-later" = [
+    "grok", "dissect", "json", "logfmt", "kv", "csv", "date", "mutate", "geoip", "user_agent", "parser", "sample", "throttle", "script"
+]))]
+pub struct Processor {
+    /// Do it only for events for which this condition holds.
+    #[serde(rename = "if")]
+    pub condition: Option<ConditionText>,
+    /// Sets fields.
+    pub add_fields: Option<AddFields>,
+    /// Removes fields.
+    pub drop_fields: Option<DropFields>,
+    /// Gives fields other names.
+    pub rename: Option<Rename>,
+    /// Drops the event. It is counted, and its bytes are done with.
+    pub drop_event: Option<DropEvent>,
+}
+
+/// Sets fields.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(extend("required" = ["fields"]))]
+pub struct AddFields {
+    /// Do it only for events for which this condition holds.
+    #[serde(rename = "if")]
+    pub condition: Option<ConditionText>,
+    /// The field below which they are set; `""` means at the top.
+    #[schemars(extend("x-empty" = true))]
+    pub target: Field,
+    /// The fields: any names and values. What has the name already is replaced.
+    #[schemars(extend("minProperties" = 1))]
+    pub fields: Map<String, Value>,
+}
+
+impl Default for AddFields {
+    fn default() -> Self {
+        Self { condition: None, target: Field("fields".to_owned()), fields: Map::new() }
+    }
+}
+
+/// Removes fields.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(extend("required" = ["fields"]))]
+pub struct DropFields {
+    /// Do it only for events for which this condition holds.
+    #[serde(rename = "if")]
+    pub condition: Option<ConditionText>,
+    /// The fields to remove, with all that is below them.
+    #[schemars(extend("minItems" = 1))]
+    pub fields: Vec<Field>,
+    /// Accepted so that a Filebeat config can be carried over: a field that is not there is never an error here.
+    pub ignore_missing: bool,
+}
+
+impl Default for DropFields {
+    fn default() -> Self {
+        Self { condition: None, fields: Vec::new(), ignore_missing: true }
+    }
+}
+
+/// Gives fields other names.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(extend("required" = ["fields"]))]
+pub struct Rename {
+    /// Do it only for events for which this condition holds.
+    #[serde(rename = "if")]
+    pub condition: Option<ConditionText>,
+    /// The fields to rename, in this order. One that is not there is passed over; one whose new name is taken tags the event
+    /// `_rename_failed`.
+    #[schemars(extend("minItems" = 1))]
+    pub fields: Vec<RenameField>,
+}
+
+/// One field to rename.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(extend("required" = ["from", "to"]))]
+pub struct RenameField {
+    /// Its name so far.
+    pub from: Field,
+    /// Its name from now on.
+    pub to: Field,
+}
+
+/// Drops the event.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct DropEvent {
+    /// Do it only for events for which this condition holds.
+    #[serde(rename = "if")]
+    pub condition: Option<ConditionText>,
+}
+
+/// Where records go.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "type", rename_all = "snake_case")]
+#[schemars(extend("x-later" = ["file", "logstash"]))]
+pub enum Output {
+    Kafka(Box<KafkaOutput>),
+}
+
+/// An output that produces to Kafka, idempotently and with `acks=all`.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(extend("required" = ["brokers"], "x-later" = ["when", "required", "dead_letter", "spool"]))]
+pub struct KafkaOutput {
+    /// Brokers to ask for the others: `HOST:PORT`. Name at least two, so that one may be away at the start.
+    #[schemars(extend("minItems" = 1))]
+    pub brokers: Vec<Broker>,
+    /// The topic: a template.
+    pub topic: TopicTemplate,
+    /// The key: a template; `""` means no key. Records with the same key go to the same partition and stay in order. Default:
+    /// `%{[host.name]}%{[log.file.path]}` for files, none for stdin.
+    pub key: Option<TemplateText>,
+    /// Headers of every record: name → template.
+    #[schemars(extend("x-name" = "NAME"))]
+    pub headers: BTreeMap<String, TemplateText>,
+    /// How records are written.
+    pub codec: CodecName,
+    /// How batches are compressed.
+    pub compression: CompressionName,
+    /// Who has to have a record before it counts as delivered. Only `all`: all in-sync replicas.
+    pub acks: Acks,
+    /// How long a batch may wait to be filled. At most 1m. When there is much to send, batches are full before.
+    pub linger: Span,
+    /// The most that one batch holds, before compression. 1kB to 10MiB, and no more than the window of records in flight.
+    pub batch_bytes: Size,
+    /// The largest record: key, value and headers. Not more than the topic's `max.message.bytes` (and the brokers'
+    /// `message.max.bytes`) allow.
+    pub max_record_bytes: Size,
+    /// Who creates topics that do not exist.
+    pub create_topics: CreateTopics,
+    /// How to log in. Without it, the agent does not.
+    pub sasl: Option<Sasl>,
+    /// How to encrypt. Without it, the connection is not encrypted; `tls: {}` encrypts with the system's certificate
+    /// authorities.
+    pub tls: Option<Tls>,
+    /// What the agent calls itself towards the brokers: it is in their logs, metrics and quotas.
+    pub client_id: ClientId,
+    /// Any other property of librdkafka, the Kafka client: name → value. Properties that keep a promise of the agent (`acks`,
+    /// `enable.idempotence`, `message.timeout.ms`, `partitioner`, …) and those that have a key here are refused by name.
+    #[schemars(extend("x-name" = "PROPERTY"))]
+    pub rdkafka: BTreeMap<String, Property>,
+}
+
+impl Default for KafkaOutput {
+    fn default() -> Self {
+        Self {
+            brokers: Vec::new(),
+            topic: TopicTemplate("logs.raw".to_owned()),
+            key: None,
+            headers: BTreeMap::new(),
+            codec: CodecName::Ecs,
+            compression: CompressionName::Lz4,
+            acks: Acks::All,
+            linger: Span(Duration::from_millis(20)),
+            batch_bytes: Size(1_000_000),
+            max_record_bytes: Size(1_000_000),
+            create_topics: CreateTopics::Never,
+            sasl: None,
+            tls: None,
+            client_id: ClientId("logferry".to_owned()),
+            rdkafka: BTreeMap::new(),
+        }
+    }
+}
+
+/// How batches are compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum CompressionName {
+    None,
+    Gzip,
+    Snappy,
+    Lz4,
+    Zstd,
+}
+
+/// Who has to have a record before it counts as delivered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(extend("x-why" = "with less, records that Kafka has acknowledged can be lost when a broker fails, and that is the one thing this agent promises not to let happen"))]
+pub enum Acks {
+    All,
+}
+
+/// Who creates topics that do not exist.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum CreateTopics {
+    /// The broker, when it is asked for one (if its `auto.create.topics.enable` is on).
+    Broker,
+    /// Nobody: a topic that is missing is an outage of that topic alone, reported until somebody makes it.
+    Never,
+}
+
+/// How to log in.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(extend("required" = ["mechanism", "username", "password"], "x-later" = ["token_url", "client_id", "client_secret", "scope"]))]
+pub struct Sasl {
+    /// The mechanism that the brokers offer.
+    pub mechanism: Option<MechanismName>,
+    /// The user.
+    pub username: Option<String>,
+    /// The password. Write `${file:/path}`, `${credential:name}` or `${ENV}` rather than the password itself.
+    pub password: Option<SecretText>,
+}
+
+/// The mechanism that the brokers offer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(extend("x-refused" = {
+    "GSSAPI": "Kerberos needs plugins that are loaded at run time, which a static binary can't",
+    "OAUTHBEARER": "it comes in a later release"
+}))]
+pub enum MechanismName {
+    /// The password as it is: only over TLS.
+    #[serde(rename = "PLAIN")]
+    Plain,
+    /// A challenge, with SHA-256.
+    #[serde(rename = "SCRAM-SHA-256")]
+    ScramSha256,
+    /// A challenge, with SHA-512.
+    #[serde(rename = "SCRAM-SHA-512")]
+    ScramSha512,
+}
+
+/// How to encrypt. All files are PEM.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Tls {
+    /// Certificates of the authorities that may sign the brokers' certificates. Default: the system's.
+    pub ca_file: Option<AbsolutePath>,
+    /// The agent's own certificate (with intermediate ones), for brokers that ask for one. Needs `key_file`.
+    pub cert_file: Option<AbsolutePath>,
+    /// The private key of `cert_file`.
+    pub key_file: Option<AbsolutePath>,
+    /// The password of an encrypted `key_file`.
+    pub key_password: Option<SecretText>,
+    /// Check the brokers' certificates: who signed them, and that they are for the host's name. `false` makes the encryption
+    /// worthless against anyone between the agent and the brokers.
+    pub verify: bool,
+}
+
+impl Default for Tls {
+    fn default() -> Self {
+        Self { ca_file: None, cert_file: None, key_file: None, key_password: None, verify: true }
+    }
+}
+
+/// The disk spool behind an output.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(extend("x-later" = ["files"]))]
+pub struct Spool {
+    /// The most that the spool of an output takes on the disk. At least 64MiB.
+    pub max_bytes: Size,
+    /// How long a partition may be silent before what waits for it is spooled. 100ms to 1h.
+    pub after: Span,
+    /// What happens when the spool is full.
+    pub when_full: WhenFull,
+}
+
+impl Default for Spool {
+    fn default() -> Self {
+        Self { max_bytes: Size(1 << 30), after: Span(Duration::from_secs(2)), when_full: WhenFull::Block }
+    }
+}
+
+/// What happens when the spool is full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum WhenFull {
+    /// Reading stops. Nothing is lost that is still in its file.
+    Block,
+    /// The oldest spooled records are dropped, and counted.
+    DropOldest,
+    /// What arrives is dropped, and counted.
+    DropNewest,
+}
+
+/// The HTTP endpoint for metrics, health and status.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Admin {
+    /// The address and port of `/metrics`, `/healthz`, `/readyz` and `/status`; `off` for none. There is no password: give
+    /// it to the machine itself or to a network you trust. Port 0 means any free one (`logferry status` finds it).
+    pub listen: Listen,
+}
+
+impl Default for Admin {
+    fn default() -> Self {
+        Self { listen: Listen("127.0.0.1:9660".to_owned()) }
+    }
+}
+
+/// The agent's own log, on stderr.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Logging {
+    /// The least important messages that are still written.
+    pub level: LevelName,
+    /// How they are written.
+    pub format: LogFormatName,
+}
+
+impl Default for Logging {
+    fn default() -> Self {
+        Self { level: LevelName::Info, format: LogFormatName::Text }
+    }
+}
+
+/// The least important messages that are still written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LevelName {
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+/// How log messages are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LogFormatName {
+    /// For people.
+    Text,
+    /// For programs: one object a line.
+    Json,
+}

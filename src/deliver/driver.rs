@@ -1,0 +1,371 @@
+//! The driver of one output's machine: holds the bytes, the receipts and the producer, and does what the machine says.
+//!
+//! Workers hand over under the machine's lock, so that what they hand over for a lane reaches the producer in the order in
+//! which the machine took it. One thread polls the producer, feeds its reports and the time, buries refused records and
+//! makes new producers. Receipts are settled and sources woken after the lock is let go: both take locks of the pipeline.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use super::lane::LaneStatus;
+use super::machine::{Action, Limits, Machine, Offered, Totals};
+use super::waiting::Wants;
+use crate::batch::{Encoded, Receipt, Settled, SourceKey};
+use crate::output::dead_letter::{Buried, DeadLetter};
+use crate::output::{BrokerStatus, OutputEvent, Parcel, Producer, RecordFault};
+
+/// Who waits: the pipeline's number of a source.
+pub type Waiter = u64;
+
+/// How long one poll of the producer may wait: the grain of ticks.
+const POLL_MAX: Duration = Duration::from_millis(50);
+
+/// What the driver needs from outside.
+pub struct Hooks {
+    /// Makes a producer: at the start, and for a rebuild.
+    pub produce: Box<dyn Fn() -> Result<Arc<dyn Producer>, String> + Send + Sync>,
+    /// A held source may go on.
+    pub wake: Box<dyn Fn(Waiter) + Send + Sync>,
+    /// Takes back the buffers of records that are done.
+    pub recycle: Box<dyn Fn(Vec<u8>) + Send + Sync>,
+}
+
+/// What [`Deliver::offer`] answers.
+pub enum Offer {
+    /// Deliver has the batch; its receipt will settle.
+    Taken,
+    /// Nothing was taken, the waiter is parked; batch and receipt come back.
+    Held { encoded: Encoded, receipt: Receipt },
+}
+
+/// A refused record that is to be buried: the parcel, its number, and why.
+type Grave = (Parcel, u32, RecordFault, Arc<str>);
+
+/// One output's delivery.
+pub struct Deliver {
+    /// The output's name, for messages.
+    name: String,
+    core: Mutex<Core>,
+    /// The partition counts that encoding goes by; [`Deliver::topics_version`] moves with every change.
+    topics: RwLock<HashMap<Arc<str>, u32>>,
+    topics_version: AtomicU64,
+    hooks: Hooks,
+    started: Instant,
+    stopping: AtomicBool,
+    /// Threads between taking receipts out of the machine and settling them.
+    finishing: AtomicUsize,
+}
+
+struct Core {
+    machine: Machine<Waiter>,
+    producer: Arc<dyn Producer>,
+    holdings: HashMap<Parcel, Holding>,
+    graves: Vec<Grave>,
+    rebuild: Option<Arc<str>>,
+}
+
+/// What a parcel stands for.
+struct Holding {
+    encoded: Arc<Encoded>,
+    receipt: Receipt,
+    topic: Arc<str>,
+}
+
+/// What is to be done once the lock is let go.
+#[derive(Default)]
+struct After {
+    settled: Vec<(Receipt, Settled)>,
+    woken: Vec<Waiter>,
+    done: Vec<Arc<Encoded>>,
+}
+
+/// One output's delivery, for status.
+pub struct DeliverStatus {
+    pub lanes: Vec<LaneStatus>,
+    pub totals: Totals,
+    pub window_bytes_used: u64,
+    pub window_bytes_max: u64,
+    pub waiting_sources: usize,
+    pub brokers: Vec<BrokerStatus>,
+}
+
+impl Deliver {
+    /// Makes the first producer and starts the thread that drives it.
+    ///
+    /// # Errors
+    /// If the producer can't be made, or the thread can't be started.
+    pub fn start(
+        name: &str,
+        limits: Limits,
+        hooks: Hooks,
+        dead_letter: Box<dyn DeadLetter>,
+    ) -> Result<(Arc<Self>, JoinHandle<()>), String> {
+        let producer = (hooks.produce)()?;
+        let core = Core {
+            machine: Machine::new(limits),
+            producer,
+            holdings: HashMap::new(),
+            graves: Vec::new(),
+            rebuild: None,
+        };
+        let deliver = Arc::new(Self {
+            name: name.to_owned(),
+            core: Mutex::new(core),
+            topics: RwLock::new(HashMap::new()),
+            topics_version: AtomicU64::new(0),
+            hooks,
+            started: Instant::now(),
+            stopping: AtomicBool::new(false),
+            finishing: AtomicUsize::new(0),
+        });
+        let thread = std::thread::Builder::new()
+            .name(format!("out-{name}"))
+            .spawn({
+                let deliver = Arc::clone(&deliver);
+                move || deliver.drive(dead_letter)
+            })
+            .map_err(|error| format!("the thread of output {name} can't be started: {error}"))?;
+        Ok((deliver, thread))
+    }
+
+    /// Takes all shares of a batch, or none. Never waits for Kafka.
+    pub fn offer(&self, who: Waiter, encoded: Encoded, receipt: Receipt) -> Offer {
+        let now = self.now();
+        let mut core = self.lock();
+        let parcels = match core.machine.offer(who, &encoded.shares, now) {
+            Offered::Taken(parcels) => parcels,
+            Offered::Held(_) => {
+                let after = self.act(&mut core);
+                drop(core);
+                self.finish(after);
+                return Offer::Held { encoded, receipt };
+            }
+        };
+        let encoded = Arc::new(encoded);
+        for ((parcel, receipt), share) in parcels.iter().zip(receipt.split(parcels.len())).zip(&encoded.shares) {
+            let holding = Holding { encoded: Arc::clone(&encoded), receipt, topic: Arc::clone(&share.topic) };
+            core.holdings.insert(*parcel, holding);
+        }
+        let after = self.act(&mut core);
+        drop(core);
+        self.finish(after);
+        Offer::Taken
+    }
+
+    /// Whether an offer like `wants` would be held; then `who` is parked as if it had offered.
+    pub fn would_hold(&self, who: Waiter, wants: &Wants) -> bool {
+        self.lock().machine.would_hold(who, wants).is_some()
+    }
+
+    /// `who` has nothing to hand over: what it waits for or was granted is free.
+    pub fn forget(&self, who: Waiter) {
+        let mut core = self.lock();
+        core.machine.forget(who);
+        let after = self.act(&mut core);
+        drop(core);
+        self.finish(after);
+    }
+
+    /// The partition count of `topic`, if it is known.
+    pub fn partitions(&self, topic: &str) -> Option<u32> {
+        self.topics.read().unwrap_or_else(PoisonError::into_inner).get(topic).copied()
+    }
+
+    /// How many topics have a known partition count.
+    pub fn topics_count(&self) -> usize {
+        self.topics.read().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    /// Moves with every change of a partition count.
+    pub fn topics_version(&self) -> u64 {
+        self.topics_version.load(Ordering::Acquire)
+    }
+
+    /// Whether nothing is in flight and every receipt is settled.
+    pub fn is_idle(&self) -> bool {
+        self.lock().machine.is_idle() && self.finishing.load(Ordering::Acquire) == 0
+    }
+
+    /// For status and metrics.
+    pub fn status(&self) -> DeliverStatus {
+        let now = self.now();
+        let core = self.lock();
+        let (machine, producer) = (&core.machine, Arc::clone(&core.producer));
+        let mut status = DeliverStatus {
+            lanes: machine.lanes(now),
+            totals: machine.totals(),
+            window_bytes_used: machine.bytes_used(),
+            window_bytes_max: machine.bytes_max(),
+            waiting_sources: machine.waiting_count(),
+            brokers: Vec::new(),
+        };
+        drop(core);
+        status.brokers = producer.brokers();
+        status
+    }
+
+    /// Lets the thread end; what is in flight is given up (its sources keep their checkpoints).
+    pub fn stop(&self) {
+        self.stopping.store(true, Ordering::Release);
+    }
+
+    fn drive(&self, mut dead_letter: Box<dyn DeadLetter>) {
+        let mut events = Vec::new();
+        while !self.stopping.load(Ordering::Acquire) {
+            let (producer, epoch) = {
+                let core = self.lock();
+                (Arc::clone(&core.producer), core.machine.epoch())
+            };
+            producer.poll(POLL_MAX, &mut events);
+            drop(producer);
+            let now = self.now();
+            let mut core = self.lock();
+            for event in events.drain(..) {
+                self.feed(&mut core, epoch, event, now);
+            }
+            core.machine.tick(now);
+            let after = self.act(&mut core);
+            let graves = std::mem::take(&mut core.graves);
+            let rebuild = core.rebuild.take();
+            drop(core);
+            self.finish(after);
+            if !graves.is_empty() {
+                self.bury(&mut *dead_letter, graves);
+            }
+            if let Some(message) = rebuild {
+                self.rebuild(&message);
+            }
+        }
+    }
+
+    fn feed(&self, core: &mut Core, epoch: u64, event: OutputEvent, now: Duration) {
+        match event {
+            OutputEvent::Report { parcel, records, result } => {
+                core.machine.report(epoch, parcel, records, result, now);
+            }
+            OutputEvent::Topic { topic, result } => {
+                match &result {
+                    Ok(partitions) => self.learn(&topic, *partitions),
+                    Err(fault) => {
+                        tracing::warn!(output = %self.name, topic = %topic, ?fault, "the topic can't take records now");
+                    }
+                }
+                core.machine.topic(&topic, result, now);
+            }
+            OutputEvent::Fatal { message } => core.machine.lost(message),
+        }
+    }
+
+    fn learn(&self, topic: &Arc<str>, partitions: u32) {
+        let mut topics = self.topics.write().unwrap_or_else(PoisonError::into_inner);
+        if topics.insert(Arc::clone(topic), partitions) != Some(partitions) {
+            tracing::info!(output = %self.name, topic = %topic, partitions, "topic found");
+            self.topics_version.fetch_add(1, Ordering::AcqRel);
+        }
+    }
+
+    fn bury(&self, dead_letter: &mut dyn DeadLetter, graves: Vec<Grave>) {
+        for (parcel, record, reason, message) in graves {
+            let found = {
+                let core = self.lock();
+                core.holdings.get(&parcel).map(|holding| (Arc::clone(&holding.encoded), Arc::clone(&holding.topic)))
+            };
+            let Some((encoded, topic)) = found else { continue };
+            let SourceKey(source) = encoded.source;
+            let refused = &encoded.records[record as usize];
+            let (key, value) = (encoded.key(refused), encoded.value(refused));
+            let buried =
+                Buried { reason, message: &message, topic: &topic, source, offset: refused.offset, key, value };
+            let result = dead_letter.bury(&buried);
+            if let Err(error) = &result {
+                tracing::error!(output = %self.name, topic = %topic, %error, "a refused record can't be kept; its lane holds");
+            } else {
+                let (offset, reason) = (refused.offset, reason.name());
+                tracing::warn!(output = %self.name, topic = %topic, source, offset, reason, why = %message, "record refused, kept in the dead letter");
+            }
+            let mut core = self.lock();
+            core.machine.buried(parcel, record, result.is_ok(), self.now());
+            let after = self.act(&mut core);
+            drop(core);
+            self.finish(after);
+        }
+    }
+
+    /// Makes the new producer first; while that fails, the old one stays and it is tried again at the next turn.
+    fn rebuild(&self, message: &Arc<str>) {
+        match (self.hooks.produce)() {
+            Ok(producer) => {
+                tracing::warn!(output = %self.name, why = %message, "producer rebuilt; what is unacknowledged is sent again");
+                let mut core = self.lock();
+                let old = std::mem::replace(&mut core.producer, producer);
+                let epoch = core.machine.epoch() + 1;
+                core.machine.rebuilt(epoch, self.now());
+                let after = self.act(&mut core);
+                drop(core);
+                self.finish(after);
+                drop(old);
+            }
+            Err(error) => {
+                tracing::error!(output = %self.name, %error, "no new producer; trying again");
+                self.lock().rebuild = Some(Arc::clone(message));
+                std::thread::sleep(POLL_MAX);
+            }
+        }
+    }
+
+    /// Does what the machine says. What takes other locks comes back, and must be finished once this lock is let go.
+    fn act(&self, core: &mut Core) -> After {
+        self.finishing.fetch_add(1, Ordering::AcqRel);
+        core.act()
+    }
+
+    fn finish(&self, after: After) {
+        for (receipt, how) in after.settled {
+            receipt.settle(how);
+        }
+        for who in after.woken {
+            (self.hooks.wake)(who);
+        }
+        for encoded in after.done {
+            if let Ok(encoded) = Arc::try_unwrap(encoded) {
+                (self.hooks.recycle)(encoded.buf);
+            }
+        }
+        self.finishing.fetch_sub(1, Ordering::AcqRel);
+    }
+
+    fn now(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Core> {
+        self.core.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Core {
+    fn act(&mut self) -> After {
+        let mut after = After::default();
+        while let Some(action) = self.machine.action() {
+            match action {
+                Action::Produce { parcel, topic, partition, records } => {
+                    let holding = self.holdings.get(&parcel).expect("a parcel is held until it settles");
+                    self.producer.produce(parcel, &holding.encoded, &topic, partition, records);
+                }
+                Action::Settle { parcel, how } => {
+                    let holding = self.holdings.remove(&parcel).expect("a parcel settles once");
+                    after.settled.push((holding.receipt, how));
+                    after.done.push(holding.encoded);
+                }
+                Action::Bury { parcel, record, reason, message } => self.graves.push((parcel, record, reason, message)),
+                Action::Wake(who) => after.woken.push(who),
+                Action::Lookup { topic } => self.producer.lookup(&topic),
+                Action::Rebuild { message } => self.rebuild = Some(message),
+            }
+        }
+        after
+    }
+}

@@ -1,0 +1,294 @@
+//! One lane: the parcels of a topic's partition that are not settled, and the state that decides what may be sent (P).
+
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::backoff::Backoff;
+use super::machine::LaneKey;
+use super::ranges::Ranges;
+use crate::output::{Fault, Parcel, RecordFault, TopicFault};
+
+/// What may be sent on a lane.
+#[derive(Debug)]
+pub enum State {
+    /// Everything is produced on arrival.
+    Direct,
+    /// Something was refused: nothing is sent until nothing is in flight.
+    Draining,
+    /// The topic can't take records: one record is sent at `at`, then the rest or a longer wait.
+    Probing { at: Duration },
+    /// A batch was refused: these groups are sent one at a time, in order.
+    Split { groups: VecDeque<Vec<(Parcel, Range<u32>)>> },
+}
+
+/// A refused run of records.
+#[derive(Debug)]
+pub struct Failure {
+    pub parcel: Parcel,
+    pub records: Range<u32>,
+    pub kind: Kind,
+}
+
+/// Who is to blame for a failure.
+#[derive(Debug)]
+pub enum Kind {
+    Record(RecordFault, Arc<str>),
+    Neighbour,
+    Topic,
+    Producer,
+}
+
+/// A parcel that is not settled.
+#[derive(Debug)]
+pub struct Flight {
+    pub parcel: Parcel,
+    /// The numbers of its records in the encoded batch.
+    pub records: Range<u32>,
+    pub bytes: u64,
+    /// Acknowledged, or durable in the dead letter.
+    done: Ranges,
+    /// On their way to the dead letter.
+    burying: Vec<Burial>,
+    pub buried_any: bool,
+}
+
+#[derive(Debug)]
+struct Burial {
+    record: u32,
+    /// When to try again; `None`: being tried.
+    at: Option<Duration>,
+    reason: RecordFault,
+    message: Arc<str>,
+}
+
+impl Flight {
+    /// A parcel of which nothing is acknowledged.
+    pub fn new(parcel: Parcel, records: Range<u32>, bytes: u64) -> Self {
+        Self { parcel, records, bytes, done: Ranges::default(), burying: Vec::new(), buried_any: false }
+    }
+
+    fn is_done(&self) -> bool {
+        self.done.count() == self.records.end - self.records.start
+    }
+
+    /// Records neither done nor on their way to the dead letter.
+    fn pending(&self) -> Vec<Range<u32>> {
+        let mut settled = self.done.clone();
+        for burial in &self.burying {
+            settled.insert(burial.record..burial.record + 1);
+        }
+        settled.missing_of(self.records.clone())
+    }
+}
+
+/// A lane with records.
+#[derive(Debug)]
+pub struct Lane {
+    /// In the order of their numbers.
+    pub flights: VecDeque<Flight>,
+    pub bytes: u64,
+    pub in_flight_records: u64,
+    pub state: State,
+    pub last_report: Duration,
+    pub backoff: Backoff,
+    failures: Vec<Failure>,
+    /// The last fault, for status: kept while the lane is not `Direct`.
+    cause: Option<(Option<TopicFault>, Arc<str>)>,
+}
+
+/// A lane as `status` shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LaneStatus {
+    pub topic: Arc<str>,
+    /// -1: the topic's partition count is not known.
+    pub partition: i32,
+    /// `direct`, `stalled`, `draining`, `probing`, `split`, `unknown`.
+    pub state: &'static str,
+    pub in_flight_records: u64,
+    pub in_flight_bytes: u64,
+    pub waiting_sources: usize,
+    pub fault: Option<TopicFault>,
+    pub cause: Option<Arc<str>>,
+}
+
+impl LaneStatus {
+    /// A topic whose partition count is not known, with sources waiting for it.
+    pub fn unknown_topic(topic: &Arc<str>, fault: Option<(TopicFault, Arc<str>)>, waiting_sources: usize) -> Self {
+        let (fault, cause) = fault.unzip();
+        Self {
+            topic: Arc::clone(topic),
+            partition: -1,
+            state: "unknown",
+            in_flight_records: 0,
+            in_flight_bytes: 0,
+            waiting_sources,
+            fault,
+            cause,
+        }
+    }
+}
+
+impl Lane {
+    /// An empty lane in `Direct`.
+    pub fn new(probe_first: Duration, probe_longest: Duration) -> Self {
+        Self {
+            flights: VecDeque::new(),
+            bytes: 0,
+            in_flight_records: 0,
+            state: State::Direct,
+            last_report: Duration::ZERO,
+            backoff: Backoff::new(probe_first, probe_longest),
+            failures: Vec::new(),
+            cause: None,
+        }
+    }
+
+    /// Adds a parcel behind all others.
+    pub fn push(&mut self, flight: Flight) {
+        self.bytes += flight.bytes;
+        self.flights.push_back(flight);
+    }
+
+    /// Notes that records were handed over.
+    pub fn sent(&mut self, records: &Range<u32>) {
+        self.in_flight_records += u64::from(records.end - records.start);
+    }
+
+    /// Notes an acknowledgement.
+    pub fn acknowledge(&mut self, parcel: Parcel, records: Range<u32>) {
+        self.in_flight_records -= u64::from(records.end - records.start);
+        if let Some(flight) = self.flight(parcel) {
+            flight.done.insert(records);
+        }
+    }
+
+    /// Notes a refusal.
+    pub fn refuse(&mut self, parcel: Parcel, records: Range<u32>, fault: &Fault) {
+        self.in_flight_records -= u64::from(records.end - records.start);
+        let kind = match fault {
+            Fault::Record { reason, message } => {
+                self.cause = Some((None, Arc::clone(message)));
+                Kind::Record(*reason, Arc::clone(message))
+            }
+            Fault::Neighbour => Kind::Neighbour,
+            Fault::Topic { reason, message } => {
+                self.cause = Some((Some(*reason), Arc::clone(message)));
+                Kind::Topic
+            }
+            Fault::Producer { .. } => Kind::Producer,
+        };
+        self.failures.push(Failure { parcel, records, kind });
+    }
+
+    /// Whether something was refused that has not been judged.
+    pub fn has_failures(&self) -> bool {
+        !self.failures.is_empty()
+    }
+
+    /// What was refused, in the order of parcels and records, runs joined.
+    pub fn take_failures(&mut self) -> Vec<Failure> {
+        let mut failures = std::mem::take(&mut self.failures);
+        failures.sort_by_key(|failure| (failure.parcel, failure.records.start));
+        failures
+    }
+
+    /// Everything that is to be sent again, in order.
+    pub fn pending(&self) -> Vec<(Parcel, Range<u32>)> {
+        self.flights
+            .iter()
+            .flat_map(|flight| flight.pending().into_iter().map(move |records| (flight.parcel, records)))
+            .collect()
+    }
+
+    /// Takes out the parcels of which every record is done.
+    pub fn take_done(&mut self) -> Vec<Flight> {
+        let mut done = Vec::new();
+        while self.flights.front().is_some_and(Flight::is_done) {
+            done.extend(self.flights.pop_front());
+        }
+        if self.flights.iter().any(Flight::is_done) {
+            let (finished, left) = std::mem::take(&mut self.flights).into_iter().partition(Flight::is_done);
+            self.flights = left;
+            done.extend::<VecDeque<Flight>>(finished);
+        }
+        self.bytes -= done.iter().map(|flight| flight.bytes).sum::<u64>();
+        done
+    }
+
+    /// Forgets what is in flight and what was refused: another producer starts over.
+    pub fn forget_flights(&mut self) {
+        self.in_flight_records = 0;
+        self.failures.clear();
+    }
+
+    /// Notes that a record is on its way to the dead letter.
+    pub fn bury(&mut self, parcel: Parcel, record: u32, reason: RecordFault, message: Arc<str>) {
+        if let Some(flight) = self.flight(parcel) {
+            flight.burying.push(Burial { record, at: None, reason, message });
+        }
+    }
+
+    /// The record is durable in the dead letter.
+    pub fn bury_done(&mut self, parcel: Parcel, record: u32) {
+        if let Some(flight) = self.flight(parcel) {
+            flight.burying.retain(|burial| burial.record != record);
+            flight.done.insert(record..record + 1);
+            flight.buried_any = true;
+        }
+    }
+
+    /// The dead letter did not take the record: try again at `at`.
+    pub fn bury_again(&mut self, parcel: Parcel, record: u32, at: Duration) {
+        let burial = self.flight(parcel).and_then(|flight| flight.burying.iter_mut().find(|one| one.record == record));
+        if let Some(burial) = burial {
+            burial.at = Some(at);
+        }
+    }
+
+    /// Whether a record is on its way to the dead letter.
+    pub fn is_burying(&self) -> bool {
+        self.flights.iter().any(|flight| !flight.burying.is_empty())
+    }
+
+    /// Burials whose time has come again; they are being tried from now on.
+    pub fn burials_due(&mut self, now: Duration) -> Vec<(Parcel, u32, RecordFault, Arc<str>)> {
+        let mut due = Vec::new();
+        for flight in &mut self.flights {
+            for burial in flight.burying.iter_mut().filter(|burial| burial.at.is_some_and(|at| at <= now)) {
+                burial.at = None;
+                due.push((flight.parcel, burial.record, burial.reason, Arc::clone(&burial.message)));
+            }
+        }
+        due
+    }
+
+    /// How the lane is, for status.
+    pub fn status(&self, key: &LaneKey, waiting: usize, now: Duration, stalled_after: Duration) -> LaneStatus {
+        let stalled = self.in_flight_records > 0 && now.saturating_sub(self.last_report) > stalled_after;
+        let state = match self.state {
+            State::Direct if stalled => "stalled",
+            State::Direct => "direct",
+            State::Draining => "draining",
+            State::Probing { .. } => "probing",
+            State::Split { .. } => "split",
+        };
+        let told = self.cause.as_ref().filter(|_| state != "direct");
+        LaneStatus {
+            topic: Arc::clone(&key.topic),
+            partition: key.partition,
+            state,
+            in_flight_records: self.in_flight_records,
+            in_flight_bytes: self.bytes,
+            waiting_sources: waiting,
+            fault: told.and_then(|(fault, _)| *fault),
+            cause: told.map(|(_, message)| Arc::clone(message)),
+        }
+    }
+
+    fn flight(&mut self, parcel: Parcel) -> Option<&mut Flight> {
+        let at = self.flights.binary_search_by_key(&parcel, |flight| flight.parcel).ok()?;
+        self.flights.get_mut(at)
+    }
+}

@@ -1,0 +1,288 @@
+//! `cargo bench --bench compare`: the whole process against rsyslog's omkafka, on the same file and the same real broker.
+//!
+//! Both tail one access log into a topic with six partitions, lz4, acks=all, and write comparable JSON records. They take
+//! turns, so that a busy moment of the machine hurts both. What counts is CPU time: the kernel's account of the ended
+//! process, user and system, all threads. It refuses to judge a round in which a line is missing.
+//!
+//! `-- --lines N` (1,500,000), `--rounds N` (3), `--only logferry|rsyslog`.
+
+#[allow(dead_code, reason = "the benchmark uses a part of the kit")]
+#[path = "../../integration/kit/mod.rs"]
+mod kit;
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use kit::cluster::Cluster;
+use kit::process::{self, Usage};
+use kit::{agent, scratch, skip, wait};
+
+/// Not a last resort but a bound for a slow machine.
+const ROUND_MAX: Duration = Duration::from_secs(1_800);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Shipper {
+    Logferry,
+    Rsyslog,
+}
+
+impl Shipper {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Logferry => "logferry",
+            Self::Rsyslog => "rsyslog",
+        }
+    }
+}
+
+struct Options {
+    lines: u64,
+    rounds: usize,
+    shippers: Vec<Shipper>,
+}
+
+/// What one run took.
+struct Run {
+    usage: Usage,
+    /// From the start of the process to its last record in the topic.
+    wall: Duration,
+    megabytes: f64,
+}
+
+impl Run {
+    fn megabytes_per_cpu_second(&self) -> f64 {
+        self.megabytes / self.usage.cpu_seconds
+    }
+}
+
+fn options() -> Result<Options, String> {
+    let mut options = Options { lines: 1_500_000, rounds: 3, shippers: vec![Shipper::Logferry, Shipper::Rsyslog] };
+    let mut arguments = std::env::args().skip(1);
+    while let Some(argument) = arguments.next() {
+        let mut value = || arguments.next().ok_or(format!("{argument} wants a value"));
+        match argument.as_str() {
+            // Cargo says so to every benchmark.
+            "--bench" => {}
+            "--lines" => options.lines = value()?.parse().map_err(|error| format!("--lines: {error}"))?,
+            "--rounds" => options.rounds = value()?.parse().map_err(|error| format!("--rounds: {error}"))?,
+            "--only" => match value()?.as_str() {
+                "logferry" => options.shippers = vec![Shipper::Logferry],
+                "rsyslog" => options.shippers = vec![Shipper::Rsyslog],
+                other => return Err(format!("--only takes logferry or rsyslog, not {other}")),
+            },
+            other => return Err(format!("unknown: {other}; there are --lines N, --rounds N, --only NAME")),
+        }
+    }
+    Ok(options)
+}
+
+fn main() {
+    let options = match options() {
+        Ok(options) => options,
+        Err(message) => {
+            eprintln!("{message}");
+            std::process::exit(2);
+        }
+    };
+    let Some(kafka) = kit::cluster::shared() else { return };
+    if options.shippers.contains(&Shipper::Rsyslog) && !skip::has("rsyslogd") {
+        eprintln!("there is no rsyslogd here: apt-get install rsyslog rsyslog-kafka (or --only logferry)");
+        std::process::exit(1);
+    }
+    let log = scratch::folder("log").join("access.log");
+    let bytes = generate(&log, options.lines);
+    println!(
+        "{} lines, {:.1} MB ({:.0} bytes a line)",
+        options.lines,
+        bytes as f64 / 1e6,
+        bytes as f64 / options.lines as f64
+    );
+    println!("{:<6} {:<9} {:>9} {:>13} {:>8} {:>9}", "round", "shipper", "CPU s", "MB/CPU s", "wall s", "RSS MiB");
+    let mut runs: Vec<(Shipper, Run)> = Vec::new();
+    for round in 1..=options.rounds {
+        for &shipper in &options.shippers {
+            let run = measure(kafka, shipper, &log, &options);
+            println!(
+                "{round:<6} {:<9} {:>9.2} {:>13.1} {:>8.1} {:>9.1}",
+                shipper.name(),
+                run.usage.cpu_seconds,
+                run.megabytes_per_cpu_second(),
+                run.wall.as_secs_f64(),
+                run.usage.resident_bytes_max as f64 / f64::from(1 << 20),
+            );
+            runs.push((shipper, run));
+        }
+    }
+    summarise(&runs, &options);
+}
+
+fn summarise(runs: &[(Shipper, Run)], options: &Options) {
+    let of = |shipper: Shipper, value: fn(&Run) -> f64| {
+        median(runs.iter().filter(|(who, _)| *who == shipper).map(|(_, run)| value(run)).collect())
+    };
+    println!();
+    for &shipper in &options.shippers {
+        println!(
+            "median {:<9} {:>7.1} MB of input per CPU-second, {:.2} µs a line, {:.1} s wall, {:.1} MiB at the peak",
+            shipper.name(),
+            of(shipper, Run::megabytes_per_cpu_second),
+            of(shipper, |run| run.usage.cpu_seconds) / options.lines as f64 * 1e6,
+            of(shipper, |run| run.wall.as_secs_f64()),
+            of(shipper, |run| run.usage.resident_bytes_max as f64 / f64::from(1 << 20)),
+        );
+    }
+    if options.shippers.len() == 2 {
+        let ratio = |value: fn(&Run) -> f64| of(Shipper::Logferry, value) / of(Shipper::Rsyslog, value);
+        println!(
+            "logferry / rsyslog: {:.2} × the input per CPU-second, {:.2} × the wall time, {:.2} × the memory",
+            ratio(Run::megabytes_per_cpu_second),
+            ratio(|run| run.wall.as_secs_f64()),
+            ratio(|run| run.usage.resident_bytes_max as f64),
+        );
+    }
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    let middle = values.len() / 2;
+    match values.len() {
+        0 => f64::NAN,
+        odd if odd % 2 == 1 => values[middle],
+        _ => f64::midpoint(values[middle - 1], values[middle]),
+    }
+}
+
+/// A web server's access log in the combined format, about 170 bytes a line, the same for every run.
+fn generate(path: &Path, lines: u64) -> u64 {
+    use std::io::Write;
+    const PATHS: [&str; 5] =
+        ["/", "/assets/app.js?v=41", "/api/v1/orders/7731", "/search?q=ferry+times&page=2", "/img/harbour.webp"];
+    const AGENTS: [&str; 3] = [
+        "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0",
+        "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/605.1.15",
+        "curl/8.5.0",
+    ];
+    let file = std::fs::File::create(path).expect("the scratch folder is writable");
+    let mut out = std::io::BufWriter::with_capacity(1 << 20, file);
+    let mut line = String::new();
+    let mut bytes = 0;
+    for number in 0..lines {
+        let mixed = number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 16;
+        let pick = |count: usize, shift: u32| usize::try_from(mixed >> shift).expect("64 bits") % count;
+        line.clear();
+        writeln!(
+            line,
+            "10.{}.{}.{} - - [12/Mar/2026:{:02}:{:02}:{:02} +0000] \"GET {} HTTP/1.1\" {} {} \"https://example.org/start\" \"{}\"",
+            pick(256, 0),
+            pick(256, 8),
+            pick(256, 16),
+            number / 360_000 % 24,
+            number / 6_000 % 60,
+            number / 100 % 60,
+            PATHS[pick(PATHS.len(), 20)],
+            [200, 200, 200, 304, 404][pick(5, 24)],
+            300 + pick(50_000, 12),
+            AGENTS[pick(AGENTS.len(), 28)],
+        )
+        .expect("a string takes everything");
+        out.write_all(line.as_bytes()).expect("the disk has room");
+        bytes += line.len() as u64;
+    }
+    out.flush().expect("the disk has room");
+    bytes
+}
+
+fn measure(kafka: &Cluster, shipper: Shipper, log: &Path, options: &Options) -> Run {
+    let topic = kafka.topic(shipper.name(), 6);
+    let folder = scratch::folder(shipper.name());
+    let command = match shipper {
+        Shipper::Logferry => logferry(kafka, &topic, &folder, log),
+        Shipper::Rsyslog => rsyslog(kafka, &topic, &folder, log),
+    };
+    let lines = i64::try_from(options.lines).expect("lines are counted");
+    let begun = Instant::now();
+    let mut process = process::spawn(shipper.name(), command);
+    let output = || std::fs::read_to_string(folder.join("output")).unwrap_or_default();
+    wait::until_or(
+        "every line to be in the topic",
+        ROUND_MAX,
+        || {
+            let count = kafka.count(&topic)?;
+            if let Some(usage) = process.ended() {
+                assert!(usage.status.success() && count >= lines, "it ended with {count} lines: {}", output());
+            }
+            (count >= lines).then_some(())
+        },
+        output,
+    );
+    let wall = begun.elapsed();
+    // logferry ends by itself (--until-idle); rsyslog must be told.
+    if shipper == Shipper::Rsyslog {
+        process.signal(libc::SIGTERM);
+    }
+    let usage = process.wait();
+    let count = kafka.count(&topic).unwrap_or(lines);
+    if count != lines {
+        println!("{}: {} records more than lines", shipper.name(), count - lines);
+    }
+    kafka.delete(&topic);
+    let bytes = std::fs::metadata(log).expect("it was generated").len();
+    Run { usage, wall, megabytes: bytes as f64 / 1e6 }
+}
+
+fn with_output(mut command: Command, folder: &Path) -> Command {
+    let output = std::fs::File::create(folder.join("output")).expect("the scratch folder is writable");
+    command.stdin(Stdio::null()).stdout(output.try_clone().expect("a descriptor can be doubled")).stderr(output);
+    command
+}
+
+fn write_config(folder: &Path, name: &str, text: &str) -> PathBuf {
+    let path = folder.join(name);
+    std::fs::write(&path, text).expect("the scratch folder is writable");
+    path
+}
+
+fn logferry(kafka: &Cluster, topic: &str, folder: &Path, log: &Path) -> Command {
+    let config = format!(
+        "data_dir: {}/data\nadmin: {{ listen: \"off\" }}\ninputs:\n  access: {{ type: file, paths: [{}] }}\n\
+         outputs:\n  main: {{ type: kafka, brokers: [{}], topic: {topic}, compression: lz4 }}\n",
+        folder.display(),
+        log.display(),
+        kafka.bootstrap(),
+    );
+    let config = write_config(folder, "logferry.yaml", &config);
+    let mut command = Command::new(agent::binary());
+    command.args(["run", "--until-idle=1s", "-c"]).arg(config);
+    with_output(command, folder)
+}
+
+fn rsyslog(kafka: &Cluster, topic: &str, folder: &Path, log: &Path) -> Command {
+    let config = format!(
+        r#"global(workDirectory="{folder}")
+module(load="imfile")
+module(load="omkafka")
+template(name="record" type="list" option.jsonf="on") {{
+  property(outname="@timestamp" name="timegenerated" dateFormat="rfc3339" format="jsonf")
+  property(outname="message" name="msg" format="jsonf")
+  property(outname="log.file.path" name="$!metadata!filename" format="jsonf")
+  property(outname="log.offset" name="$!metadata!fileoffset" format="jsonf")
+  property(outname="host.name" name="hostname" format="jsonf")
+  constant(outname="agent.type" value="rsyslog" format="jsonf")
+}}
+input(type="imfile" File="{log}" Tag="access" addMetadata="on" ruleset="ship")
+ruleset(name="ship") {{
+  action(type="omkafka" broker="{broker}" topic="{topic}" template="record" partitions.auto="on"
+         resubmitOnFailure="on" confParam=["compression.codec=lz4", "acks=all"])
+}}
+"#,
+        folder = folder.display(),
+        log = log.display(),
+        broker = kafka.bootstrap(),
+    );
+    let config = write_config(folder, "rsyslog.conf", &config);
+    let mut command = Command::new("rsyslogd");
+    command.args(["-n", "-i"]).arg(folder.join("pid")).arg("-f").arg(config);
+    with_output(command, folder)
+}

@@ -1,0 +1,100 @@
+//! Lanes (I6): what is wrong with one topic or partition is not felt by the others, and it heals.
+
+use std::time::Duration;
+
+use crate::kafka_or_skip;
+use crate::kit::{agent::Agent, check::Check, cluster::Cluster, wait, writer::Writer};
+
+/// Scenario: one file's topic does not exist; another file's does. Later the topic is created.
+/// Guarantee: the other file flows; nothing of the first is lost, dead-lettered or invented; the status names the topic and
+/// why it waits; once created, its lines arrive in order.
+#[test]
+fn a_missing_topic_parks_only_its_files_and_heals() {
+    let kafka = kafka_or_skip!();
+    let there = kafka.topic("there", 2);
+    let missing = Cluster::name("missing");
+    let mut agent = Agent::new("missing");
+    agent.configure(&format!(
+        "inputs:\n  \
+           good: {{ type: file, paths: [{good}], topic: {there} }}\n  \
+           waiting: {{ type: file, paths: [{waiting}], topic: {missing} }}\n\
+         outputs:\n  main: {{ type: kafka, brokers: [{brokers}], key: one }}\n",
+        good = agent.log("good.log").display(),
+        waiting = agent.log("waiting.log").display(),
+        brokers = kafka.bootstrap(),
+    ));
+    let mut good = Writer::new(&agent.log("good.log"), "good");
+    let mut waiting = Writer::new(&agent.log("waiting.log"), "waiting");
+    // Several times what the window holds: the waiting file must be parked, not just be slow.
+    waiting.write(150_000);
+    good.write(1_000);
+    agent.start();
+    kafka.wait_count(&there, 1_000);
+    agent.wait_status("the status to name the missing topic and why it waits", |status| {
+        let lanes = status["outputs"][0]["lanes"].as_array()?;
+        let lane = lanes.iter().find(|lane| lane["topic"] == missing.as_str())?;
+        lane["cause"].as_str().filter(|cause| !cause.is_empty())?;
+        Some(())
+    });
+    good.write(50_000);
+    kafka.wait_count(&there, 51_000);
+    assert_eq!(agent.input("waiting")["acked_records_total"], 0);
+    assert_eq!(agent.status()["drops"], serde_json::json!({}), "nothing is given up");
+    assert!(agent.stderr().contains(&missing), "the log names the topic:\n{}", agent.stderr());
+    kafka.create(&missing, 2);
+    kafka.wait_count(&missing, 150_000);
+    agent.stop();
+    Check::of(&kafka.records(&there), &[&good]).exact();
+    Check::of(&kafka.records(&missing), &[&waiting]).exact();
+}
+
+/// Scenario: the topic grows from one partition to four while lines with keys of their own are written.
+/// Guarantee: within 60 s the new partitions get records; nothing is lost or repeated.
+#[test]
+fn partitions_added_while_running_are_used_within_a_minute() {
+    let kafka = kafka_or_skip!();
+    let topic = kafka.topic("grow", 1);
+    let mut agent = Agent::shipping("grow", kafka, &format!("topic: {topic}\nkey: \"%{{[message]}}\""));
+    let mut writer = Writer::new(&agent.log("a.log"), "a");
+    writer.write(100);
+    agent.start();
+    kafka.wait_count(&topic, 100);
+    kafka.grow(&topic, 4);
+    wait::until_or(
+        "records in all four partitions",
+        Duration::from_secs(60),
+        || {
+            writer.write(5);
+            kafka.ends(&topic)?.iter().all(|&end| end > 0).then_some(())
+        },
+        || format!("{:?}", kafka.ends(&topic)),
+    );
+    kafka.wait_count(&topic, i64::try_from(writer.written).expect("small"));
+    agent.stop();
+    Check::of(&kafka.records(&topic), &[&writer]).exact();
+}
+
+/// Scenario: a topic is deleted and made again with fewer partitions, while lines are written for it.
+/// Guarantee: the lane goes on by itself; every line is in the old topic or in the new one.
+#[test]
+fn a_topic_made_anew_is_written_to_again() {
+    let kafka = kafka_or_skip!();
+    let topic = kafka.topic("anew", 3);
+    let mut agent = Agent::shipping("anew", kafka, &format!("topic: {topic}\nkey: \"%{{[message]}}\""));
+    let mut writer = Writer::new(&agent.log("a.log"), "a");
+    writer.write(1_000);
+    agent.start();
+    kafka.wait_count(&topic, 1_000);
+    agent.wait_status("all to be acknowledged", |status| {
+        (status["inputs"][0]["acked_records_total"] == 1_000).then_some(())
+    });
+    let mut records = kafka.records(&topic);
+    kafka.delete(&topic);
+    writer.write(1_000);
+    kafka.create(&topic, 1);
+    kafka.wait_count(&topic, 1_000);
+    agent.stop();
+    records.extend(kafka.records(&topic));
+    let check = Check::of(&records, &[&writer]);
+    assert!(check.lost.is_empty() && check.invented.is_empty(), "{check:?}");
+}
