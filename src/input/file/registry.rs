@@ -87,7 +87,7 @@ pub struct Registry {
     /// The input has never started with this store.
     pub(super) first_start: bool,
     /// What a scan that is going on has started: it may read once the scan is over.
-    begun: Option<Vec<SourceKey>>,
+    pub(super) begun: Option<Vec<SourceKey>>,
 }
 
 impl Registry {
@@ -638,7 +638,7 @@ impl Registry {
     }
 
     /// Lets a source begin: at once, or when the file that had its name before has caught up.
-    fn open_gate(&mut self, key: SourceKey) {
+    pub(super) fn open_gate(&mut self, key: SourceKey) {
         let waits_for = self.files.before(key).into_iter().find_map(|older| {
             let known = self.files.get(older).filter(|known| known.retired || self.has_left(older))?;
             let link = &known.open.as_ref()?.link;
