@@ -13,6 +13,8 @@
 //!
 //! Pure: no clock, no I/O; who holds it locks it.
 
+use std::collections::VecDeque;
+
 use crate::batch::Position;
 
 /// Batches of one source that may be outstanding at once: the bits of the bitmap.
@@ -27,8 +29,8 @@ pub struct Watermark {
     next: u64,
     /// Bit `seq % 64` is set when batch `seq` (in `base..next`) is settled.
     settled: u64,
-    /// Where reading resumes after batch `seq`, at `seq % 64`.
-    resume: [Position; OUTSTANDING_MAX as usize],
+    /// Where reading resumes after each outstanding batch, in their order.
+    resume: VecDeque<Position>,
     /// Where reading resumes after everything settled.
     position: Position,
 }
@@ -36,7 +38,7 @@ pub struct Watermark {
 impl Watermark {
     /// Nothing outstanding, everything before `position` settled.
     pub fn new(position: Position) -> Self {
-        Self { base: 0, next: 0, settled: 0, resume: [position; OUTSTANDING_MAX as usize], position }
+        Self { base: 0, next: 0, settled: 0, resume: VecDeque::new(), position }
     }
 
     /// Numbers a batch that ends at `resume`. `None` while [`OUTSTANDING_MAX`] are outstanding.
@@ -47,7 +49,7 @@ impl Watermark {
         let seq = self.next;
         self.next += 1;
         self.settled &= !bit(seq);
-        self.resume[index(seq)] = resume;
+        self.resume.push_back(resume);
         Some(seq)
     }
 
@@ -58,6 +60,7 @@ impl Watermark {
     pub fn retract(&mut self, seq: u64) {
         assert!(seq + 1 == self.next && self.is_outstanding(seq), "only the batch issued last can be taken back");
         self.next = seq;
+        self.resume.pop_back();
     }
 
     /// Marks batch `seq` settled. The new watermark, if it moved. A batch that is not outstanding (settled before, or
@@ -71,7 +74,7 @@ impl Watermark {
             return None;
         }
         while self.base < self.next && self.settled & bit(self.base) != 0 {
-            self.position = self.resume[index(self.base)];
+            self.position = self.resume.pop_front().expect("every outstanding batch has one");
             self.base += 1;
         }
         Some(self.position)
@@ -81,6 +84,7 @@ impl Watermark {
     /// numbers change nothing. Where to read from.
     pub fn rewind(&mut self) -> Position {
         self.base = self.next;
+        self.resume.clear();
         self.position
     }
 
@@ -94,17 +98,18 @@ impl Watermark {
         self.next - self.base
     }
 
+    /// The oldest batch that is not settled, or the next to be issued.
+    pub fn base(&self) -> u64 {
+        self.base
+    }
+
     fn is_outstanding(&self, seq: u64) -> bool {
         (self.base..self.next).contains(&seq) && self.settled & bit(seq) == 0
     }
 }
 
-fn index(seq: u64) -> usize {
-    (seq % OUTSTANDING_MAX) as usize
-}
-
 fn bit(seq: u64) -> u64 {
-    1 << index(seq)
+    1 << (seq % OUTSTANDING_MAX)
 }
 
 #[cfg(test)]

@@ -157,6 +157,30 @@ pub struct Record {
     pub offset: u64,
 }
 
+impl Record {
+    /// The value, in the buffer that it was encoded into.
+    pub fn value_in<'a>(&self, buf: &'a [u8]) -> &'a [u8] {
+        &buf[self.value_start as usize..][..self.value_len as usize]
+    }
+
+    /// The key, in the same buffer.
+    pub fn key_in<'a>(&self, buf: &'a [u8]) -> Option<&'a [u8]> {
+        (self.key_start != NONE).then(|| &buf[self.key_start as usize..][..self.key_len as usize])
+    }
+
+    /// The headers, among those of its batch.
+    pub fn headers_in<'a>(&self, headers: &'a [Vec<Header>]) -> &'a [Header] {
+        if self.headers == NONE { &[] } else { &headers[self.headers as usize] }
+    }
+}
+
+impl Header {
+    /// The value, in the buffer that it was encoded into.
+    pub fn value_in<'a>(&self, buf: &'a [u8]) -> &'a [u8] {
+        &buf[self.value.start as usize..self.value.end as usize]
+    }
+}
+
 /// One header; ranges are into [`Encoded::buf`].
 #[derive(Clone, Debug)]
 pub struct Header {
@@ -199,22 +223,22 @@ pub struct Encoded {
 impl Encoded {
     /// The value of a record.
     pub fn value(&self, record: &Record) -> &[u8] {
-        &self.buf[record.value_start as usize..][..record.value_len as usize]
+        record.value_in(&self.buf)
     }
 
     /// The key of a record.
     pub fn key(&self, record: &Record) -> Option<&[u8]> {
-        (record.key_start != NONE).then(|| &self.buf[record.key_start as usize..][..record.key_len as usize])
+        record.key_in(&self.buf)
     }
 
     /// The headers of a record.
     pub fn headers_of(&self, record: &Record) -> &[Header] {
-        if record.headers == NONE { &[] } else { &self.headers[record.headers as usize] }
+        record.headers_in(&self.headers)
     }
 
     /// The value of a header.
     pub fn header_value(&self, header: &Header) -> &[u8] {
-        &self.buf[header.value.start as usize..header.value.end as usize]
+        header.value_in(&self.buf)
     }
 }
 

@@ -3,5 +3,7 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    // Before anything resolves a name: see there.
+    logferry::output::kafka::prepare_static_resolver();
     logferry::cli::main(std::env::args_os()).into()
 }

@@ -78,7 +78,7 @@ pub struct Entry {
     pub finished: bool,
     /// A copy of that source's bytes (copytruncate): never read for itself.
     pub copy_of: Option<SourceKey>,
-    /// When it was registered, nanoseconds since the epoch.
+    /// When it was registered, nanoseconds since the epoch, by the filesystem's clock.
     pub registered_ns: i64,
     /// Since when it can't be found; 0: it is there.
     pub gone_ns: i64,

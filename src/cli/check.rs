@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::PathBuf;
 
-use crate::config::checked::InputKind;
 use crate::cli::{CheckArgs, Exit};
+use crate::config::checked::InputKind;
 use crate::config::{Checked, Mistake, System, World, load};
 
 /// Prints what is wrong with the config to stderr, or that it is fine to stdout.
@@ -33,9 +33,7 @@ fn report(paths: &[PathBuf], world: &dyn World) -> Report {
             let file = paths.first().map(|path| path.display().to_string()).unwrap_or_default();
             Report { stdout: fine(&file, &checked), stderr: warnings(&checked), exit: Exit::Fine }
         }
-        Err(mistakes) => {
-            Report { stdout: String::new(), stderr: mistakes_text(&mistakes), exit: Exit::BadConfig }
-        }
+        Err(mistakes) => Report { stdout: String::new(), stderr: mistakes_text(&mistakes), exit: Exit::BadConfig },
     }
 }
 

@@ -1,11 +1,110 @@
-//! `logferry run`.
+//! `logferry run`: the agent, from a checked config to an orderly end.
 
-use super::{Exit, RunArgs};
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
 
-/// Runs the command.
+use anyhow::Context as _;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use crate::cli::check::{mistakes_text, warnings};
+use crate::cli::{Exit, RunArgs};
+use crate::config::checked::Logging;
+use crate::config::written::LogFormatName;
+use crate::config::{System, load};
+use crate::pipeline::Pipeline;
+use crate::telemetry::logs;
+
+/// How often `--until-idle` looks.
+const IDLE_POLL: Duration = Duration::from_millis(20);
+
+/// Runs the agent until it is told to stop, or until it is idle.
 ///
 /// # Errors
-/// Always: it is not part of this build.
-pub fn run(_args: &RunArgs) -> anyhow::Result<Exit> {
-    anyhow::bail!("`logferry run` is not part of this build")
+/// What can't be opened, bound or started.
+pub fn run(args: &RunArgs) -> anyhow::Result<Exit> {
+    let checked = match load(&args.config, &System) {
+        Ok(checked) => checked,
+        Err(mistakes) => {
+            eprint!("{}", mistakes_text(&mistakes));
+            return Ok(Exit::BadConfig);
+        }
+    };
+    start_log(checked.logging)?;
+    for line in warnings(&checked).lines() {
+        tracing::warn!("{line}");
+    }
+    let signals = Signals::new([SIGTERM, SIGINT]).context("signals can't be caught")?;
+    let stop = watch_signals(signals);
+    let pipeline = Pipeline::start(checked)?;
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), pid = std::process::id(), "logferry runs");
+    match args.until_idle {
+        None => {
+            // The channel closes only with the process.
+            stop.recv().ok();
+        }
+        Some(quiet) => wait_until_idle(&pipeline, quiet, &stop),
+    }
+    let within = pipeline.shutdown_after();
+    tracing::info!(within = ?within, "stopping");
+    let all = pipeline.stop(within);
+    if all {
+        tracing::info!("stopped; everything that was read is acknowledged");
+    } else {
+        tracing::warn!(within = ?within, "stopped; what Kafka did not acknowledge in time is read again at the next start");
+    }
+    Ok(Exit::Fine)
+}
+
+/// Sets up the agent's own log.
+fn start_log(logging: Logging) -> anyhow::Result<()> {
+    let format = match logging.format {
+        LogFormatName::Text => logs::Format::Text,
+        LogFormatName::Json => logs::Format::Json,
+    };
+    Ok(logs::init(logging.level(), format)?)
+}
+
+/// The first signal is a message; the second ends the process at once.
+fn watch_signals(mut signals: Signals) -> std::sync::mpsc::Receiver<()> {
+    let (told, stop) = channel();
+    std::thread::spawn(move || {
+        let mut caught = signals.forever();
+        if caught.next().is_some() {
+            told.send(()).ok();
+        }
+        if let Some(signal) = caught.next() {
+            std::process::exit(128 + signal);
+        }
+        // `told` lives as long as the process: a closed channel would read as a signal.
+        drop(told);
+    });
+    stop
+}
+
+/// Returns once everything is read and acknowledged and nothing came for `quiet`, or at a signal.
+fn wait_until_idle(pipeline: &Pipeline, quiet: Duration, stop: &std::sync::mpsc::Receiver<()>) {
+    let mut idle_since: Option<(Instant, u64)> = None;
+    pipeline.rescan();
+    loop {
+        match stop.recv_timeout(IDLE_POLL) {
+            Ok(()) | Err(RecvTimeoutError::Disconnected) => return,
+            Err(RecvTimeoutError::Timeout) => {}
+        }
+        let read = pipeline.records_read();
+        let still = idle_since.filter(|(_, then)| *then == read);
+        if !pipeline.is_idle() {
+            idle_since = None;
+            continue;
+        }
+        let (since, _) = *idle_since.insert(still.unwrap_or((Instant::now(), read)));
+        if since.elapsed() < quiet {
+            continue;
+        }
+        // What inotify has not told yet is found now.
+        pipeline.rescan();
+        if pipeline.is_idle() && pipeline.records_read() == read {
+            return;
+        }
+    }
 }

@@ -1,11 +1,206 @@
-//! `logferry try`.
+//! `logferry try`: lines (or events) in, the records that a config makes of them out. Connects to nothing.
+//!
+//! One record out for each event in, in order. What the agent decides only with Kafka's help (the partition) is not shown.
 
-use super::{Exit, TryArgs};
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Write};
+use std::sync::Arc;
 
-/// Runs the command.
+use anyhow::{Context as _, bail};
+use serde_json::{Map, Value, json};
+
+use crate::batch::{Batch, Position};
+use crate::budget::Budget;
+use crate::cli::check::mistakes_text;
+use crate::cli::{Exit, TryArgs};
+use crate::config::checked::{CheckedInput, InputKind};
+use crate::config::{Checked, System, load};
+use crate::decode::{LineFilter, LineHasher, LineOptions, split_lines};
+use crate::event::{Common, Event, Object, Timestamp};
+use crate::pipeline::{Encoder, Outgoing, Plan, RouteCache, Topics, plan_of, shared_of};
+
+/// Prints the records that the config makes of the lines.
 ///
 /// # Errors
-/// Always: it is not part of this build.
-pub fn run(_args: &TryArgs) -> anyhow::Result<Exit> {
-    anyhow::bail!("`logferry try` is not part of this build")
+/// If the lines can't be read, a line is no JSON object (with `--json`), or the output can't be written.
+pub fn run(args: &TryArgs) -> anyhow::Result<Exit> {
+    let checked = match load(&args.config, &System) {
+        Ok(checked) => checked,
+        Err(mistakes) => {
+            eprint!("{}", mistakes_text(&mistakes));
+            return Ok(Exit::BadConfig);
+        }
+    };
+    let Some(input) = choose(&checked, args.input.as_deref()) else {
+        let names: Vec<&str> = checked.inputs.iter().map(|input| input.name.as_str()).collect();
+        eprintln!("error: which input do the lines come from? Say --input with one of: {}", names.join(", "));
+        return Ok(Exit::Usage);
+    };
+    let reader: Box<dyn BufRead> = match args.input_file() {
+        None => Box::new(io::stdin().lock()),
+        Some(path) => {
+            let file = File::open(path).with_context(|| format!("can't open {}", path.display()))?;
+            Box::new(BufReader::new(file))
+        }
+    };
+    let path = args.input_file().map_or_else(|| "-".to_owned(), |path| path.display().to_string());
+    let mut trial = Trial::new(&checked, input, &path, args.envelope);
+    if args.json {
+        trial.events(reader)?
+    } else {
+        trial.lines(reader)?
+    }
+    Ok(Exit::Fine)
+}
+
+fn choose<'a>(checked: &'a Checked, name: Option<&str>) -> Option<&'a CheckedInput> {
+    match (name, &checked.inputs[..]) {
+        (None, [only]) => Some(only),
+        (None, _) => None,
+        (Some(name), inputs) => inputs.iter().find(|input| input.name == name),
+    }
+}
+
+/// One run of the command.
+struct Trial {
+    plan: Plan,
+    common: Arc<Common>,
+    filter: LineFilter,
+    max_line_bytes: usize,
+    encoder: Encoder,
+    cache: RouteCache,
+    budget: Budget,
+    envelope: bool,
+    offset: u64,
+    out: io::BufWriter<io::Stdout>,
+}
+
+/// No topic's partitions are known, and none is one too many.
+struct NoTopics;
+
+impl Topics for NoTopics {
+    fn partitions(&self, _topic: &str) -> Option<u32> {
+        None
+    }
+
+    fn version(&self) -> u64 {
+        0
+    }
+
+    fn has_room(&self) -> bool {
+        true
+    }
+}
+
+impl Trial {
+    fn new(checked: &Checked, input: &CheckedInput, path: &str, envelope: bool) -> Self {
+        let (filter, max_line_bytes) = match &input.kind {
+            InputKind::File(file) => (file.lines.clone(), file.max_line_bytes),
+            InputKind::Stdin(stdin) => (stdin.lines.clone(), stdin.max_line_bytes),
+        };
+        let shared = shared_of(input);
+        let common = match &input.kind {
+            InputKind::File(_) => shared.file(path, "try"),
+            InputKind::Stdin(_) => shared.stream("try"),
+        };
+        Self {
+            plan: plan_of(checked, input, &Arc::default()),
+            common: Arc::new(common),
+            filter,
+            max_line_bytes,
+            encoder: Encoder::default(),
+            cache: RouteCache::default(),
+            budget: Budget::new(checked.memory_bytes_max),
+            envelope,
+            offset: 0,
+            out: io::BufWriter::new(io::stdout()),
+        }
+    }
+
+    fn lines(&mut self, mut reader: Box<dyn BufRead>) -> anyhow::Result<()> {
+        let filter = self.filter.clone();
+        let options = LineOptions { max_line_bytes: self.max_line_bytes, events_max: usize::MAX, filter: &filter };
+        loop {
+            let mut line = Vec::new();
+            if reader.read_until(b'\n', &mut line).context("can't read the lines")? == 0 {
+                break;
+            }
+            let length = line.len() as u64;
+            if line.last() != Some(&b'\n') {
+                line.push(b'\n');
+            }
+            let mut events = Vec::new();
+            split_lines(&line, self.offset, &options, now(), &mut events);
+            for event in &mut events {
+                event.length = length;
+            }
+            self.offset += length;
+            self.show(line, events)?;
+        }
+        self.out.flush()?;
+        Ok(())
+    }
+
+    fn events(&mut self, reader: Box<dyn BufRead>) -> anyhow::Result<()> {
+        for (number, line) in reader.lines().enumerate() {
+            let line = line.context("can't read the events")?;
+            if line.trim().is_empty() {
+                continue;
+            }
+            let Ok(Value::Object(fields)) = serde_json::from_str::<Value>(&line) else {
+                bail!("line {} is no JSON object: with --json each line is an event's fields", number + 1);
+            };
+            let mut event = Event::from_object(Object::from_json(fields).expanded(), now());
+            let mut hasher = LineHasher::default();
+            hasher.update(line.as_bytes());
+            event.offset = self.offset;
+            event.length = line.len() as u64 + 1;
+            event.line_hash = hasher.finish(false);
+            self.offset += event.length;
+            self.show(Vec::new(), vec![event])?;
+        }
+        self.out.flush()?;
+        Ok(())
+    }
+
+    fn show(&mut self, buf: Vec<u8>, events: Vec<Event>) -> anyhow::Result<()> {
+        let permit = self.budget.try_take(0).context("memory.max_bytes is taken by one line")?;
+        let common = Arc::clone(&self.common);
+        let mut batch = Batch { buf, events, common, resume: Position::default(), permit };
+        let outgoing = self.encoder.encode(&self.plan, &mut self.cache, &NoTopics, &mut batch, now(), Vec::new());
+        for share in &outgoing.shares {
+            for record in share.records.clone() {
+                self.print(&outgoing, &share.topic, record as usize)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn print(&mut self, outgoing: &Outgoing, topic: &str, record: usize) -> anyhow::Result<()> {
+        let record = &outgoing.records[record];
+        let value = outgoing.value(record);
+        if !self.envelope {
+            self.out.write_all(value)?;
+            self.out.write_all(b"\n")?;
+            return Ok(());
+        }
+        let text = |bytes: &[u8]| Value::from(String::from_utf8_lossy(bytes).into_owned());
+        let headers: Vec<Value> = outgoing
+            .headers_of(record)
+            .iter()
+            .flat_map(|header| [Value::from(&*header.name), text(outgoing.header_value(header))])
+            .collect();
+        let mut envelope = Map::new();
+        envelope.insert("topic".into(), topic.into());
+        envelope.insert("ts".into(), record.timestamp_ms.into());
+        envelope.insert("headers".into(), json!(headers));
+        envelope.insert("key".into(), outgoing.key(record).map_or(Value::Null, text));
+        envelope.insert("payload".into(), text(value));
+        writeln!(self.out, "{}", Value::Object(envelope))?;
+        Ok(())
+    }
+}
+
+fn now() -> Timestamp {
+    Timestamp(i64::try_from(jiff::Timestamp::now().as_nanosecond()).unwrap_or(i64::MAX))
 }

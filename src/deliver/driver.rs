@@ -5,7 +5,7 @@
 //! makes new producers. Receipts are settled and sources woken after the lock is let go: both take locks of the pipeline.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -55,6 +55,8 @@ pub struct Deliver {
     hooks: Hooks,
     started: Instant,
     stopping: AtomicBool,
+    /// Threads between taking receipts out of the machine and settling them.
+    finishing: AtomicUsize,
 }
 
 struct Core {
@@ -117,6 +119,7 @@ impl Deliver {
             hooks,
             started: Instant::now(),
             stopping: AtomicBool::new(false),
+            finishing: AtomicUsize::new(0),
         });
         let thread = std::thread::Builder::new()
             .name(format!("out-{name}"))
@@ -135,7 +138,7 @@ impl Deliver {
         let parcels = match core.machine.offer(who, &encoded.shares, now) {
             Offered::Taken(parcels) => parcels,
             Offered::Held(_) => {
-                let after = core.act();
+                let after = self.act(&mut core);
                 drop(core);
                 self.finish(after);
                 return Offer::Held { encoded, receipt };
@@ -146,7 +149,7 @@ impl Deliver {
             let holding = Holding { encoded: Arc::clone(&encoded), receipt, topic: Arc::clone(&share.topic) };
             core.holdings.insert(*parcel, holding);
         }
-        let after = core.act();
+        let after = self.act(&mut core);
         drop(core);
         self.finish(after);
         Offer::Taken
@@ -157,7 +160,7 @@ impl Deliver {
         let now = self.now();
         let mut core = self.lock();
         let held = core.machine.would_hold(who, wants, now).is_some();
-        let after = core.act();
+        let after = self.act(&mut core);
         drop(core);
         self.finish(after);
         held
@@ -167,7 +170,7 @@ impl Deliver {
     pub fn forget(&self, who: Waiter) {
         let mut core = self.lock();
         core.machine.forget(who);
-        let after = core.act();
+        let after = self.act(&mut core);
         drop(core);
         self.finish(after);
     }
@@ -187,9 +190,9 @@ impl Deliver {
         self.topics_version.load(Ordering::Acquire)
     }
 
-    /// Whether nothing is in flight.
+    /// Whether nothing is in flight and every receipt is settled.
     pub fn is_idle(&self) -> bool {
-        self.lock().machine.is_idle()
+        self.lock().machine.is_idle() && self.finishing.load(Ordering::Acquire) == 0
     }
 
     /// For status and metrics.
@@ -230,7 +233,7 @@ impl Deliver {
                 self.feed(&mut core, epoch, event, now);
             }
             core.machine.tick(now);
-            let after = core.act();
+            let after = self.act(&mut core);
             let graves = std::mem::take(&mut core.graves);
             let rebuild = core.rebuild.take();
             drop(core);
@@ -274,15 +277,14 @@ impl Deliver {
         for (parcel, record, reason, message) in graves {
             let found = {
                 let core = self.lock();
-                core.holdings
-                    .get(&parcel)
-                    .map(|holding| (Arc::clone(&holding.encoded), Arc::clone(&holding.topic)))
+                core.holdings.get(&parcel).map(|holding| (Arc::clone(&holding.encoded), Arc::clone(&holding.topic)))
             };
             let Some((encoded, topic)) = found else { continue };
             let SourceKey(source) = encoded.source;
             let refused = &encoded.records[record as usize];
             let (key, value) = (encoded.key(refused), encoded.value(refused));
-            let buried = Buried { reason, message: &message, topic: &topic, source, offset: refused.offset, key, value };
+            let buried =
+                Buried { reason, message: &message, topic: &topic, source, offset: refused.offset, key, value };
             let result = dead_letter.bury(&buried);
             if let Err(error) = &result {
                 tracing::error!(output = %self.name, topic = %topic, %error, "a refused record can't be kept; its lane holds");
@@ -292,7 +294,7 @@ impl Deliver {
             }
             let mut core = self.lock();
             core.machine.buried(parcel, record, result.is_ok(), self.now());
-            let after = core.act();
+            let after = self.act(&mut core);
             drop(core);
             self.finish(after);
         }
@@ -307,7 +309,7 @@ impl Deliver {
                 let old = std::mem::replace(&mut core.producer, producer);
                 let epoch = core.machine.epoch() + 1;
                 core.machine.rebuilt(epoch, self.now());
-                let after = core.act();
+                let after = self.act(&mut core);
                 drop(core);
                 self.finish(after);
                 drop(old);
@@ -318,6 +320,12 @@ impl Deliver {
                 std::thread::sleep(POLL_MAX);
             }
         }
+    }
+
+    /// Does what the machine says. What takes other locks comes back, and must be finished once this lock is let go.
+    fn act(&self, core: &mut Core) -> After {
+        self.finishing.fetch_add(1, Ordering::AcqRel);
+        core.act()
     }
 
     fn finish(&self, after: After) {
@@ -332,6 +340,7 @@ impl Deliver {
                 (self.hooks.recycle)(encoded.buf);
             }
         }
+        self.finishing.fetch_sub(1, Ordering::AcqRel);
     }
 
     fn now(&self) -> Duration {
@@ -344,7 +353,6 @@ impl Deliver {
 }
 
 impl Core {
-    /// Does what the machine says; what takes other locks comes back.
     fn act(&mut self) -> After {
         let mut after = After::default();
         while let Some(action) = self.machine.action() {

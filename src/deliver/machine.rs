@@ -36,6 +36,9 @@ use super::waiting::{Blocker, Waiting, Wants};
 use crate::batch::{Place, Settled, Share};
 use crate::output::{Fault, Parcel, RecordFault, TopicFault};
 
+/// Runs of records, in the order in which they are sent.
+pub type Pieces = Vec<(Parcel, Range<u32>)>;
+
 /// A topic's partition.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct LaneKey {
@@ -71,16 +74,33 @@ pub enum Offered {
 /// What the driver must do, in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action<W> {
-    Produce { parcel: Parcel, topic: Arc<str>, partition: i32, records: Range<u32> },
+    Produce {
+        parcel: Parcel,
+        topic: Arc<str>,
+        partition: i32,
+        records: Range<u32>,
+    },
     /// The parcel is done: settle its receipt, let its bytes go.
-    Settle { parcel: Parcel, how: Settled },
+    Settle {
+        parcel: Parcel,
+        how: Settled,
+    },
     /// Make this record durable in the dead letter, then say [`Machine::buried`].
-    Bury { parcel: Parcel, record: u32, reason: RecordFault, message: Arc<str> },
+    Bury {
+        parcel: Parcel,
+        record: u32,
+        reason: RecordFault,
+        message: Arc<str>,
+    },
     Wake(W),
     /// Ask for the topic's partition count, then say [`Machine::topic`].
-    Lookup { topic: Arc<str> },
+    Lookup {
+        topic: Arc<str>,
+    },
     /// Make a new producer, then say [`Machine::rebuilt`].
-    Rebuild { message: Arc<str> },
+    Rebuild {
+        message: Arc<str>,
+    },
 }
 
 #[derive(Debug, Default)]
@@ -100,6 +120,8 @@ pub struct Totals {
     pub records_failed: u64,
     pub records_resent: u64,
     pub records_buried: u64,
+    /// Keys, values and headers of everything settled.
+    pub bytes_settled: u64,
     pub rebuilds: u64,
 }
 
@@ -487,7 +509,7 @@ impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
     }
 
     /// Hands records of a lane over, in the order given.
-    fn produce(&mut self, key: &LaneKey, pieces: Vec<(Parcel, Range<u32>)>) {
+    fn produce(&mut self, key: &LaneKey, pieces: Pieces) {
         let lane = self.lanes.get_mut(key).expect("who produces has the lane");
         for (parcel, records) in pieces {
             lane.sent(&records);
@@ -502,7 +524,8 @@ impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
         let pending = lane.pending();
         lane.state = State::Direct;
         lane.last_report = now;
-        self.totals.records_resent += pending.iter().map(|(_, records)| u64::from(records.end - records.start)).sum::<u64>();
+        self.totals.records_resent +=
+            pending.iter().map(|(_, records)| u64::from(records.end - records.start)).sum::<u64>();
         self.produce(key, pending);
         self.touched.insert(Blocker::Lane(key.clone()));
         self.touched.insert(Blocker::Topic(Arc::clone(&key.topic)));
@@ -574,7 +597,7 @@ impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
             State::Split { groups } => groups,
             _ => VecDeque::new(),
         };
-        let mut again: Vec<(Parcel, Range<u32>)> = Vec::new();
+        let mut again = Pieces::new();
         let alone = failures.len() == 1 && failures[0].records.len() == 1;
         for failure in failures {
             match failure.kind {
@@ -610,6 +633,7 @@ impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
         for flight in done {
             self.bytes_used -= flight.bytes;
             self.parcels.remove(&flight.parcel);
+            self.totals.bytes_settled += flight.bytes;
             let how = if flight.buried_any { Settled::DeadLettered } else { Settled::Delivered };
             self.actions.push_back(Action::Settle { parcel: flight.parcel, how });
         }
@@ -698,7 +722,7 @@ impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
 }
 
 /// Two groups with the same number of records (the first may have one more), in order.
-fn halves(pieces: Vec<(Parcel, Range<u32>)>) -> (Vec<(Parcel, Range<u32>)>, Vec<(Parcel, Range<u32>)>) {
+fn halves(pieces: Pieces) -> (Pieces, Pieces) {
     let total: u32 = pieces.iter().map(|(_, records)| records.end - records.start).sum();
     let mut left = total.div_ceil(2);
     let (mut first, mut second) = (Vec::new(), Vec::new());

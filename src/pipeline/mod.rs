@@ -1,1 +1,28 @@
-//! TODO
+//! The pipeline: the only place that knows every stage.
+//!
+//! | file | job |
+//! |---|---|
+//! | `build` | from a checked config to threads that run, and back: start, stop, kill |
+//! | `plan` | what the config makes of one input |
+//! | `sources` | the table of live sources, the ready queue, parking |
+//! | `worker` | one quantum of one source, run to completion |
+//! | `outgoing` | route and encode: a batch becomes records, grouped by where they go |
+//! | `acks` | what became of each source's batches; positions to be committed |
+//! | `report` | the state of it all, for status and metrics |
+//!
+//! Threads: one a file input (discovery), one for stdin, the workers (cores, at most 4), one an output (reports), one for
+//! checkpoints, one for the admin endpoint; librdkafka has its own.
+
+mod acks;
+mod build;
+mod outgoing;
+mod plan;
+mod report;
+mod sources;
+mod worker;
+
+pub use build::{Pipeline, ProducerFactory};
+pub use outgoing::{Encoder, FALLBACK_TAG, Outgoing, Topics};
+pub use plan::{Plan, RouteCache};
+
+pub(crate) use build::{plan_of, shared_of};

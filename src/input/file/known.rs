@@ -48,6 +48,12 @@ impl Known {
         self.entry.identity.inode == stat.inode && self.entry.identity.born_ns == stat.born_ns
     }
 
+    /// Orders the files of one name: by birth, then by generation; without births by their numbers.
+    fn age(&self, key: SourceKey) -> (i64, u32, u64) {
+        let identity = &self.entry.identity;
+        (identity.born_ns.unwrap_or(0), identity.generation, key.0)
+    }
+
     /// Where the bytes really are: the directory to look in for rotated names.
     pub fn real_path(&self) -> Option<&Path> {
         self.real.as_deref().or(self.path.as_deref())
@@ -60,8 +66,8 @@ pub struct KnownFiles {
     files: HashMap<SourceKey, Known>,
     by_inode: HashMap<u64, Vec<SourceKey>>,
     by_path: HashMap<PathBuf, SourceKey>,
-    /// Who had a path last, for paths that are free or taken by another now.
-    before: HashMap<PathBuf, SourceKey>,
+    /// By the path they were first found under: files of one name are one log.
+    by_name: HashMap<PathBuf, Vec<SourceKey>>,
     /// Links, by where they led when they were last followed: what happens there happens to them.
     links: HashMap<PathBuf, PathBuf>,
 }
@@ -110,9 +116,16 @@ impl KnownFiles {
         self.by_path.get(path).copied()
     }
 
-    /// Who had this path before whoever has it now.
-    pub fn before(&self, path: &Path) -> Option<SourceKey> {
-        self.before.get(path).copied()
+    /// The files of the same name that are older than `key`, the youngest first.
+    pub fn before(&self, key: SourceKey) -> Vec<SourceKey> {
+        let age = |key: SourceKey| self.files.get(&key).map(|known| known.age(key));
+        let Some((name, mine)) = self.files.get(&key).map(|known| (&known.entry.path, known.age(key))) else {
+            return Vec::new();
+        };
+        let named = self.by_name.get(name).into_iter().flatten().copied();
+        let mut older: Vec<SourceKey> = named.filter(|other| age(*other).is_some_and(|other| other < mine)).collect();
+        older.sort_unstable_by_key(|other| std::cmp::Reverse(age(*other)));
+        older
     }
 
     /// The link that leads, or led, to this path.
@@ -132,6 +145,7 @@ impl KnownFiles {
 
     pub fn insert(&mut self, key: SourceKey, known: Known) {
         self.by_inode.entry(known.entry.identity.inode).or_default().push(key);
+        self.by_name.entry(known.entry.path.clone()).or_default().push(key);
         for path in [&known.path, &known.real].into_iter().flatten() {
             self.by_path.insert(path.clone(), key);
         }
@@ -149,9 +163,6 @@ impl KnownFiles {
             if self.by_path.get(path) == Some(&key) {
                 self.by_path.remove(path);
             }
-        }
-        if let Some(path) = &path {
-            self.before.insert(path.clone(), key);
         }
         path
     }
@@ -178,7 +189,12 @@ impl KnownFiles {
                 self.by_inode.remove(&inode);
             }
         }
-        self.before.retain(|_, other| *other != key);
+        if let Some(keys) = self.by_name.get_mut(&known.entry.path) {
+            keys.retain(|other| *other != key);
+            if keys.is_empty() {
+                self.by_name.remove(&known.entry.path);
+            }
+        }
         Some(known)
     }
 }

@@ -36,6 +36,16 @@ pub enum Signal {
     Finished(SourceKey),
 }
 
+/// What a tail waits for before it reads: files of one name are one log, and come one after the other (I3).
+#[derive(Clone, Debug)]
+pub enum Gate {
+    Open,
+    /// The scan that found it has not seen all files yet.
+    Scan,
+    /// The file that had its name before.
+    After(Arc<Link>),
+}
+
 /// Shared by one tail and the watcher.
 #[derive(Debug)]
 pub struct Link {
@@ -55,8 +65,7 @@ pub struct Link {
     pub caught_up: AtomicBool,
     /// It was read to its end for ever, and waits for what is not settled.
     pub drained: AtomicBool,
-    /// It waits for its predecessor.
-    pub waiting: AtomicBool,
+    gate: Mutex<Gate>,
     /// When it left its name, ns since the epoch; 0: it has it.
     pub left_ns: AtomicI64,
 }
@@ -75,7 +84,7 @@ impl Link {
             at_end: AtomicBool::new(false),
             caught_up: AtomicBool::new(false),
             drained: AtomicBool::new(false),
-            waiting: AtomicBool::new(false),
+            gate: Mutex::new(Gate::Open),
             left_ns: AtomicI64::new(0),
         })
     }
@@ -86,6 +95,20 @@ impl Link {
 
     pub fn fingerprint(&self) -> MutexGuard<'_, Fingerprint> {
         lock(&self.fingerprint)
+    }
+
+    /// Says what it must wait for.
+    pub fn set_gate(&self, gate: Gate) {
+        *lock(&self.gate) = gate;
+    }
+
+    /// Whether it has to wait, for its predecessor or the end of a scan.
+    pub fn is_waiting(&self) -> bool {
+        let mut gate = lock(&self.gate);
+        if matches!(&*gate, Gate::After(before) if before.caught_up.load(Ordering::Acquire)) {
+            *gate = Gate::Open;
+        }
+        !matches!(*gate, Gate::Open)
     }
 
     pub fn read(&self) -> Position {
@@ -112,7 +135,7 @@ impl Link {
     /// while its file has its name, and as unread once it has left.
     pub fn is_idle(&self) -> bool {
         self.at_end.load(Ordering::Acquire)
-            && !self.waiting.load(Ordering::Acquire)
+            && !self.is_waiting()
             && !matches!(*self.fate(), Fate::Changed)
             && (!self.has_left() || self.rest_bytes.load(Ordering::Acquire) == 0)
     }

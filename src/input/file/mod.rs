@@ -9,6 +9,7 @@
 //! | `siblings` | a file's bytes under another name in its directory |
 //! | `known` | the files known, by number, inode and path |
 //! | `registry` | every decision about which file is which; the rules are in its header |
+//! | `copies` | truncation: where a file's bytes are when they are not in it |
 //! | `notices` | inotify |
 //! | `watcher` | the thread: events and timers → registry |
 //! | `link` | what a tail and the watcher know of each other |
@@ -24,6 +25,7 @@
 //! ```
 //! Not here: positions of outputs (the pipeline commits them), formats of lines (decode), compressed files.
 
+mod copies;
 mod glob;
 mod identity;
 mod known;

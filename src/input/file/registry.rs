@@ -34,59 +34,60 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use super::copies::Relation;
 use super::glob::{Patterns, Walk};
-use super::identity::{Prefix, Stat, file_id, holds, looks_like_prefix, open, position_at, read_at};
+use super::identity::{Prefix, Stat, file_id, holds, open, position_at, read_at};
 use super::known::{Known, KnownFiles, Open};
-use super::link::{Fate, Link, Signal};
+use super::link::{Fate, Gate, Link, Signal};
 use super::names;
 use super::options::{FileOptions, StartAt};
-use super::siblings::{Sibling, find_inode, rotated_siblings};
+use super::siblings::find_inode;
 use super::stats::{FileState, FileStats, FileStatus};
 use super::tail::{FileTail, TailContext};
 use super::watcher::Message;
 use crate::batch::{OutputId, Position, SourceKey};
-use crate::checkpoint::{Entry, Fingerprint, Identity, Store, StoreError};
+use crate::checkpoint::{Entry, Identity, Store, StoreError};
 use crate::input::source::{Host, Token};
 
 /// A file that can't be found is forgotten after this long.
 const FORGET_AFTER_NS: i64 = 7 * 24 * 3600 * 1_000_000_000;
 /// Filesystems stamp births with a clock that may lag ours by a tick of up to 10 ms.
 const CLOCK_SLACK_NS: i64 = 20_000_000;
+/// Files looked for and paths looked at again in one go.
+const CATCH_UP_MAX: usize = 10_000;
 /// How soon a file that grows is looked at again where nothing tells of changes.
 pub const POLL_PAUSE: Duration = Duration::from_millis(250);
 
 /// Everything known of the files of one input.
 pub struct Registry {
-    options: FileOptions,
-    patterns: Patterns,
-    store: Arc<Store>,
-    host: Arc<dyn Host>,
-    outputs: Vec<OutputId>,
-    context: Arc<TailContext>,
-    signals: Sender<Message>,
-    files: KnownFiles,
+    pub(super) options: FileOptions,
+    pub(super) patterns: Patterns,
+    pub(super) store: Arc<Store>,
+    pub(super) host: Arc<dyn Host>,
+    pub(super) outputs: Vec<OutputId>,
+    pub(super) context: Arc<TailContext>,
+    pub(super) signals: Sender<Message>,
+    pub(super) files: KnownFiles,
     /// Sources that wait until this one has caught up.
-    waiters: HashMap<SourceKey, Vec<Token>>,
+    pub(super) waiters: HashMap<SourceKey, Vec<Token>>,
     /// Open files that left their name.
-    leaving: BTreeSet<SourceKey>,
+    pub(super) leaving: BTreeSet<SourceKey>,
     /// Files that lost their path (which is with them), to be looked for; a queue, since finding one may displace the next.
-    lost: VecDeque<(SourceKey, Option<PathBuf>)>,
+    pub(super) lost: VecDeque<(SourceKey, Option<PathBuf>)>,
     /// Paths that changed while they were looked at.
-    again: VecDeque<PathBuf>,
+    pub(super) again: VecDeque<PathBuf>,
     /// The two are being worked off.
-    catching_up: bool,
+    pub(super) catching_up: bool,
+    /// Where files are that had a name of ours, by what events say, and that name; `true`: since before the last scan.
+    pub(super) carried: HashMap<PathBuf, (PathBuf, bool)>,
+    /// Something was registered that must not be forgotten, since the last [`Registry::flush`].
+    pub(super) unsaved: bool,
     /// What was complained about, so that it is said once.
-    complained: HashSet<PathBuf>,
+    pub(super) complained: HashSet<PathBuf>,
     /// The input has never started with this store.
-    first_start: bool,
-}
-
-/// What a new file with a rotated name is to the file it is named after.
-enum Relation {
-    None,
-    Copy(SourceKey),
-    /// It is empty: it can't be said yet.
-    Unclear,
+    pub(super) first_start: bool,
+    /// What a scan that is going on has started: it may read once the scan is over.
+    begun: Option<Vec<SourceKey>>,
 }
 
 impl Registry {
@@ -94,7 +95,6 @@ impl Registry {
     ///
     /// # Errors
     /// If the store can't be read.
-    #[expect(clippy::too_many_arguments, reason = "called once; each is a different thing")]
     pub fn load(
         options: FileOptions,
         patterns: Patterns,
@@ -115,6 +115,13 @@ impl Registry {
                 files.insert(key, Known::of(entry, path));
             }
         })?;
+        let older: Vec<SourceKey> = files.iter().map(|(key, _)| key).filter(|key| !files.is_latest(*key)).collect();
+        for key in older {
+            files.unname(key);
+            if let Some(known) = files.get_mut(key) {
+                known.retired = true;
+            }
+        }
         let first_start = !store.input_started(&options.name)?;
         Ok(Registry {
             options,
@@ -130,8 +137,11 @@ impl Registry {
             lost: VecDeque::new(),
             again: VecDeque::new(),
             catching_up: false,
+            carried: HashMap::new(),
+            unsaved: false,
             complained: HashSet::new(),
             first_start,
+            begun: None,
         })
     }
 
@@ -149,6 +159,8 @@ impl Registry {
         for (path, error) in &walk.failed {
             self.complain(path, "list", error);
         }
+        // Who comes after whom is known once all are found.
+        self.begun = Some(Vec::new());
         // First those that are known: a new file may be the copy or the successor of one of them.
         let named: Vec<PathBuf> = self.files.iter().filter_map(|(_, known)| known.path.clone()).collect();
         for path in named {
@@ -168,17 +180,41 @@ impl Registry {
             }
         }
         fresh.sort_unstable();
-        for (_, _, path) in fresh {
+        for (_, _, path) in &fresh {
             self.examine(path);
+        }
+        // Those found under a rotated name before the file they are named after.
+        for (_, _, path) in fresh {
+            if let Some(key) = self.files.at(path)
+                && self.has_left(key)
+            {
+                self.leave(key);
+            }
         }
         self.recover();
         self.catch_up();
+        for key in self.begun.take().unwrap_or_default() {
+            self.open_gate(key);
+        }
         if self.first_start {
             self.store.mark_started(&self.options.name, now_ns());
             self.first_start = false;
         }
+        self.carried.retain(|_, (_, is_old)| !std::mem::replace(is_old, true));
         self.follow_unnamed();
         self.close_idle();
+    }
+
+    /// Makes durable what is new: a file that is rotated out of the glob before the next commit would be unknown after
+    /// a crash, and nothing would lead to it.
+    pub fn flush(&mut self) {
+        if !std::mem::take(&mut self.unsaved) {
+            return;
+        }
+        if let Err(error) = self.store.commit(&[]) {
+            // It stays queued, for the next commit.
+            tracing::warn!(input = %self.options.name, %error, "new files can't be remembered now");
+        }
     }
 
     /// Looks at a path that may have changed in any way.
@@ -188,11 +224,12 @@ impl Registry {
     }
 
     /// Works off what looking at one path has led to.
-    fn catch_up(&mut self) {
+    pub(super) fn catch_up(&mut self) {
         if std::mem::replace(&mut self.catching_up, true) {
             return;
         }
-        loop {
+        // Names may change as fast as they are looked at; what is left over then is for the next scan.
+        for _ in 0..CATCH_UP_MAX {
             if let Some((key, was)) = self.lost.pop_front() {
                 self.look_for(key, was.as_deref());
             } else if let Some(path) = self.again.pop_front() {
@@ -204,7 +241,7 @@ impl Registry {
         self.catching_up = false;
     }
 
-    fn examine_one(&mut self, path: &Path) {
+    pub(super) fn examine_one(&mut self, path: &Path) {
         // Events name the file; what the input knows may be the link to it.
         if let Some(link) = self.files.link_to(path).filter(|link| *link != path).cloned() {
             if std::fs::symlink_metadata(&link).is_err() {
@@ -245,24 +282,22 @@ impl Registry {
         }
     }
 
-    /// `from` was renamed to `to`, a moment ago.
+    /// `from` was renamed to `to`, a moment ago. Both may have been renamed on since; then more such events follow.
     pub fn renamed(&mut self, from: &Path, to: &Path) {
+        let carried = self.carried.remove(from).map(|(name, _)| name);
+        let link = || self.files.link_to(from).cloned().unwrap_or_else(|| from.to_owned());
+        let name = carried.unwrap_or_else(link);
+        let had_our_name = self.patterns.matches(&name) && !self.patterns.matches(to);
         if let Ok(stat) = Stat::of_path(to) {
             match self.files.find(&stat) {
-                Some(key) => {
-                    if self.files.at(from) == Some(key) {
-                        self.moved(key, to);
-                    }
-                }
-                None if self.files.at(from).is_none() && stat.is_file && !self.patterns.matches(to) => {
-                    // It had our name for so short a time that nobody saw it there.
-                    let name = self.files.link_to(from).cloned().unwrap_or_else(|| from.to_owned());
-                    if self.patterns.matches(&name) {
-                        self.discover(&name, to, &stat);
-                    }
-                }
-                None => {}
+                Some(key) if self.files.at(from) == Some(key) => self.moved(key, to),
+                // It had our name for so short a time that nobody saw it there.
+                None if had_our_name && stat.is_file => self.discover(&name, to, &stat),
+                Some(_) | None => {}
             }
+        }
+        if had_our_name {
+            self.carried.insert(to.to_owned(), (name, false));
         }
         self.examine(from);
         if self.files.at(to).is_some() || self.patterns.matches(to) {
@@ -271,7 +306,7 @@ impl Registry {
     }
 
     /// A known file was met at a path that is not the one we knew.
-    fn found_at(&mut self, key: SourceKey, path: &Path, stat: &Stat) {
+    pub(super) fn found_at(&mut self, key: SourceKey, path: &Path, stat: &Stat) {
         let Some(known) = self.files.get(key) else { return };
         if let Some(old) = &known.path {
             let is_there = Stat::of_path(old).is_ok_and(|there| there.is_same_file(stat));
@@ -288,7 +323,7 @@ impl Registry {
     }
 
     /// A known file is at `path` now.
-    fn moved(&mut self, key: SourceKey, path: &Path) {
+    pub(super) fn moved(&mut self, key: SourceKey, path: &Path) {
         self.files.unname(key);
         let is_link = std::fs::symlink_metadata(path).is_ok_and(|stat| stat.is_symlink());
         let real = if is_link { std::fs::canonicalize(path).ok() } else { None };
@@ -316,19 +351,27 @@ impl Registry {
         }
     }
 
-    /// Whether a file is not under a name that it may grow under: outside the glob, or under a rotated form of its name.
-    fn has_left(&self, key: SourceKey) -> bool {
+    /// Whether a file is not under a name that it may grow under: outside the glob, or under a rotated form of its name or
+    /// of another's.
+    pub(super) fn has_left(&self, key: SourceKey) -> bool {
         let Some(known) = self.files.get(key) else { return false };
         let Some(path) = &known.path else { return true };
         if !self.patterns.matches(path) {
             return true;
         }
         let (Some(base), Some(name)) = (known.entry.path.file_name(), path.file_name()) else { return false };
-        names::rotated(base.as_bytes(), name.as_bytes()).is_some()
+        if base != name {
+            return names::rotated(base.as_bytes(), name.as_bytes()).is_some();
+        }
+        // It was rotated before it was found, if there is a file that it is named after.
+        path.parent().is_some_and(|directory| {
+            let mut bases = names::bases(name.as_bytes()).into_iter().map(std::ffi::OsString::from_vec);
+            bases.any(|base| self.files.at(&directory.join(base)).is_some())
+        })
     }
 
     /// The path of a known file does not lead to it any more.
-    fn left(&mut self, key: SourceKey) {
+    pub(super) fn left(&mut self, key: SourceKey) {
         let Some(known) = self.files.get(key) else { return };
         let was = known.real_path().map(Path::to_owned);
         self.files.unname(key);
@@ -336,7 +379,12 @@ impl Registry {
     }
 
     /// Looks for a file that has lost its path.
-    fn look_for(&mut self, key: SourceKey, real: Option<&Path>) {
+    pub(super) fn look_for(&mut self, key: SourceKey, real: Option<&Path>) {
+        // It may have been truncated before: then it is its copies that matter.
+        let held = self.files.get(key).and_then(|known| known.open.as_ref()).map(|open| Arc::clone(&open.file));
+        if let Some(stat) = held.and_then(|file| Stat::of_file(&file).ok()) {
+            self.look(key, &stat);
+        }
         let Some(known) = self.files.get(key) else { return };
         if known.retired || known.path.is_some() {
             return;
@@ -347,6 +395,9 @@ impl Registry {
             && let Some(path) = self.whereabouts(key, real)
         {
             self.moved(key, &path);
+            if self.files.get(key).is_some_and(|known| !known.verified) {
+                self.confirm(key);
+            }
             self.missed(key, real);
             return;
         }
@@ -364,7 +415,7 @@ impl Registry {
     }
 
     /// Where in its directory a file is now.
-    fn whereabouts(&mut self, key: SourceKey, was: &Path) -> Option<PathBuf> {
+    pub(super) fn whereabouts(&mut self, key: SourceKey, was: &Path) -> Option<PathBuf> {
         let known = self.files.get(key)?;
         let directory = was.parent()?;
         match find_inode(directory, known.entry.identity.inode, |stat| known.is(stat)) {
@@ -378,7 +429,7 @@ impl Registry {
     }
 
     /// A file that left its name is followed until it does not grow any more.
-    fn leave(&mut self, key: SourceKey) {
+    pub(super) fn leave(&mut self, key: SourceKey) {
         let Some(known) = self.files.get(key) else { return };
         if known.retired || known.entry.copy_of.is_some() {
             return;
@@ -400,23 +451,8 @@ impl Registry {
         self.reopen(key, &path);
     }
 
-    /// A file that is not open and not to be found: whether a copy has what was not read of it.
-    fn resume_elsewhere(&mut self, key: SourceKey, was: Option<&Path>) {
-        let Some(position) = self.position_of(key) else { return };
-        let Some(known) = self.files.get_mut(key) else { return };
-        known.verified = true;
-        let (fingerprint, size) = (known.entry.fingerprint, known.size);
-        if let Some(was) = was
-            && let Some(copy) = self.find_copy(key, was, position, fingerprint)
-        {
-            self.read_copy(key, copy, position);
-            return;
-        }
-        self.gone(key, size.saturating_sub(position.offset));
-    }
-
     /// A file can't be found; `unread` bytes of it are known to be lost.
-    fn gone(&mut self, key: SourceKey, unread: u64) {
+    pub(super) fn gone(&mut self, key: SourceKey, unread: u64) {
         let Some(known) = self.files.get_mut(key) else { return };
         if known.entry.gone_ns != 0 {
             return;
@@ -433,7 +469,7 @@ impl Registry {
     }
 
     /// Looks at a known file, which a path leads to.
-    fn look(&mut self, key: SourceKey, stat: &Stat) {
+    pub(super) fn look(&mut self, key: SourceKey, stat: &Stat) {
         let Some(known) = self.files.get_mut(key) else { return };
         if !known.verified {
             return self.confirm(key);
@@ -471,7 +507,7 @@ impl Registry {
     }
 
     /// Opens a known file that is closed, if it has grown or has left its name.
-    fn reopen(&mut self, key: SourceKey, path: &Path) {
+    pub(super) fn reopen(&mut self, key: SourceKey, path: &Path) {
         let Some(position) = self.position_of(key) else { return };
         let Some(known) = self.files.get(key) else { return };
         let fingerprint = known.entry.fingerprint;
@@ -494,6 +530,11 @@ impl Registry {
         let has_left = self.has_left(key);
         let Some(known) = self.files.get_mut(key) else { return };
         (known.size, known.modified_ns) = (stat.size, stat.modified_ns);
+        if prefix.fingerprint().len > fingerprint.len {
+            self.unsaved |= fingerprint.len == 0;
+            known.entry.fingerprint = prefix.fingerprint();
+            self.store.update(key, &known.entry);
+        }
         if stat.size == position.offset && (!has_left || known.entry.finished) {
             return;
         }
@@ -501,14 +542,14 @@ impl Registry {
             known.entry.finished = false;
             self.store.update(key, &known.entry);
         }
-        self.start(key, Arc::new(file), position, false, None);
+        self.start(key, Arc::new(file), position, false);
         if has_left {
             self.leave_quietly(key);
         }
     }
 
     /// Marks a file that was just opened as having left its name.
-    fn leave_quietly(&mut self, key: SourceKey) {
+    pub(super) fn leave_quietly(&mut self, key: SourceKey) {
         if let Some(open) = self.files.get(key).and_then(|known| known.open.as_ref()) {
             open.link.left_ns.store(now_ns(), Ordering::Release);
             self.leaving.insert(key);
@@ -517,7 +558,7 @@ impl Registry {
     }
 
     /// The first look at a file that the store knows.
-    fn confirm(&mut self, key: SourceKey) {
+    pub(super) fn confirm(&mut self, key: SourceKey) {
         let Some(position) = self.position_of(key) else { return };
         let Some(known) = self.files.get_mut(key) else { return };
         let Some(path) = known.path.clone() else { return };
@@ -544,254 +585,11 @@ impl Registry {
         if !is_held || !prefix.matches(known.entry.fingerprint) {
             return self.truncated(key);
         }
-        if prefix.fingerprint().len > known.entry.fingerprint.len {
-            known.entry.fingerprint = prefix.fingerprint();
-            self.store.update(key, &known.entry);
-        }
         self.reopen(key, &path);
     }
 
-    /// A known file does not hold what it held: its generation retires, and the next one begins.
-    fn truncated(&mut self, key: SourceKey) {
-        let Some(position) = self.position_of(key) else { return };
-        let Some(known) = self.files.get(key).filter(|known| !known.retired) else { return };
-        let fingerprint = known.open.as_ref().map_or(known.entry.fingerprint, |open| *open.link.fingerprint());
-        let (was, path) = (known.real_path().map(Path::to_owned), known.path.clone());
-        let held = known.open.as_ref().map(|open| (Arc::clone(&open.file), Arc::clone(&open.link)));
-        let (size, has_left) = (known.size, self.has_left(key));
-        let next = Entry {
-            identity: Identity { generation: known.entry.identity.generation + 1, ..known.entry.identity },
-            fingerprint: Fingerprint::default(),
-            start: Position::default(),
-            urgent: true,
-            finished: false,
-            copy_of: None,
-            registered_ns: now_ns(),
-            gone_ns: 0,
-            ..known.entry.clone()
-        };
-        FileStats::add(&self.context.stats.truncations, 1);
-        tracing::info!(input = %self.options.name, file = %next.path.display(), offset = position.offset, "file was truncated");
-
-        let copy = was.as_deref().and_then(|was| self.find_copy(key, was, position, fingerprint));
-        self.retire(key);
-        match copy {
-            Some(copy) => self.read_copy(key, copy, position),
-            None => {
-                let read = held.as_ref().map_or(position.offset, |(_, link)| link.read().offset);
-                self.lose(key, size.saturating_sub(read));
-            }
-        }
-        if let Some(was) = &was {
-            self.missed(key, was);
-        }
-        let file = match (&held, &path) {
-            (Some((file, _)), _) => Arc::clone(file),
-            (None, Some(path)) => match open(path) {
-                Ok(file) => Arc::new(file),
-                Err(error) => return self.complain(path, "open", &error),
-            },
-            (None, None) => return,
-        };
-        let after = self.files.get(key).and_then(|known| Some(Arc::clone(&known.open.as_ref()?.link)));
-        if let Some(next) = self.register(next, path.as_deref(), &file) {
-            self.start(next, file, Position::default(), false, after);
-            if has_left {
-                self.leave_quietly(next);
-            }
-        }
-    }
-
-    /// A generation is not in its file any more.
-    fn retire(&mut self, key: SourceKey) {
-        self.files.unname(key);
-        self.leaving.remove(&key);
-        if let Some(known) = self.files.get_mut(key) {
-            known.retired = true;
-            known.entry.urgent = true;
-            self.store.update(key, &known.entry);
-        }
-    }
-
-    /// What is left of a generation is read from a copy.
-    fn read_copy(&mut self, key: SourceKey, copy: Sibling, position: Position) {
-        self.mark_copy(key, &copy);
-        let size = copy.stat.size;
-        let file = Arc::new(copy.file);
-        if let Some(known) = self.files.get_mut(key) {
-            known.retired = true;
-            if let Some(open) = &mut known.open {
-                open.link.size_bytes.store(size, Ordering::Release);
-                open.link.at_end.store(false, Ordering::Release);
-                *open.link.fate() = Fate::Copied(Arc::clone(&file));
-                open.file = file;
-                self.host.wake(open.token);
-                return;
-            }
-            known.size = size;
-        }
-        if size > position.offset {
-            self.start(key, file, position, true, None);
-        } else {
-            self.forget(key);
-        }
-    }
-
-    /// What is left of a generation is nowhere.
-    fn lose(&mut self, key: SourceKey, unread: u64) {
-        if unread > 0 {
-            FileStats::add(&self.context.stats.bytes_given_up, unread);
-            let path = self.files.get(key).map(|known| known.entry.path.display().to_string()).unwrap_or_default();
-            tracing::warn!(input = %self.options.name, file = %path, bytes = unread, "bytes that were not read are truncated away, and no copy was found");
-        }
-        let open = self.files.get(key).and_then(|known| known.open.as_ref());
-        match open {
-            Some(open) => {
-                *open.link.fate() = Fate::Gone;
-                self.host.wake(open.token);
-            }
-            None => self.forget(key),
-        }
-    }
-
-    /// The copy of a generation among the rotated names: same fingerprint, not shorter than what was read, the same bytes
-    /// before it. Shorter ones that begin the same are copies too: they are marked, so that they are not read again.
-    fn find_copy(
-        &mut self,
-        key: SourceKey,
-        was: &Path,
-        position: Position,
-        fingerprint: Fingerprint,
-    ) -> Option<Sibling> {
-        let registered_ns = self.files.get(key)?.entry.registered_ns;
-        let mut found: Option<Sibling> = None;
-        for sibling in self.siblings(key, was) {
-            let fits = fingerprint.len > 0 && sibling.prefix.matches(fingerprint);
-            // Where nothing is known of the content, who was born since can only be it.
-            let may_be = fingerprint.len == 0
-                && sibling.stat.size > 0
-                && !self.patterns.matches(&sibling.path)
-                && is_born_after(&sibling.stat, registered_ns);
-            if fits || may_be {
-                if sibling.stat.size >= position.offset && holds(&sibling.file, position).unwrap_or(false) {
-                    if let Some(older) = found.replace(sibling).filter(|_| fits) {
-                        self.mark_copy(key, &older);
-                    }
-                } else if fits {
-                    self.mark_copy(key, &sibling);
-                }
-            }
-        }
-        found
-    }
-
-    /// Files with rotated names of a known one that may have its bytes: not known, or known as its copies.
-    fn siblings(&mut self, key: SourceKey, was: &Path) -> Vec<Sibling> {
-        let mut bases = vec![was.to_owned()];
-        if let Some(known) = self.files.get(key) {
-            bases.push(known.entry.path.clone());
-        }
-        bases.dedup();
-        let mut found: Vec<Sibling> = Vec::new();
-        for base in bases {
-            match rotated_siblings(&base) {
-                Ok(siblings) => found.extend(siblings),
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-                Err(error) => self.complain(&base, "list the directory of", &error),
-            }
-        }
-        let Some(known) = self.files.get(key) else { return Vec::new() };
-        found.retain(|sibling| match self.files.find(&sibling.stat) {
-            _ if known.is(&sibling.stat) => false,
-            None => true,
-            Some(other) => self.files.get(other).is_some_and(|other| other.entry.copy_of == Some(key)),
-        });
-        found
-    }
-
-    /// Reads what had our name while we did not look: see the rules above.
-    fn missed(&mut self, key: SourceKey, was: &Path) {
-        let Some(known) = self.files.get(key) else { return };
-        let (name, registered_ns) = (known.entry.path.clone(), known.entry.registered_ns);
-        if known.entry.copy_of.is_some() || known.entry.finished || known.entry.gone_ns != 0 {
-            return;
-        }
-        let fingerprint = known.open.as_ref().map_or(known.entry.fingerprint, |open| *open.link.fingerprint());
-        for sibling in self.siblings(key, was) {
-            let is_copy = fingerprint.len > 0 && sibling.prefix.matches(fingerprint);
-            if sibling.stat.size == 0
-                || is_copy
-                || self.files.find(&sibling.stat).is_some()
-                || self.patterns.matches(&sibling.path)
-                || !is_born_after(&sibling.stat, registered_ns)
-            {
-                continue;
-            }
-            tracing::info!(input = %self.options.name, file = %sibling.path.display(), "a rotated file was not seen under its name; it is read now");
-            self.discover(&name, &sibling.path, &sibling.stat);
-        }
-    }
-
-    /// Remembers that a file is a copy of a source's bytes.
-    fn mark_copy(&mut self, of: SourceKey, copy: &Sibling) {
-        match self.files.find(&copy.stat) {
-            Some(known) => {
-                if let Some(known) = self.files.get_mut(known) {
-                    known.size = copy.stat.size;
-                }
-            }
-            None => {
-                let mut entry = self.entry(&copy.path, &copy.path, &copy.stat, &copy.prefix);
-                entry.copy_of = Some(of);
-                self.register(entry, Some(&copy.path), &copy.file);
-            }
-        }
-    }
-
-    /// A copy that goes on in another way than what it was taken for a copy of is a file of its own.
-    fn look_at_copy(&mut self, key: SourceKey, stat: &Stat) {
-        let Some(known) = self.files.get_mut(key) else { return };
-        if (stat.size, stat.modified_ns) == (known.size, known.modified_ns) {
-            return;
-        }
-        let has_grown = stat.size > known.size;
-        (known.size, known.modified_ns) = (stat.size, stat.modified_ns);
-        let (Some(of), Some(path)) = (known.entry.copy_of, known.path.clone()) else { return };
-        let Ok(file) = open(&path) else { return };
-        let is_copy = match self.files.get(of) {
-            // What it is a copy of can't be compared any more; it is being read, or was, from this very file.
-            Some(original) if original.retired => true,
-            Some(original) => {
-                let held = original.open.as_ref().map(|open| Arc::clone(&open.file));
-                let held = held.or_else(|| open(original.path.as_deref()?).ok().map(Arc::new));
-                held.is_some_and(|held| {
-                    let longer = Stat::of_file(&held).is_ok_and(|original| original.size >= stat.size);
-                    longer && looks_like_prefix(&held, &file, stat.size).unwrap_or(true)
-                })
-            }
-            None => !has_grown,
-        };
-        if is_copy {
-            return;
-        }
-        if self.files.get(of).is_some_and(|original| original.open.is_some()) {
-            // Its original may have been truncated a moment ago.
-            self.verify(of);
-            if self.files.get(of).is_none_or(|original| original.retired) {
-                return;
-            }
-        }
-        tracing::info!(input = %self.options.name, file = %path.display(), "what looked like a copy is a file of its own");
-        if let Some(known) = self.files.get_mut(key) {
-            known.entry.copy_of = None;
-            known.position = Some(Position::default());
-            self.store.update(key, &known.entry);
-            self.start(key, Arc::new(file), Position::default(), false, None);
-        }
-    }
-
     /// A file nobody has seen before is at `path`; its name is `name`.
-    fn discover(&mut self, name: &Path, path: &Path, stat: &Stat) {
+    pub(super) fn discover(&mut self, name: &Path, path: &Path, stat: &Stat) {
         let at_end = self.first_start && self.options.start_at == StartAt::End;
         let age_ns = now_ns().saturating_sub(stat.modified_ns);
         let is_old = self.options.ignore_older.is_some_and(|limit| i128::from(age_ns) > limit.as_nanos().cast_signed());
@@ -829,26 +627,35 @@ impl Registry {
         let start = entry.start;
         FileStats::add(&self.context.stats.files_discovered, 1);
         tracing::debug!(input = %self.options.name, file = %path.display(), offset = start.offset, "found file");
-        let after = self.predecessor(name);
         let Some(key) = self.register(entry, Some(path), &file) else { return };
         if at_end && start.offset == stat.size {
             return;
         }
-        self.start(key, Arc::new(file), start, false, after);
+        self.start(key, Arc::new(file), start, false);
         if self.has_left(key) {
             self.leave_quietly(key);
         }
     }
 
-    /// The file that a new one of this name comes after: it had the name, and has lost it.
-    fn predecessor(&self, name: &Path) -> Option<Arc<Link>> {
-        let key = self.files.before(name)?;
-        let known = self.files.get(key).filter(|known| known.entry.path == name)?;
-        let open = known.open.as_ref()?;
-        (known.path.is_none() || self.has_left(key)).then(|| Arc::clone(&open.link))
+    /// Lets a source begin: at once, or when the file that had its name before has caught up.
+    fn open_gate(&mut self, key: SourceKey) {
+        let waits_for = self.files.before(key).into_iter().find_map(|older| {
+            let known = self.files.get(older).filter(|known| known.retired || self.has_left(older))?;
+            let link = &known.open.as_ref()?.link;
+            (!link.caught_up.load(Ordering::Acquire)).then(|| Arc::clone(link))
+        });
+        let Some(open) = self.files.get(key).and_then(|known| known.open.as_ref()) else { return };
+        if let Some(before) = waits_for {
+            self.waiters.entry(before.key).or_default().push(open.token);
+            open.link.set_gate(Gate::After(before));
+        } else {
+            open.link.set_gate(Gate::Open);
+        }
+        // It may have caught up, and said so, before anybody listened.
+        self.host.wake(open.token);
     }
 
-    fn entry(&self, name: &Path, path: &Path, stat: &Stat, prefix: &Prefix) -> Entry {
+    pub(super) fn entry(&self, name: &Path, path: &Path, stat: &Stat, prefix: &Prefix) -> Entry {
         let first_line = if stat.born_ns.is_none() { prefix.first_line() } else { None };
         Entry {
             input: self.options.name.clone(),
@@ -862,64 +669,12 @@ impl Registry {
                 generation: 0,
             },
             fingerprint: prefix.fingerprint(),
-            registered_ns: now_ns(),
             ..Entry::default()
         }
     }
 
-    /// What a new file is to the known one that it is named after.
-    fn relation(&mut self, path: &Path, stat: &Stat, file: &File) -> Relation {
-        let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else { return Relation::None };
-        for base in names::bases(name.as_bytes()) {
-            let base = directory.join(std::ffi::OsString::from_vec(base));
-            if self.files.at(&base).is_none() {
-                continue;
-            }
-            // It may have been truncated a moment ago: then this file is found as its copy there.
-            self.examine(&base);
-            if let Some(key) = self.files.at(&base) {
-                self.verify(key);
-            }
-            if self.files.find(stat).is_some() {
-                return Relation::None;
-            }
-            let Some(key) = self.files.at(&base) else { continue };
-            let Some(known) = self.files.get(key) else { continue };
-            if stat.born_ns.zip(known.entry.identity.born_ns).is_some_and(|(copy, original)| copy < original) {
-                continue;
-            }
-            let original = match &known.open {
-                Some(open) => Arc::clone(&open.file),
-                None => match open(&base) {
-                    Ok(file) => Arc::new(file),
-                    Err(_) => continue,
-                },
-            };
-            let Ok(original_stat) = Stat::of_file(&original) else { continue };
-            if stat.size == 0 {
-                return if original_stat.size > 0 { Relation::Unclear } else { Relation::None };
-            }
-            if original_stat.size >= stat.size && looks_like_prefix(&original, file, stat.size).unwrap_or(false) {
-                return Relation::Copy(key);
-            }
-        }
-        Relation::None
-    }
-
-    /// Compares an open file with what was read of it.
-    fn verify(&mut self, key: SourceKey) {
-        let Some(open) = self.files.get(key).and_then(|known| known.open.as_ref()) else { return };
-        let is_same =
-            grow_fingerprint(&open.link, &open.file).and_then(|same| Ok(same && holds(&open.file, open.link.read())?));
-        match is_same {
-            Ok(true) => self.remember_fingerprint(key),
-            Ok(false) => self.truncated(key),
-            Err(error) => self.complain_of(key, "read", &error),
-        }
-    }
-
     /// Gives a file its number.
-    fn register(&mut self, mut entry: Entry, path: Option<&Path>, file: &File) -> Option<SourceKey> {
+    pub(super) fn register(&mut self, mut entry: Entry, path: Option<&Path>, file: &File) -> Option<SourceKey> {
         entry.file_id = file_id(&entry.identity);
         let stat = match Stat::of_file(file) {
             Ok(stat) => stat,
@@ -928,6 +683,7 @@ impl Registry {
                 return None;
             }
         };
+        entry.registered_ns = registered_at(&stat, now_ns());
         let is_link = path.is_some_and(|path| std::fs::symlink_metadata(path).is_ok_and(|stat| stat.is_symlink()));
         let real = if is_link { path.and_then(|path| std::fs::canonicalize(path).ok()) } else { None };
         if let Some(real) = &real {
@@ -941,6 +697,7 @@ impl Registry {
                 return None;
             }
         };
+        self.unsaved = true;
         let position = Some(entry.start);
         let displaced = path.and_then(|path| self.files.at(path));
         let mut known = Known::of(entry, path.map(Path::to_owned));
@@ -956,10 +713,10 @@ impl Registry {
     }
 
     /// Hands the source of a file to the pipeline.
-    fn start(&mut self, key: SourceKey, file: Arc<File>, position: Position, is_copy: bool, after: Option<Arc<Link>>) {
-        let after = after.filter(|after| !after.caught_up.load(Ordering::Acquire));
+    pub(super) fn start(&mut self, key: SourceKey, file: Arc<File>, position: Position, is_copy: bool) {
         let Some(known) = self.files.get_mut(key) else { return };
         let link = Link::new(key, position, known.entry.fingerprint, known.size);
+        link.set_gate(Gate::Scan);
         let name = known.entry.path.display().to_string();
         let common = self.options.shared.file(&name, &format!("{:016x}", known.entry.file_id));
         let tail = FileTail::new(
@@ -970,16 +727,13 @@ impl Registry {
             Arc::new(common),
             name,
             position,
-            after.clone(),
         );
         let tail = if is_copy { tail.of_copy() } else { tail };
         let token = self.host.add(&self.options.name, Box::new(tail), position);
         known.open = Some(Open { link, token, file });
-        if let Some(after) = after {
-            self.waiters.entry(after.key).or_default().push(token);
-            if after.caught_up.load(Ordering::Acquire) {
-                self.host.wake(token);
-            }
+        match &mut self.begun {
+            Some(begun) => begun.push(key),
+            None => self.open_gate(key),
         }
     }
 
@@ -993,24 +747,7 @@ impl Registry {
         self.catch_up();
     }
 
-    fn heard_changed(&mut self, key: SourceKey) {
-        let Some(open) = self.files.get(key).filter(|known| !known.retired).and_then(|known| known.open.as_ref())
-        else {
-            return;
-        };
-        let (link, file, token) = (Arc::clone(&open.link), Arc::clone(&open.file), open.token);
-        let is_same = Prefix::read(&file)
-            .and_then(|prefix| Ok(prefix.matches(*link.fingerprint()) && holds(&file, link.read())?));
-        if is_same.unwrap_or(false) {
-            // Somebody wrote it back; nothing was lost of it.
-            *link.fate() = Fate::Live;
-            self.host.wake(token);
-            return;
-        }
-        self.truncated(key);
-    }
-
-    fn heard_finished(&mut self, key: SourceKey) {
+    pub(super) fn heard_finished(&mut self, key: SourceKey) {
         let Some(known) = self.files.get_mut(key) else { return };
         let Some(open) = known.open.take() else { return };
         let position = open.link.read();
@@ -1031,14 +768,14 @@ impl Registry {
         {
             (known.size, known.modified_ns) = (stat.size, stat.modified_ns);
             known.entry.finished = false;
-            self.start(key, open.file, position, false, None);
+            self.start(key, open.file, position, false);
             if was_leaving {
                 self.leave_quietly(key);
             }
         }
     }
 
-    fn forget(&mut self, key: SourceKey) {
+    pub(super) fn forget(&mut self, key: SourceKey) {
         self.store.forget(key);
         self.files.remove(key);
         self.leaving.remove(&key);
@@ -1046,14 +783,14 @@ impl Registry {
     }
 
     /// Wakes those that wait for this one.
-    fn release(&mut self, key: SourceKey) {
+    pub(super) fn release(&mut self, key: SourceKey) {
         for token in self.waiters.remove(&key).unwrap_or_default() {
             self.host.wake(token);
         }
     }
 
     /// Files the store knows and no path led to: their bytes are looked for, or they are gone.
-    fn recover(&mut self) {
+    pub(super) fn recover(&mut self) {
         let lost: Vec<SourceKey> = self
             .files
             .iter()
@@ -1064,8 +801,9 @@ impl Registry {
             let Some(known) = self.files.get(key) else { continue };
             let (at, done) = (known.entry.at.clone(), known.entry.finished || known.entry.copy_of.is_some());
             // A younger generation of the same file has its inode.
-            let is_latest = self.files.is_latest(key);
-            if is_latest && let Some(path) = self.whereabouts(key, &at) {
+            if !known.retired
+                && let Some(path) = self.whereabouts(key, &at)
+            {
                 self.moved(key, &path);
                 self.confirm(key);
             } else if done {
@@ -1127,7 +865,7 @@ impl Registry {
     }
 
     /// Lets the tails of files that have not grown for long look whether they may close.
-    fn close_idle(&mut self) {
+    pub(super) fn close_idle(&mut self) {
         let limit = i64::try_from(self.context.timing.close_idle.as_nanos()).unwrap_or(i64::MAX);
         let now = now_ns();
         for (_, known) in self.files.iter() {
@@ -1166,7 +904,7 @@ impl Registry {
     }
 
     /// Where reading of a file that is not open resumes (of an open one: where it is). `None` if the store can't say now.
-    fn position_of(&mut self, key: SourceKey) -> Option<Position> {
+    pub(super) fn position_of(&mut self, key: SourceKey) -> Option<Position> {
         let known = self.files.get(key)?;
         if let Some(open) = &known.open {
             return Some(open.link.read());
@@ -1190,24 +928,26 @@ impl Registry {
         }
     }
 
-    fn remember_fingerprint(&mut self, key: SourceKey) {
+    pub(super) fn remember_fingerprint(&mut self, key: SourceKey) {
         let Some(known) = self.files.get_mut(key) else { return };
         let Some(open) = &known.open else { return };
         let fingerprint = *open.link.fingerprint();
         if fingerprint != known.entry.fingerprint {
+            // From its first bytes on, a file can be told from what was copied over it.
+            self.unsaved |= known.entry.fingerprint.len == 0;
             known.entry.fingerprint = fingerprint;
             self.store.update(key, &known.entry);
         }
     }
 
-    fn complain_of(&mut self, key: SourceKey, action: &str, error: &std::io::Error) {
+    pub(super) fn complain_of(&mut self, key: SourceKey, action: &str, error: &std::io::Error) {
         if let Some(path) = self.files.get(key).map(|known| known.entry.path.clone()) {
             self.complain(&path, action, error);
         }
     }
 
     /// Counts what the system refused, and says it once for each path.
-    fn complain(&mut self, path: &Path, action: &str, error: &std::io::Error) {
+    pub(super) fn complain(&mut self, path: &Path, action: &str, error: &std::io::Error) {
         FileStats::add(&self.context.stats.errors, 1);
         if self.complained.len() < 10_000 && self.complained.insert(path.to_owned()) {
             tracing::warn!(input = %self.options.name, path = %path.display(), %error, "can't {action} it; it is tried again with each scan");
@@ -1216,7 +956,7 @@ impl Registry {
 }
 
 impl Known {
-    fn of(entry: Entry, path: Option<PathBuf>) -> Known {
+    pub(super) fn of(entry: Entry, path: Option<PathBuf>) -> Known {
         Known {
             entry,
             path,
@@ -1244,7 +984,7 @@ fn status(known: &Known) -> FileStatus {
     };
     let state = match &known.open {
         _ if known.entry.copy_of.is_some() => FileState::Copy,
-        Some(open) if open.link.waiting.load(Ordering::Acquire) => FileState::Waiting,
+        Some(open) if open.link.is_waiting() => FileState::Waiting,
         Some(open) if open.link.has_left() || known.retired => FileState::Leaving,
         Some(_) => FileState::Following,
         None if known.entry.finished => FileState::Finished,
@@ -1262,7 +1002,7 @@ fn status(known: &Known) -> FileStatus {
 }
 
 /// Lets the fingerprint of a file cover more of it. `false`: the file does not begin as it did.
-fn grow_fingerprint(link: &Link, file: &File) -> std::io::Result<bool> {
+pub(super) fn grow_fingerprint(link: &Link, file: &File) -> std::io::Result<bool> {
     let mut fingerprint = link.fingerprint();
     let prefix = Prefix::read(file)?;
     if !prefix.matches(*fingerprint) {
@@ -1275,9 +1015,11 @@ fn grow_fingerprint(link: &Link, file: &File) -> std::io::Result<bool> {
     Ok(true)
 }
 
-/// Born not before that moment, as far as clocks can tell. Without a birth time nothing is.
-fn is_born_after(stat: &Stat, moment_ns: i64) -> bool {
-    stat.born_ns.is_some_and(|born| born >= moment_ns.saturating_sub(CLOCK_SLACK_NS))
+/// The moment since which what takes a file's name, or is copied from it, must have been born: now. Births are stamped by
+/// the filesystem's clock, which lags ours a little, so its own stamps on the file count if they are later.
+fn registered_at(stat: &Stat, now_ns: i64) -> i64 {
+    let stamped = stat.modified_ns.min(now_ns).max(stat.born_ns.unwrap_or(i64::MIN));
+    stamped.max(now_ns.saturating_sub(CLOCK_SLACK_NS))
 }
 
 /// Where the last line of a file begins that may still grow: behind its last newline. If there is none within a line's

@@ -68,8 +68,6 @@ pub struct FileTail {
     common: Arc<Common>,
     name: String,
     position: Position,
-    /// The file of the same name that comes first.
-    after: Option<Arc<Link>>,
     /// The line at `position` is long, and this much of it was scanned.
     long: Option<LongLine>,
     /// The end of the file when it was last met.
@@ -98,8 +96,7 @@ struct Lines<'a> {
 }
 
 impl FileTail {
-    /// A tail that stands at `position` of `file`. `after`: begin when that one has caught up.
-    #[expect(clippy::too_many_arguments, reason = "called once; each is a different thing")]
+    /// A tail that stands at `position` of `file`.
     pub fn new(
         context: Arc<TailContext>,
         link: Arc<Link>,
@@ -108,9 +105,7 @@ impl FileTail {
         common: Arc<Common>,
         name: String,
         position: Position,
-        after: Option<Arc<Link>>,
     ) -> FileTail {
-        link.waiting.store(after.is_some(), Ordering::Release);
         FileStats::add(&context.stats.files_open, 1);
         FileTail {
             context,
@@ -120,7 +115,6 @@ impl FileTail {
             common,
             name,
             position,
-            after,
             long: None,
             end: 0,
             grown_ns: 0,
@@ -411,14 +405,7 @@ impl Source for FileTail {
         fill.buf.clear();
         fill.events.clear();
         self.link.drained.store(false, Ordering::Release);
-        if let Some(after) = &self.after {
-            if !after.caught_up.load(Ordering::Acquire) {
-                return Ok(Read::Idle);
-            }
-            self.after = None;
-            self.link.waiting.store(false, Ordering::Release);
-        }
-        if self.undecided() {
+        if self.link.is_waiting() || self.undecided() {
             return Ok(Read::Idle);
         }
         if self.ending == Ending::Gone {

@@ -118,6 +118,7 @@ impl Watcher {
             for path in std::mem::take(&mut paths) {
                 self.registry.examine(&path);
             }
+            self.registry.flush();
         }
     }
 
@@ -183,6 +184,7 @@ impl Watcher {
                 break;
             }
         }
+        self.registry.flush();
         let now = Instant::now();
         self.schedule.scan = now + self.scan_every;
         self.schedule.not_before = now + (now - start) * 5;

@@ -1,1 +1,356 @@
-//! model
+//! Random lives of a log against a simple model.
+//!
+//! The model knows which lines were written into which file and what may be lost by rights: bytes truncated away without a copy,
+//! bytes of unlinked files after a crash, files that came and left the glob while nobody looked. Everything else must come
+//! out; nothing that was not written may; nothing twice but what was settled and not committed before a crash; and each file
+//! in its order.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use proptest::prelude::*;
+
+use super::world::{Line, Setup, World};
+
+const NAME: &str = "a.log";
+
+#[derive(Clone, Debug)]
+enum Action {
+    Append(usize),
+    /// A line without its newline; the next append to the same file ends it.
+    AppendPart,
+    /// The writer still has the rotated file open.
+    AppendLate,
+    Rename,
+    CopyTruncate,
+    Truncate,
+    Delete,
+    DeleteOldest,
+    Look,
+    Read(usize),
+    ReadUnsettled(usize),
+    Settle,
+    Abandon,
+    Commit,
+    /// What comes next, until somebody looks, happens while the agent is not there.
+    Restart,
+    Crash,
+}
+
+fn action() -> impl Strategy<Value = Action> {
+    prop_oneof![
+        8 => (1usize..6).prop_map(Action::Append),
+        2 => Just(Action::AppendPart),
+        1 => Just(Action::AppendLate),
+        3 => Just(Action::Rename),
+        3 => Just(Action::CopyTruncate),
+        1 => Just(Action::Truncate),
+        1 => Just(Action::Delete),
+        1 => Just(Action::DeleteOldest),
+        8 => Just(Action::Look),
+        6 => (1usize..8).prop_map(Action::Read),
+        2 => (1usize..4).prop_map(Action::ReadUnsettled),
+        2 => Just(Action::Settle),
+        1 => Just(Action::Abandon),
+        2 => Just(Action::Commit),
+        1 => Just(Action::Restart),
+        1 => Just(Action::Crash),
+    ]
+}
+
+/// One file of the model.
+#[derive(Clone, Default)]
+struct Content {
+    lines: Vec<usize>,
+    /// The last line has no newline.
+    is_open: bool,
+    /// Somebody looked while it had its name.
+    seen: bool,
+    /// And while there was something in it.
+    seen_content: bool,
+    /// It is open: deleting it loses nothing.
+    held: bool,
+    is_copy: bool,
+}
+
+struct Model {
+    world: World,
+    in_glob: bool,
+    files: BTreeMap<String, Content>,
+    written: usize,
+    settled: BTreeSet<usize>,
+    /// Settled, but a crash would forget it.
+    uncommitted: BTreeSet<usize>,
+    may_be_lost: BTreeSet<usize>,
+    /// Lost if there is a crash before they are settled.
+    fragile: BTreeSet<usize>,
+    may_repeat: BTreeSet<usize>,
+    ends: HashMap<crate::batch::SourceKey, u64>,
+}
+
+fn text(line: usize) -> String {
+    format!("line {line:04} {}", "x".repeat(line % 7 * 13))
+}
+
+impl Model {
+    fn new(in_glob: bool) -> Model {
+        let setup = Setup::of(if in_glob { &["a.log*"] } else { &[NAME] });
+        Model {
+            world: World::started(setup),
+            in_glob,
+            files: BTreeMap::new(),
+            written: 0,
+            settled: BTreeSet::new(),
+            uncommitted: BTreeSet::new(),
+            may_be_lost: BTreeSet::new(),
+            fragile: BTreeSet::new(),
+            may_repeat: BTreeSet::new(),
+            ends: HashMap::new(),
+        }
+    }
+
+    fn append(&mut self, name: &str, lines: usize, part: bool) {
+        let file = self.files.entry(name.to_owned()).or_default();
+        let mut bytes = String::new();
+        for n in 0..lines {
+            if std::mem::take(&mut file.is_open) {
+                bytes.push('\n');
+            }
+            bytes += &text(self.written);
+            file.lines.push(self.written);
+            self.written += 1;
+            if part && n + 1 == lines {
+                file.is_open = true;
+            } else {
+                bytes.push('\n');
+            }
+        }
+        self.world.append(name, &bytes);
+    }
+
+    fn unsettled(&self, content: &Content) -> Vec<usize> {
+        content.lines.iter().copied().filter(|line| !self.settled.contains(line)).collect()
+    }
+
+    fn lose(&mut self, content: &Content) {
+        self.may_be_lost.extend(self.unsettled(content));
+    }
+
+    /// A file that is first seen under a rotated name, when nothing has the name it was rotated from, may still grow: its
+    /// unterminated line waits.
+    fn lose_part(&mut self, seen: bool, content: &Content) {
+        if !seen && content.is_open {
+            self.may_be_lost.extend(content.lines.last());
+        }
+    }
+
+    /// Makes room at `.1`.
+    fn shift(&mut self) {
+        let mut names: Vec<usize> =
+            self.files.keys().filter_map(|name| name.strip_prefix("a.log.")?.parse().ok()).collect();
+        names.sort_unstable();
+        for n in names.into_iter().rev() {
+            let (from, to) = (format!("a.log.{n}"), format!("a.log.{}", n + 1));
+            self.world.rename(&from, &to);
+            let content = self.files.remove(&from).expect("listed");
+            self.files.insert(to, content);
+        }
+    }
+
+    fn rename(&mut self) {
+        if !self.files.contains_key(NAME) {
+            return;
+        }
+        self.shift();
+        self.world.rename(NAME, "a.log.1");
+        let content = self.files.remove(NAME).expect("looked");
+        if !self.in_glob && !content.seen {
+            self.lose(&content);
+        }
+        self.lose_part(content.seen, &content);
+        self.files.insert("a.log.1".to_owned(), content);
+    }
+
+    fn copytruncate(&mut self) {
+        if !self.files.contains_key(NAME) {
+            return;
+        }
+        self.shift();
+        self.world.copytruncate(NAME, "a.log.1");
+        let content = self.files.remove(NAME).expect("looked");
+        if !self.in_glob && !content.seen_content {
+            self.lose(&content);
+        }
+        self.lose_part(content.seen_content, &content);
+        let rest = Content { seen: content.seen, held: content.held, ..Content::default() };
+        self.files.insert(NAME.to_owned(), rest);
+        // The copy has been seen by nobody, until somebody looks.
+        let copy = Content { seen: false, held: false, is_copy: true, ..content };
+        self.files.insert("a.log.1".to_owned(), copy);
+    }
+
+    fn delete(&mut self, name: &str) {
+        let Some(content) = self.files.remove(name) else { return };
+        self.world.remove(name);
+        if content.held {
+            self.fragile.extend(self.unsettled(&content));
+        } else {
+            self.lose(&content);
+        }
+    }
+
+    /// Starts the agent if it is not there; it looks at everything first.
+    fn start(&mut self) {
+        if self.world.input.is_none() {
+            self.world.reopen();
+            self.look();
+        }
+    }
+
+    fn look(&mut self) {
+        if self.world.input.is_none() {
+            self.world.reopen();
+        }
+        self.world.look();
+        for content in self.files.values_mut() {
+            // After a restart, what was read and settled is opened only when it grows.
+            let is_news = content.lines.iter().any(|line| !self.settled.contains(line));
+            content.held |= is_news || !content.seen && !content.is_copy;
+            content.seen = true;
+            content.seen_content |= !content.lines.is_empty();
+        }
+    }
+
+    /// What has been settled by now.
+    fn account(&mut self) -> Result<(), TestCaseError> {
+        for Line { key, offset, length, text: found, .. } in self.world.host.take_settled_lines() {
+            let number = found.strip_prefix("line ").and_then(|rest| rest.get(..4)?.parse().ok());
+            let Some(line) = number.filter(|line| *line < self.written && text(*line) == found) else {
+                return Err(TestCaseError::fail(format!("{found:?} was never written")));
+            };
+            let end = self.ends.entry(key).or_default();
+            prop_assert!(
+                offset >= *end || self.may_repeat.contains(&line),
+                "line {line} at {offset} comes after {end} of the same file"
+            );
+            *end = offset + length;
+            prop_assert!(
+                self.settled.insert(line) || self.may_repeat.contains(&line),
+                "line {line} comes twice and nothing had crashed"
+            );
+            self.uncommitted.insert(line);
+        }
+        Ok(())
+    }
+
+    /// The process is gone: descriptors are closed, what was not committed is forgotten.
+    fn restarted(&mut self) {
+        let unsettled: Vec<usize> = self.fragile.iter().copied().filter(|line| !self.settled.contains(line)).collect();
+        self.may_be_lost.extend(unsettled);
+        self.fragile.clear();
+        self.ends.clear();
+        self.may_repeat.append(&mut self.uncommitted);
+        for content in self.files.values_mut() {
+            content.seen &= !content.is_copy;
+            content.held = false;
+        }
+    }
+
+    fn act(&mut self, action: &Action) -> Result<(), TestCaseError> {
+        match *action {
+            Action::Append(lines) => self.append(NAME, lines, false),
+            Action::AppendPart => self.append(NAME, 1, true),
+            Action::AppendLate => {
+                let late = self.files.get("a.log.1").filter(|late| !late.is_copy && !late.is_open).cloned();
+                if late.is_some() {
+                    self.append("a.log.1", 1, false);
+                    // It may have been let go after the time it was given.
+                    if !self.in_glob {
+                        self.may_be_lost.insert(self.written - 1);
+                    }
+                }
+            }
+            Action::Rename => self.rename(),
+            Action::CopyTruncate => self.copytruncate(),
+            Action::Truncate => {
+                if let Some(content) = self.files.get(NAME).cloned() {
+                    self.lose(&content);
+                    self.world.truncate(NAME);
+                    let rest = Content { seen: content.seen, held: content.held, ..Content::default() };
+                    self.files.insert(NAME.to_owned(), rest);
+                }
+            }
+            Action::Delete => self.delete(NAME),
+            Action::DeleteOldest => {
+                let rotated = self.files.keys().filter_map(|name| name.strip_prefix("a.log.")?.parse::<usize>().ok());
+                if let Some(oldest) = rotated.max() {
+                    self.delete(&format!("a.log.{oldest}"));
+                }
+            }
+            Action::Look => self.look(),
+            Action::Read(steps) | Action::ReadUnsettled(steps) => {
+                self.start();
+                for _ in 0..steps {
+                    self.world.host.step(64, matches!(action, Action::Read(_)));
+                }
+            }
+            Action::Settle => {
+                self.start();
+                self.world.host.settle_all();
+            }
+            Action::Abandon => {
+                self.start();
+                self.world.host.abandon_all();
+            }
+            Action::Commit => {
+                self.start();
+                self.account()?;
+                self.world.commit();
+                self.uncommitted.clear();
+            }
+            Action::Restart => {
+                self.account()?;
+                self.start();
+                self.world.stop();
+                self.uncommitted.clear();
+                self.restarted();
+            }
+            Action::Crash => {
+                self.account()?;
+                self.start();
+                self.world.kill();
+                self.restarted();
+            }
+        }
+        self.account()
+    }
+
+    fn finish(mut self) -> Result<(), TestCaseError> {
+        if self.files.get(NAME).is_some_and(|file| file.is_open) {
+            self.world.append(NAME, "\n");
+        }
+        self.start();
+        self.world.host.settle_all();
+        self.world.run();
+        self.account()?;
+        let missing: Vec<usize> =
+            (0..self.written).filter(|line| !self.settled.contains(line) && !self.may_be_lost.contains(line)).collect();
+        prop_assert!(missing.is_empty(), "lines {missing:?} are missing: {:#?}", self.world.input().snapshot());
+        Ok(())
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, max_shrink_iters: 4000, max_shrink_time: 30_000, ..ProptestConfig::with_cases(48) })]
+
+    /// Scenario: a log is written, rotated by rename and by copy, truncated and deleted, while its reader looks now and
+    /// then, is held back, abandons, commits, restarts and crashes.
+    /// Guarantee: what the header says.
+    #[test]
+    fn a_log_has_any_life(in_glob in any::<bool>(), actions in proptest::collection::vec(action(), 1..60)) {
+        let mut model = Model::new(in_glob);
+        for action in &actions {
+            model.act(action)?;
+        }
+        model.finish()?;
+    }
+}

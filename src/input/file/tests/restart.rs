@@ -10,6 +10,7 @@ fn check(paths: &[&'static str], away: impl FnOnce(&World), expect: &[&str]) {
     world.expect(&["one", "two"]);
     world.append("a.log", "three\n");
     world.stop();
+    world.tick();
     away(&world);
     world.reopen();
     world.expect_any_order(expect);

@@ -18,7 +18,7 @@ use crate::input::source::{Fill, Host, Quantum, Read, Source, Token};
 
 pub const OUTPUT: OutputId = OutputId(1);
 /// Far more than anything here takes; a test that waits so long has failed.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// One line as it came out.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,14 +37,17 @@ struct Slot {
     mark: Watermark,
     ready: bool,
     /// Batches that were read and not settled.
-    unsettled: Vec<u64>,
+    unsettled: Vec<(u64, Vec<Line>)>,
 }
 
 #[derive(Default)]
 struct Inner {
     next: u64,
     slots: BTreeMap<Token, Slot>,
+    /// In the order in which they were read.
     lines: Vec<Line>,
+    /// In the order in which they were settled.
+    settled_lines: Vec<Line>,
     positions: BTreeMap<SourceKey, Position>,
     added: usize,
 }
@@ -78,7 +81,7 @@ impl TestHost {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes one quantum of a source that is ready. `false`: none is.
+    /// Takes one quantum of a source that is ready. `false`: none is. `settle`: at once, if nothing before it is unsettled.
     pub fn step(&self, bytes_max: usize, settle: bool) -> bool {
         let mut inner = self.inner();
         let Some(token) = inner.slots.iter().find(|(_, slot)| slot.ready).map(|(token, _)| *token) else {
@@ -98,12 +101,13 @@ impl TestHost {
                 slot.ready = more;
                 let key = slot.source.key();
                 let lines = lines_of(key, &*slot.source, &fill);
-                if settle {
+                if settle && slot.unsettled.is_empty() {
                     settle_one(slot, seq);
                     let position = slot.mark.position();
                     inner.positions.insert(key, position);
+                    inner.settled_lines.extend(lines.iter().cloned());
                 } else {
-                    slot.unsettled.push(seq);
+                    slot.unsettled.push((seq, lines.clone()));
                 }
                 inner.lines.extend(lines);
             }
@@ -121,10 +125,11 @@ impl TestHost {
     /// Settles everything that was read.
     pub fn settle_all(&self) {
         let mut inner = self.inner();
-        let Inner { slots, positions, .. } = &mut *inner;
+        let Inner { slots, positions, settled_lines, .. } = &mut *inner;
         for slot in slots.values_mut() {
-            for seq in std::mem::take(&mut slot.unsettled) {
+            for (seq, lines) in std::mem::take(&mut slot.unsettled) {
                 settle_one(slot, seq);
+                settled_lines.extend(lines);
             }
             positions.insert(slot.source.key(), slot.mark.position());
             slot.ready = true;
@@ -147,6 +152,10 @@ impl TestHost {
 
     pub fn take_lines(&self) -> Vec<Line> {
         std::mem::take(&mut self.inner().lines)
+    }
+
+    pub fn take_settled_lines(&self) -> Vec<Line> {
+        std::mem::take(&mut self.inner().settled_lines)
     }
 
     /// Whether a line with this text came out.
@@ -361,8 +370,13 @@ impl World {
 
     /// Everything not committed is lost.
     pub fn crash(&mut self) {
-        drop(self.input.take());
+        self.kill();
         self.reopen();
+    }
+
+    /// Ends without a commit.
+    pub fn kill(&mut self) {
+        drop(self.input.take());
     }
 
     pub fn reopen(&mut self) {
@@ -420,6 +434,21 @@ impl World {
     pub fn copytruncate(&self, name: &str, copy: &str) {
         std::fs::copy(self.at(name), self.at(copy)).expect("writable");
         self.truncate(name);
+    }
+
+    /// Waits until what is born now is born later than everything before, by the filesystem's clock.
+    pub fn tick(&self) {
+        use crate::input::file::identity::Stat;
+        let born = |name: &str| {
+            std::fs::write(self.at(name), "").expect("writable");
+            let stat = Stat::of_path(&self.at(name)).expect("just written");
+            self.remove(name);
+            stat.born_ns
+        };
+        let before = born("tick");
+        while before.is_some() && born("tick") == before {
+            std::thread::yield_now();
+        }
     }
 
     pub fn paths(&self) -> BTreeSet<String> {

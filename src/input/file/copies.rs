@@ -1,0 +1,369 @@
+//! Truncation and copies: where the bytes of a file are once they are not in it (I8).
+//!
+//! The part of the [`Registry`] that follows content instead of names; the rules are in its header. What is decided here:
+//! when a generation retires, which file is its copy, which file is only a copy, and which had our name unseen.
+
+use std::fs::File;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::identity::{Prefix, Stat, holds, looks_like_prefix, open};
+use super::link::Fate;
+use super::names;
+use super::registry::{Registry, grow_fingerprint};
+use super::siblings::{Sibling, rotated_siblings};
+use super::stats::FileStats;
+use crate::batch::{Position, SourceKey};
+use crate::checkpoint::{Entry, Fingerprint, Identity};
+
+/// How often a directory is listed before a copy is taken to be missing.
+const LISTINGS_MAX: usize = 3;
+
+/// What a new file with a rotated name is to the file it is named after.
+pub(super) enum Relation {
+    None,
+    Copy(SourceKey),
+    /// It is empty: it can't be said yet.
+    Unclear,
+}
+
+impl Registry {
+    /// A known file does not hold what it held: its generation retires, and the next one begins.
+    pub(super) fn truncated(&mut self, key: SourceKey) {
+        let Some(position) = self.position_of(key) else { return };
+        let Some(known) = self.files.get(key).filter(|known| !known.retired) else { return };
+        let fingerprint = known.open.as_ref().map_or(known.entry.fingerprint, |open| *open.link.fingerprint());
+        let was = known.real_path().unwrap_or(&known.entry.at).to_owned();
+        let path = known.path.clone();
+        let held = known.open.as_ref().map(|open| (Arc::clone(&open.file), Arc::clone(&open.link)));
+        let (size, has_left) = (known.size, self.has_left(key));
+        let next = Entry {
+            identity: Identity { generation: known.entry.identity.generation + 1, ..known.entry.identity },
+            fingerprint: Fingerprint::default(),
+            start: Position::default(),
+            urgent: true,
+            finished: false,
+            copy_of: None,
+            gone_ns: 0,
+            ..known.entry.clone()
+        };
+        FileStats::add(&self.context.stats.truncations, 1);
+        tracing::info!(input = %self.options.name, file = %next.path.display(), offset = position.offset, "file was truncated");
+
+        // A directory that is rotated while it is listed may show a file under neither of its names.
+        let copy = (0..LISTINGS_MAX).find_map(|_| self.find_copy(key, &was, position, fingerprint));
+        self.retire(key, fingerprint);
+        match copy {
+            Some(copy) => self.read_copy(key, copy, position),
+            None => {
+                let read = held.as_ref().map_or(position.offset, |(_, link)| link.read().offset);
+                self.lose(key, size.saturating_sub(read));
+            }
+        }
+        self.missed(key, &was);
+        let file = match (&held, &path) {
+            (Some((file, _)), _) => Arc::clone(file),
+            (None, Some(path)) => match open(path) {
+                Ok(file) => Arc::new(file),
+                Err(error) => return self.complain(path, "open", &error),
+            },
+            (None, None) => return,
+        };
+        let mut next = next;
+        match Prefix::read(&file) {
+            Ok(prefix) => next.fingerprint = prefix.fingerprint(),
+            Err(error) => self.complain(&next.path, "read", &error),
+        }
+        if let Some(next) = self.register(next, path.as_deref(), &file) {
+            self.start(next, file, Position::default(), false);
+            if has_left {
+                self.leave_quietly(next);
+            }
+        }
+    }
+
+    /// A generation is not in its file any more.
+    fn retire(&mut self, key: SourceKey, fingerprint: Fingerprint) {
+        self.files.unname(key);
+        self.leaving.remove(&key);
+        if let Some(known) = self.files.get_mut(key) {
+            known.retired = true;
+            known.entry.urgent = true;
+            // What its copy is known by, after a restart too.
+            known.entry.fingerprint = fingerprint;
+            self.store.update(key, &known.entry);
+        }
+    }
+
+    /// What is left of a generation is read from a copy.
+    fn read_copy(&mut self, key: SourceKey, copy: Sibling, position: Position) {
+        self.mark_copy(key, &copy);
+        let size = copy.stat.size;
+        let file = Arc::new(copy.file);
+        if let Some(known) = self.files.get_mut(key) {
+            known.retired = true;
+            if let Some(open) = &mut known.open {
+                open.link.size_bytes.store(size, Ordering::Release);
+                open.link.at_end.store(false, Ordering::Release);
+                *open.link.fate() = Fate::Copied(Arc::clone(&file));
+                open.file = file;
+                self.host.wake(open.token);
+                return;
+            }
+            known.size = size;
+        }
+        if size > position.offset {
+            self.start(key, file, position, true);
+        } else {
+            self.forget(key);
+        }
+    }
+
+    /// What is left of a generation is nowhere.
+    fn lose(&mut self, key: SourceKey, unread: u64) {
+        if unread > 0 {
+            FileStats::add(&self.context.stats.bytes_given_up, unread);
+            let path = self.files.get(key).map(|known| known.entry.path.display().to_string()).unwrap_or_default();
+            tracing::warn!(input = %self.options.name, file = %path, bytes = unread, "bytes that were not read are truncated away, and no copy was found");
+        }
+        let open = self.files.get(key).and_then(|known| known.open.as_ref());
+        match open {
+            Some(open) => {
+                *open.link.fate() = Fate::Gone;
+                self.host.wake(open.token);
+            }
+            None => self.forget(key),
+        }
+    }
+
+    /// The copy of a generation among the rotated names: same fingerprint, not shorter than what was read, the same bytes
+    /// before it. Shorter ones that begin the same are copies too: they are marked, so that they are not read again.
+    fn find_copy(
+        &mut self,
+        key: SourceKey,
+        was: &Path,
+        position: Position,
+        fingerprint: Fingerprint,
+    ) -> Option<Sibling> {
+        let registered_ns = self.files.get(key)?.entry.registered_ns;
+        let mut found: Option<Sibling> = None;
+        for sibling in self.siblings(key, was) {
+            let is_held = sibling.stat.size >= position.offset && holds(&sibling.file, position).unwrap_or(false);
+            // A crash may forget the fingerprint, not the position: then the bytes before that must do.
+            let fits =
+                if fingerprint.len > 0 { sibling.prefix.matches(fingerprint) } else { position.offset > 0 && is_held };
+            // Where nothing is known of the content, who was born since can only be it.
+            let may_be = fingerprint.len == 0
+                && position.offset == 0
+                && sibling.stat.size > 0
+                && !self.patterns.matches(&sibling.path)
+                && is_born_after(&sibling.stat, registered_ns);
+            if fits || may_be {
+                if is_held {
+                    if let Some(older) = found.replace(sibling).filter(|_| fits) {
+                        self.mark_copy(key, &older);
+                    }
+                } else if fits {
+                    self.mark_copy(key, &sibling);
+                }
+            }
+        }
+        found
+    }
+
+    /// Files with rotated names of a known one that may have its bytes: not known, or known as its copies.
+    fn siblings(&mut self, key: SourceKey, was: &Path) -> Vec<Sibling> {
+        let mut bases = vec![was.to_owned()];
+        if let Some(known) = self.files.get(key) {
+            bases.push(known.entry.path.clone());
+        }
+        bases.dedup();
+        let mut found: Vec<Sibling> = Vec::new();
+        for base in bases {
+            match rotated_siblings(&base) {
+                Ok(siblings) => found.extend(siblings),
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                Err(error) => self.complain(&base, "list the directory of", &error),
+            }
+        }
+        let Some(known) = self.files.get(key) else { return Vec::new() };
+        found.retain(|sibling| match self.files.find(&sibling.stat) {
+            _ if known.is(&sibling.stat) => false,
+            None => true,
+            Some(other) => self.files.get(other).is_some_and(|other| other.entry.copy_of == Some(key)),
+        });
+        found
+    }
+
+    /// Reads what had our name while we did not look: see the rules above.
+    pub(super) fn missed(&mut self, key: SourceKey, was: &Path) {
+        let Some(known) = self.files.get(key) else { return };
+        let (name, registered_ns) = (known.entry.path.clone(), known.entry.registered_ns);
+        if known.entry.copy_of.is_some() || known.entry.finished || known.entry.gone_ns != 0 {
+            return;
+        }
+        let fingerprint = known.open.as_ref().map_or(known.entry.fingerprint, |open| *open.link.fingerprint());
+        for sibling in self.siblings(key, was) {
+            let is_copy = fingerprint.len > 0 && sibling.prefix.matches(fingerprint);
+            if sibling.stat.size == 0
+                || is_copy
+                || self.files.find(&sibling.stat).is_some()
+                || self.patterns.matches(&sibling.path)
+                || !is_born_after(&sibling.stat, registered_ns)
+            {
+                continue;
+            }
+            tracing::info!(input = %self.options.name, file = %sibling.path.display(), "a rotated file was not seen under its name; it is read now");
+            self.discover(&name, &sibling.path, &sibling.stat);
+        }
+    }
+
+    /// Remembers that a file is a copy of a source's bytes.
+    fn mark_copy(&mut self, of: SourceKey, copy: &Sibling) {
+        match self.files.find(&copy.stat) {
+            Some(known) => {
+                if let Some(known) = self.files.get_mut(known) {
+                    known.size = copy.stat.size;
+                }
+            }
+            None => {
+                let mut entry = self.entry(&copy.path, &copy.path, &copy.stat, &copy.prefix);
+                entry.copy_of = Some(of);
+                self.register(entry, Some(&copy.path), &copy.file);
+            }
+        }
+    }
+
+    /// A copy that goes on in another way than what it was taken for a copy of is a file of its own.
+    pub(super) fn look_at_copy(&mut self, key: SourceKey, stat: &Stat) {
+        let Some(known) = self.files.get_mut(key) else { return };
+        if (stat.size, stat.modified_ns) == (known.size, known.modified_ns) {
+            return;
+        }
+        let has_grown = stat.size > known.size;
+        (known.size, known.modified_ns) = (stat.size, stat.modified_ns);
+        let (Some(of), Some(path)) = (known.entry.copy_of, known.path.clone()) else { return };
+        let Ok(file) = open(&path) else { return };
+        let is_copy = match self.files.get(of) {
+            // What it is a copy of can't be compared any more; it is being read, or was, from this very file.
+            Some(original) if original.retired => true,
+            Some(original) => {
+                let held = original.open.as_ref().map(|open| Arc::clone(&open.file));
+                let held = held.or_else(|| open(original.path.as_deref()?).ok().map(Arc::new));
+                held.is_some_and(|held| {
+                    let longer = Stat::of_file(&held).is_ok_and(|original| original.size >= stat.size);
+                    longer && looks_like_prefix(&held, &file, stat.size).unwrap_or(true)
+                })
+            }
+            None => !has_grown,
+        };
+        if is_copy {
+            return;
+        }
+        if self.files.get(of).is_some_and(|original| original.open.is_some()) {
+            // Its original may have been truncated a moment ago.
+            self.verify(of);
+            if self.files.get(of).is_none_or(|original| original.retired) {
+                return;
+            }
+        }
+        tracing::info!(input = %self.options.name, file = %path.display(), "what looked like a copy is a file of its own");
+        if let Some(known) = self.files.get_mut(key) {
+            known.entry.copy_of = None;
+            known.position = Some(Position::default());
+            self.store.update(key, &known.entry);
+            self.start(key, Arc::new(file), Position::default(), false);
+        }
+    }
+
+    /// What a new file is to the known one that it is named after.
+    pub(super) fn relation(&mut self, path: &Path, stat: &Stat, file: &File) -> Relation {
+        let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else { return Relation::None };
+        for base in names::bases(name.as_bytes()) {
+            let base = directory.join(std::ffi::OsString::from_vec(base));
+            if self.files.at(&base).is_none() {
+                continue;
+            }
+            // It may have been truncated a moment ago: then this file is found as its copy there.
+            self.examine(&base);
+            if let Some(key) = self.files.at(&base) {
+                self.verify(key);
+            }
+            if self.files.find(stat).is_some() {
+                return Relation::None;
+            }
+            let Some(key) = self.files.at(&base) else { continue };
+            let Some(known) = self.files.get(key) else { continue };
+            if stat.born_ns.zip(known.entry.identity.born_ns).is_some_and(|(copy, original)| copy < original) {
+                continue;
+            }
+            let original = match &known.open {
+                Some(open) => Arc::clone(&open.file),
+                None => match open(&base) {
+                    Ok(file) => Arc::new(file),
+                    Err(_) => continue,
+                },
+            };
+            let Ok(original_stat) = Stat::of_file(&original) else { continue };
+            if stat.size == 0 {
+                return if original_stat.size > 0 { Relation::Unclear } else { Relation::None };
+            }
+            if original_stat.size >= stat.size && looks_like_prefix(&original, file, stat.size).unwrap_or(false) {
+                return Relation::Copy(key);
+            }
+        }
+        Relation::None
+    }
+
+    /// Compares an open file with what was read of it.
+    pub(super) fn verify(&mut self, key: SourceKey) {
+        let Some(open) = self.files.get(key).and_then(|known| known.open.as_ref()) else { return };
+        let is_same =
+            grow_fingerprint(&open.link, &open.file).and_then(|same| Ok(same && holds(&open.file, open.link.read())?));
+        match is_same {
+            Ok(true) => self.remember_fingerprint(key),
+            Ok(false) => self.truncated(key),
+            Err(error) => self.complain_of(key, "read", &error),
+        }
+    }
+
+    pub(super) fn heard_changed(&mut self, key: SourceKey) {
+        let Some(open) = self.files.get(key).filter(|known| !known.retired).and_then(|known| known.open.as_ref())
+        else {
+            return;
+        };
+        let (link, file, token) = (Arc::clone(&open.link), Arc::clone(&open.file), open.token);
+        let is_same = Prefix::read(&file)
+            .and_then(|prefix| Ok(prefix.matches(*link.fingerprint()) && holds(&file, link.read())?));
+        if is_same.unwrap_or(false) {
+            // Somebody wrote it back; nothing was lost of it.
+            *link.fate() = Fate::Live;
+            self.host.wake(token);
+            return;
+        }
+        self.truncated(key);
+    }
+
+    /// A file that is not open and not to be found: whether a copy has what was not read of it.
+    pub(super) fn resume_elsewhere(&mut self, key: SourceKey, was: Option<&Path>) {
+        let Some(position) = self.position_of(key) else { return };
+        let Some(known) = self.files.get_mut(key) else { return };
+        known.verified = true;
+        let (fingerprint, size) = (known.entry.fingerprint, known.size);
+        if let Some(was) = was
+            && let Some(copy) = self.find_copy(key, was, position, fingerprint)
+        {
+            self.read_copy(key, copy, position);
+            return;
+        }
+        self.gone(key, size.saturating_sub(position.offset));
+    }
+}
+
+/// Born after that moment: in a later tick of the filesystem's clock, since within one nothing can be told. Without a
+/// birth time nothing is.
+fn is_born_after(stat: &Stat, moment_ns: i64) -> bool {
+    stat.born_ns.is_some_and(|born| born > moment_ns)
+}

@@ -1,0 +1,384 @@
+//! From a checked config to threads that run, and back.
+//!
+//! Start: data_dir and its lock, store, output, workers, inputs, admin endpoint: whoever can fail comes before whoever reads.
+//! Stop: inputs, workers, then what is in flight is waited for, then the last commit. Whatever is not acknowledged by then
+//! is read again at the next start.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+
+use super::acks::Ledger;
+use super::plan::Plan;
+use super::report::Inner;
+use super::sources::Sources;
+use super::worker::{BUFFER_BYTES, Pool, Shop, Worker};
+use crate::batch::OutputId;
+use crate::budget::Budget;
+use crate::checkpoint::{DataDir, Store};
+use crate::config::Checked;
+use crate::config::checked::{CheckedInput, InputKind};
+use crate::deliver::driver::{Deliver, Hooks};
+use crate::deliver::machine::Limits;
+use crate::event::{Shared, SharedOptions};
+use crate::input::file::FileInput;
+use crate::input::source::{Host, Token};
+use crate::input::stdin::{StdinInput, StdinSettings};
+use crate::output::Producer;
+use crate::output::dead_letter::FileDeadLetter;
+use crate::output::kafka::{KafkaProducer, wait_closed};
+use crate::process::Chain;
+use crate::telemetry::{AdminServer, Histogram, Status, StatusSource};
+
+/// Makes producers: at the start, and for each rebuild.
+pub type ProducerFactory = Box<dyn Fn() -> Result<Arc<dyn Producer>, String> + Send + Sync>;
+
+/// The number of the one output in the checkpoint store.
+const OUTPUT: OutputId = OutputId(0);
+/// How often positions are committed.
+const COMMIT_EVERY: Duration = Duration::from_secs(1);
+/// Workers at most, whatever the cores.
+const WORKERS_MAX: usize = 4;
+/// The dead letter holds so much.
+const DEAD_LETTER_BYTES_MAX: u64 = 256 << 20;
+/// Topics without records are forgotten after this long.
+const TOPIC_KEPT: Duration = Duration::from_secs(600);
+/// How long librdkafka may take to let go of its threads at the end.
+const CLOSE_WITHIN: Duration = Duration::from_secs(6);
+const CLOSE_POLL: Duration = Duration::from_millis(5);
+
+/// A running pipeline.
+pub struct Pipeline {
+    inner: Arc<Inner>,
+    workers: Vec<JoinHandle<()>>,
+    output: JoinHandle<()>,
+    committer: Committer,
+    admin: Option<AdminServer>,
+    shutdown_after: Duration,
+    /// Held until everything has ended: its lock keeps a second agent away.
+    _data_dir: DataDir,
+}
+
+/// An input that runs.
+pub enum Running {
+    File(FileInput),
+    Stdin(StdinInput),
+}
+
+/// The thread that commits positions.
+struct Committer {
+    stop: Sender<Last>,
+    thread: JoinHandle<()>,
+}
+
+/// How the committer ends.
+enum Last {
+    Commit,
+    Nothing,
+}
+
+impl Pipeline {
+    /// Starts everything, with producers for the config's Kafka.
+    ///
+    /// # Errors
+    /// What can't be opened, bound or started, naming it. Nothing runs then.
+    pub fn start(checked: Checked) -> anyhow::Result<Self> {
+        let options = checked.output.clone();
+        let produce = move || {
+            let producer = KafkaProducer::open(&options).map_err(|error| error.to_string())?;
+            Ok(Arc::new(producer) as Arc<dyn Producer>)
+        };
+        Self::start_with(checked, Box::new(produce))
+    }
+
+    /// The same with other producers.
+    ///
+    /// # Errors
+    /// As [`Pipeline::start`].
+    pub fn start_with(checked: Checked, produce: ProducerFactory) -> anyhow::Result<Self> {
+        let data_dir = DataDir::open(&checked.data_dir)?;
+        let store = Arc::new(Store::open(&data_dir)?);
+        let ledger = Arc::new(Ledger::default());
+        let delivery_seconds = Arc::new(Histogram::new());
+        let plans: Vec<Arc<Plan>> =
+            checked.inputs.iter().map(|input| Arc::new(plan_of(&checked, input, &delivery_seconds))).collect();
+        let by_name: HashMap<String, Arc<Plan>> =
+            plans.iter().map(|plan| (plan.name.clone(), Arc::clone(plan))).collect();
+        let sources = Sources::new(by_name, Arc::clone(&ledger));
+        let window_bytes_max = checked.output.window_bytes;
+        let pool = Arc::new(Pool::new(window_bytes_max / BUFFER_BYTES + WORKERS_MAX));
+        let (deliver, output) = start_output(&checked, produce, &sources, &pool)?;
+        let inner = Arc::new(Inner {
+            host: host().name,
+            started: Instant::now(),
+            state: AtomicU8::new(0),
+            ready: AtomicBool::new(false),
+            sources: Arc::clone(&sources),
+            deliver: Arc::clone(&deliver),
+            ledger: Arc::clone(&ledger),
+            budget: Budget::new(checked.memory_bytes_max),
+            plans,
+            inputs: Mutex::default(),
+            output_name: checked.output.name.clone(),
+            delivery_seconds,
+        });
+        let admin = match checked.admin {
+            Some(listen) => {
+                Some(AdminServer::start(listen, data_dir.path(), Arc::clone(&inner) as Arc<dyn StatusSource>)?)
+            }
+            None => None,
+        };
+        let committer = Committer::start(Arc::clone(&ledger), Arc::clone(&store))?;
+        let shop = Arc::new(Shop { sources: Arc::clone(&sources), deliver, budget: inner.budget.clone(), pool });
+        let workers = start_workers(&shop)?;
+        for input in &checked.inputs {
+            let running = start_input(&checked, input, &store, &sources)?;
+            inner.inputs.lock().unwrap_or_else(PoisonError::into_inner).push(running);
+        }
+        inner.set_running();
+        let shutdown_after = checked.shutdown_after;
+        Ok(Self { inner, workers, output, committer, admin, shutdown_after, _data_dir: data_dir })
+    }
+
+    /// Whether everything that is known is read and acknowledged. With [`Pipeline::rescan`] before it: everything there is.
+    pub fn is_idle(&self) -> bool {
+        let inputs = self.inner.inputs.lock().unwrap_or_else(PoisonError::into_inner);
+        let all_read = inputs.iter().all(|input| match input {
+            Running::File(file) => file.idle(),
+            Running::Stdin(stdin) => stdin.idle(),
+        });
+        all_read && self.inner.sources.is_quiet() && self.inner.deliver.is_idle()
+    }
+
+    /// Looks for files now.
+    pub fn rescan(&self) {
+        for input in self.inner.inputs.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            if let Running::File(file) = input {
+                file.rescan_now();
+            }
+        }
+    }
+
+    /// The state of it all.
+    pub fn status(&self) -> Status {
+        self.inner.status()
+    }
+
+    /// Records read and handed over since the start.
+    pub fn records_read(&self) -> u64 {
+        self.inner.plans.iter().map(|plan| plan.counters.read_records.load(Ordering::Relaxed)).sum()
+    }
+
+    /// The config's `shutdown_after`.
+    pub fn shutdown_after(&self) -> Duration {
+        self.shutdown_after
+    }
+
+    /// Ends in order: nothing more is read, what is in flight is waited for (`within` at most), what is acknowledged is
+    /// committed. Whether all was acknowledged.
+    pub fn stop(self, within: Duration) -> bool {
+        let deadline = Instant::now() + within;
+        self.inner.set_stopping();
+        self.end_reading();
+        while !self.inner.deliver.is_idle() && Instant::now() < deadline {
+            std::thread::sleep(CLOSE_POLL);
+        }
+        let all = self.inner.deliver.is_idle();
+        self.finish(Last::Commit);
+        all
+    }
+
+    /// Ends as a crash would: nothing is waited for, nothing more is committed.
+    pub fn kill(self) {
+        self.end_reading();
+        self.finish(Last::Nothing);
+    }
+
+    fn end_reading(&self) {
+        let inputs = std::mem::take(&mut *self.inner.inputs.lock().unwrap_or_else(PoisonError::into_inner));
+        self.inner.sources.stop();
+        for input in inputs {
+            match input {
+                Running::File(file) => file.stop(),
+                Running::Stdin(stdin) => stdin.stop(),
+            }
+        }
+    }
+
+    fn finish(self, last: Last) {
+        for worker in self.workers {
+            join(worker);
+        }
+        // The last commit comes before the output goes: what it gives up is not settled.
+        self.committer.stop(last);
+        self.inner.deliver.stop();
+        join(self.output);
+        if let Some(admin) = self.admin {
+            admin.stop();
+        }
+        drop(self.inner);
+        wait_closed(CLOSE_WITHIN);
+    }
+}
+
+impl Committer {
+    fn start(ledger: Arc<Ledger>, store: Arc<Store>) -> anyhow::Result<Self> {
+        let (stop, stopped) = channel();
+        let thread = std::thread::Builder::new().name("checkpoints".into()).spawn(move || {
+            loop {
+                match stopped.recv_timeout(COMMIT_EVERY) {
+                    Err(RecvTimeoutError::Timeout) => commit(&ledger, &store),
+                    Ok(Last::Commit) => return commit(&ledger, &store),
+                    Ok(Last::Nothing) | Err(RecvTimeoutError::Disconnected) => return,
+                }
+            }
+        })?;
+        Ok(Self { stop, thread })
+    }
+
+    fn stop(self, last: Last) {
+        // A thread that is gone has said why.
+        self.stop.send(last).ok();
+        join(self.thread);
+    }
+}
+
+fn commit(ledger: &Ledger, store: &Store) {
+    let (positions, bytes) = ledger.take();
+    let rows: Vec<_> = positions.iter().map(|(key, position)| (*key, OUTPUT, *position)).collect();
+    match store.commit(&rows) {
+        Ok(()) => ledger.committed(bytes),
+        Err(error) => {
+            tracing::error!(file = %store.path().display(), %error, "checkpoints can't be saved; a crash now would repeat more");
+            ledger.put_back(positions);
+        }
+    }
+}
+
+fn start_output(
+    checked: &Checked,
+    produce: ProducerFactory,
+    sources: &Arc<Sources>,
+    pool: &Arc<Pool>,
+) -> anyhow::Result<(Arc<Deliver>, JoinHandle<()>)> {
+    let options = &checked.output;
+    let limits = Limits {
+        window_bytes_max: options.window_bytes as u64,
+        sticky_bytes: options.batch_bytes as u64,
+        stalled_after: checked.spool.after,
+        probe_first: Duration::from_secs(1),
+        probe_longest: Duration::from_secs(60),
+        topic_kept: TOPIC_KEPT,
+    };
+    let wake = {
+        let sources = Arc::downgrade(sources);
+        move |who| {
+            if let Some(sources) = sources.upgrade() {
+                sources.unpark(Token(who));
+            }
+        }
+    };
+    let recycle = {
+        let pool = Arc::clone(pool);
+        move |buf| pool.give(buf)
+    };
+    let hooks = Hooks { produce, wake: Box::new(wake), recycle: Box::new(recycle) };
+    let letter = checked.data_dir.join("dead_letter").join(format!("{}.jsonl", options.name));
+    let dead_letter = FileDeadLetter::new(letter, DEAD_LETTER_BYTES_MAX);
+    Deliver::start(&options.name, limits, hooks, Box::new(dead_letter))
+        .map_err(|error| anyhow::anyhow!("output {}: {error}", options.name))
+}
+
+fn start_workers(shop: &Arc<Shop>) -> anyhow::Result<Vec<JoinHandle<()>>> {
+    let count = std::thread::available_parallelism().map_or(1, usize::from).min(WORKERS_MAX);
+    (0..count)
+        .map(|number| {
+            let worker = Worker::new(Arc::clone(shop));
+            std::thread::Builder::new()
+                .name(format!("worker-{number}"))
+                .spawn(move || worker.run())
+                .context("a worker can't be started")
+        })
+        .collect()
+}
+
+fn start_input(
+    checked: &Checked,
+    input: &CheckedInput,
+    store: &Arc<Store>,
+    sources: &Arc<Sources>,
+) -> anyhow::Result<Running> {
+    let shared = shared_of(input);
+    let host_side = Arc::clone(sources) as Arc<dyn Host>;
+    match &input.kind {
+        InputKind::File(file) => {
+            let options = file.options(&input.name, shared, host().id, checked.data_dir.clone());
+            Ok(Running::File(FileInput::start(options, Arc::clone(store), host_side, &[OUTPUT])?))
+        }
+        InputKind::Stdin(stdin) => {
+            let settings = StdinSettings {
+                name: input.name.clone(),
+                max_line_bytes: stdin.max_line_bytes,
+                lines: stdin.lines.clone(),
+                shared,
+            };
+            let run = format!("{}-{}", input.name, jiff::Timestamp::now().as_nanosecond());
+            let key = store.number()?;
+            let stdin = StdinInput::start(settings, std::io::stdin(), key, &run, host_side)
+                .with_context(|| format!("input {}", input.name))?;
+            Ok(Running::Stdin(stdin))
+        }
+    }
+}
+
+/// The plan of one input.
+pub(crate) fn plan_of(checked: &Checked, input: &CheckedInput, delivery_seconds: &Arc<Histogram>) -> Plan {
+    let chain = Chain::new(input.processors.clone()).then(&Chain::new(checked.processors.clone()));
+    let fallback = &checked.fallback_topic;
+    let mut plan = Plan::new(&input.name, chain, input.route.clone(), fallback, checked.output.max_record_bytes);
+    plan.is_durable = matches!(input.kind, InputKind::File(_));
+    plan.delivery_seconds = Arc::clone(delivery_seconds);
+    plan
+}
+
+/// What the events of one input's sources share.
+pub(crate) fn shared_of(input: &CheckedInput) -> Shared {
+    let host = host();
+    Shared::new(SharedOptions {
+        host_name: host.name,
+        agent_version: env!("CARGO_PKG_VERSION").into(),
+        input_name: input.name.clone(),
+        fields: input.fields.clone(),
+        fields_under_root: input.fields_under_root,
+        tags: input.tags.clone(),
+        host_id: host.id,
+    })
+}
+
+/// This machine.
+pub(crate) struct ThisHost {
+    /// `host.name`.
+    pub name: String,
+    /// The machine-id; the name, where there is none.
+    pub id: String,
+}
+
+/// The name and the id of this machine.
+pub(crate) fn host() -> ThisHost {
+    let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let id = std::fs::read_to_string("/etc/machine-id").map(|id| id.trim().to_owned()).unwrap_or_default();
+    let id = if id.is_empty() { name.clone() } else { id };
+    ThisHost { name, id }
+}
+
+fn join(thread: JoinHandle<()>) {
+    let name = thread.thread().name().unwrap_or("a thread").to_owned();
+    if thread.join().is_err() {
+        tracing::error!(thread = name, "a thread has panicked");
+    }
+}

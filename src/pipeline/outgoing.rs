@@ -1,0 +1,464 @@
+//! Route and encode: a batch of events becomes records, grouped by where they go.
+//!
+//! Topic and key that depend on the source's shared fields only are rendered once a source; the partition of that key is
+//! looked up once per change of the partition counts. So the plain path per event is one call of the codec.
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::plan::{Counts, Plan, RouteCache};
+use crate::batch::{Batch, Encoded, Header, NONE, Place, Record, Share, SourceKey};
+use crate::budget::BytePermit;
+use crate::encode::{self, Codec, Fit};
+use crate::event::{Common, Event, EventView, Timestamp};
+use crate::process::Outcome;
+use crate::route;
+
+/// The tag of a record that went to the fallback topic.
+pub const FALLBACK_TAG: &str = "_topic_fallback";
+
+/// Kafka's CreateTime may be this much before the time of reading, and this much after; outside, it is the time of reading.
+const CREATE_TIME_BEFORE: Duration = Duration::from_secs(24 * 3600);
+const CREATE_TIME_AFTER: Duration = Duration::from_secs(5 * 60);
+
+/// What is known of topics.
+pub trait Topics {
+    /// The partition count, if it is known.
+    fn partitions(&self, topic: &str) -> Option<u32>;
+    /// Moves with every change of a count.
+    fn version(&self) -> u64;
+    /// Whether one more topic may be used.
+    fn has_room(&self) -> bool;
+}
+
+/// Encodes batches; keeps its tables between them.
+#[derive(Default)]
+pub struct Encoder {
+    shares: Vec<Share>,
+    counts: Vec<u32>,
+    /// The share of each record, kept once there is a second share.
+    share_of: Vec<u32>,
+    found: HashMap<(Arc<str>, Place), u32>,
+    text: Vec<u8>,
+    names: HashMap<&'static str, Arc<str>>,
+}
+
+/// Where a record goes.
+struct Routed {
+    topic: Arc<str>,
+    fell_back: bool,
+    place: Place,
+    /// Range of the key in the buffer.
+    key: Option<Range<u32>>,
+}
+
+/// What is left of a batch once it is encoded.
+pub struct Outgoing {
+    pub buf: Vec<u8>,
+    pub records: Vec<Record>,
+    pub headers: Vec<Vec<Header>>,
+    pub shares: Vec<Share>,
+    pub counts: Counts,
+}
+
+impl Outgoing {
+    /// The value of a record.
+    pub fn value(&self, record: &Record) -> &[u8] {
+        record.value_in(&self.buf)
+    }
+
+    /// The key of a record.
+    pub fn key(&self, record: &Record) -> Option<&[u8]> {
+        record.key_in(&self.buf)
+    }
+
+    /// The headers of a record.
+    pub fn headers_of(&self, record: &Record) -> &[Header] {
+        record.headers_in(&self.headers)
+    }
+
+    /// The value of a header.
+    pub fn header_value(&self, header: &Header) -> &[u8] {
+        header.value_in(&self.buf)
+    }
+
+    /// With the permit for its bytes: ready to be offered.
+    pub fn into_encoded(self, source: SourceKey, permit: BytePermit) -> Encoded {
+        let Self { buf, records, headers, shares, counts: _ } = self;
+        Encoded { buf, records, headers, shares, source, permit }
+    }
+}
+
+impl Encoder {
+    /// Runs the processors and encodes what they keep, into `buf` (empty, with capacity).
+    pub fn encode(
+        &mut self,
+        plan: &Plan,
+        cache: &mut RouteCache,
+        topics: &dyn Topics,
+        batch: &mut Batch,
+        now: Timestamp,
+        buf: Vec<u8>,
+    ) -> Outgoing {
+        let mut out = Outgoing {
+            buf,
+            records: Vec::with_capacity(batch.events.len()),
+            headers: Vec::new(),
+            shares: Vec::new(),
+            counts: Counts::default(),
+        };
+        self.clear();
+        if cache.common.as_ref().is_none_or(|common| !Arc::ptr_eq(common, &batch.common)) {
+            *cache = RouteCache { common: Some(Arc::clone(&batch.common)), ..RouteCache::default() };
+        }
+        let version = topics.version();
+        if cache.place.is_some_and(|(at, _)| at != version) {
+            cache.place = None;
+        }
+        let mut shared_key = None;
+        let common = Arc::clone(&batch.common);
+        for event in &mut batch.events {
+            if !plan.chain.is_empty() && plan.chain.run(event, &batch.buf, &common) == Outcome::Drop {
+                out.counts.dropped_events += 1;
+                continue;
+            }
+            let routed =
+                self.route(plan, cache, topics, version, event, &batch.buf, &common, &mut shared_key, &mut out);
+            if routed.fell_back {
+                out.counts.fallback_records += 1;
+                event.add_tag(FALLBACK_TAG, &common);
+            }
+            let view = EventView { event, buf: &batch.buf, common: &common };
+            self.record(plan, &view, routed, now, &mut out);
+        }
+        out.counts.read_records = batch.events.len() as u64;
+        out.counts.encoded_bytes = self.shares.iter().map(|share| share.bytes).sum();
+        self.group(&mut out);
+        out
+    }
+
+    fn clear(&mut self) {
+        self.shares.clear();
+        self.counts.clear();
+        self.share_of.clear();
+        self.found.clear();
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the state of one loop over a batch")]
+    fn route(
+        &mut self,
+        plan: &Plan,
+        cache: &mut RouteCache,
+        topics: &dyn Topics,
+        version: u64,
+        event: &Event,
+        buf: &[u8],
+        common: &Common,
+        shared_key: &mut Option<Option<Range<u32>>>,
+        out: &mut Outgoing,
+    ) -> Routed {
+        let view = EventView { event, buf, common };
+        let topic_is_shared = plan.topic.depends_only_on_common() && plan.topic.is_shared(event);
+        let legal = match cache.topic.as_ref().filter(|_| topic_is_shared) {
+            Some(topic) => Some(Arc::clone(topic)),
+            None => self.topic(plan, topics, &view),
+        };
+        if topic_is_shared && cache.topic.is_none() {
+            cache.topic.clone_from(&legal);
+        }
+        let fell_back = legal.is_none();
+        let topic = legal.unwrap_or_else(|| Arc::clone(&plan.fallback_topic));
+        let key_is_shared = plan.key.as_ref().is_none_or(|key| key.depends_only_on_common() && key.is_shared(event));
+        let key = if key_is_shared {
+            shared_key
+                .get_or_insert_with(|| {
+                    let key = cache.key.get_or_insert_with(|| self.key(plan, &view));
+                    key.as_ref().map(|key| append(&mut out.buf, key))
+                })
+                .clone()
+        } else {
+            self.key(plan, &view).map(|key| append(&mut out.buf, &key))
+        };
+        let find = |key: &Option<Range<u32>>| match (topics.partitions(&topic), key) {
+            (None, _) => Place::Unknown,
+            (Some(_), None) => Place::Any,
+            (Some(count), Some(key)) => {
+                let key = &out.buf[key.start as usize..key.end as usize];
+                Place::At(i32::try_from(route::partition(key, count)).unwrap_or(i32::MAX))
+            }
+        };
+        let place = if topic_is_shared && key_is_shared && !fell_back {
+            cache.place.get_or_insert_with(|| (version, find(&key))).1
+        } else {
+            find(&key)
+        };
+        Routed { topic, fell_back, place, key }
+    }
+
+    /// The topic, if it can be rendered, is legal, and is known or one for which there is room.
+    fn topic(&mut self, plan: &Plan, topics: &dyn Topics, view: &EventView<'_>) -> Option<Arc<str>> {
+        self.text.clear();
+        plan.topic.render(view, &mut self.text).ok()?;
+        if !route::legal_topic(&self.text) {
+            return None;
+        }
+        let name = std::str::from_utf8(&self.text).ok()?;
+        if let Some(share) = self.shares.iter().find(|share| &*share.topic == name) {
+            return Some(Arc::clone(&share.topic));
+        }
+        (topics.partitions(name).is_some() || topics.has_room()).then(|| Arc::from(name))
+    }
+
+    fn key(&mut self, plan: &Plan, view: &EventView<'_>) -> Option<Vec<u8>> {
+        self.text.clear();
+        plan.key.as_ref()?.render(view, &mut self.text).ok()?;
+        Some(self.text.clone())
+    }
+
+    fn record(&mut self, plan: &Plan, view: &EventView<'_>, routed: Routed, now: Timestamp, out: &mut Outgoing) {
+        let key_len = routed.key.as_ref().map_or(0, |key| key.end - key.start);
+        let mut headers = Vec::new();
+        let mut headers_len = 0;
+        for (name, template) in &plan.headers {
+            self.text.clear();
+            if template.render(view, &mut self.text).is_ok() {
+                let value = append(&mut out.buf, &self.text);
+                headers_len += name.len() + self.text.len();
+                headers.push(Header { name: Arc::clone(name), value });
+            }
+        }
+        let value_start = position(&out.buf);
+        let room = plan.record_bytes_max.saturating_sub(key_len as usize + headers_len);
+        let fit = encode::encode_within(plan.codec, view, room, &mut out.buf);
+        match fit {
+            Fit::Whole => {}
+            Fit::Cut => out.counts.cut_records += 1,
+            // The producer refuses it by its size, and the dead letter gets it.
+            Fit::TooLarge => encode::encode(plan.codec, view, &mut out.buf),
+        }
+        let value_len = position(&out.buf) - value_start;
+        if plan.codec == Codec::Raw {
+            let names = &mut self.names;
+            encode::identity_headers(view, fit, &mut out.buf, |name, range| {
+                let name = Arc::clone(names.entry(name).or_insert_with(|| Arc::from(name)));
+                headers.push(Header { name, value: narrow(range) });
+            });
+        }
+        let record = Record {
+            value_start,
+            value_len,
+            key_start: routed.key.as_ref().map_or(NONE, |key| key.start),
+            key_len,
+            timestamp_ms: create_time(view.event.timestamp, now).as_millis(),
+            headers: if headers.is_empty() { NONE } else { u32::try_from(out.headers.len()).unwrap_or(NONE) },
+            offset: view.event.offset,
+        };
+        let bytes = u64::from(value_len) + u64::from(key_len) + header_bytes(&headers);
+        if !headers.is_empty() {
+            out.headers.push(headers);
+        }
+        let share = self.share(&routed.topic, routed.place, out.records.len());
+        self.shares[share as usize].bytes += bytes;
+        self.counts[share as usize] += 1;
+        if self.shares.len() > 1 {
+            self.share_of.push(share);
+        }
+        out.records.push(record);
+    }
+
+    /// The number of the share for a topic and place; `before`: the records so far.
+    fn share(&mut self, topic: &Arc<str>, place: Place, before: usize) -> u32 {
+        if let [only] = &self.shares[..]
+            && only.place == place
+            && (Arc::ptr_eq(&only.topic, topic) || only.topic == *topic)
+        {
+            return 0;
+        }
+        let next = u32::try_from(self.shares.len()).expect("a batch has fewer than 2^32 records");
+        let share = *self.found.entry((Arc::clone(topic), place)).or_insert(next);
+        if share == next {
+            if next == 1 {
+                self.share_of.clear();
+                self.share_of.resize(before, 0);
+            }
+            self.shares.push(Share { topic: Arc::clone(topic), place, records: 0..0, bytes: 0 });
+            self.counts.push(0);
+        }
+        share
+    }
+
+    /// Puts the records into the order of their shares, source order within each.
+    fn group(&mut self, out: &mut Outgoing) {
+        let mut start = 0;
+        for (share, count) in self.shares.iter_mut().zip(&self.counts) {
+            share.records = start..start + count;
+            start += count;
+        }
+        if self.shares.len() > 1 {
+            let mut next: Vec<u32> = self.shares.iter().map(|share| share.records.start).collect();
+            let mut sorted = out.records.clone();
+            for (record, share) in out.records.iter().zip(&self.share_of) {
+                let at = &mut next[*share as usize];
+                sorted[*at as usize] = *record;
+                *at += 1;
+            }
+            out.records = sorted;
+        }
+        out.shares = std::mem::take(&mut self.shares);
+    }
+}
+
+/// The record's CreateTime: the event's time, unless Kafka would refuse or expire it.
+fn create_time(event: Timestamp, read: Timestamp) -> Timestamp {
+    let before = read.0.saturating_sub(i64::try_from(CREATE_TIME_BEFORE.as_nanos()).unwrap_or(i64::MAX));
+    let after = read.0.saturating_add(i64::try_from(CREATE_TIME_AFTER.as_nanos()).unwrap_or(i64::MAX));
+    if (before..=after).contains(&event.0) { event } else { read }
+}
+
+fn header_bytes(headers: &[Header]) -> u64 {
+    headers.iter().map(|header| header.name.len() as u64 + u64::from(header.value.end - header.value.start)).sum()
+}
+
+fn append(buf: &mut Vec<u8>, bytes: &[u8]) -> Range<u32> {
+    let start = position(buf);
+    buf.extend_from_slice(bytes);
+    start..position(buf)
+}
+
+fn position(buf: &[u8]) -> u32 {
+    u32::try_from(buf.len()).expect("a batch is far below 4 GiB: a quantum is 256 KiB, or one line")
+}
+
+fn narrow(range: Range<usize>) -> Range<u32> {
+    let narrow = |at| u32::try_from(at).expect("a batch is far below 4 GiB");
+    narrow(range.start)..narrow(range.end)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::batch::Position;
+    use crate::budget::Budget;
+    use crate::decode::{LineFilter, LineOptions, split_lines};
+    use crate::event::{Object, Shared, SharedOptions};
+    use crate::process::Chain;
+    use crate::route::Template;
+
+    /// Topics with these partition counts; `room`: whether others may be used.
+    struct Known {
+        counts: Vec<(&'static str, u32)>,
+        room: bool,
+    }
+
+    impl Topics for Known {
+        fn partitions(&self, topic: &str) -> Option<u32> {
+            self.counts.iter().find(|(name, _)| *name == topic).map(|(_, count)| *count)
+        }
+
+        fn version(&self) -> u64 {
+            self.counts.len() as u64
+        }
+
+        fn has_room(&self) -> bool {
+            self.room
+        }
+    }
+
+    fn plan(topic: &str, key: Option<&str>) -> Plan {
+        let template = |text: &str| Template::parse(text).expect("a template");
+        let route = crate::config::checked::Route {
+            topic: template(topic),
+            key: key.map(template),
+            headers: vec![("env".to_owned(), template("test"))],
+            codec: Codec::Json,
+        };
+        Plan::new("in", Chain::new(Vec::new()), route, "logs.fallback", 1_000_000)
+    }
+
+    fn encode(plan: &Plan, topics: &Known, text: &str) -> Outgoing {
+        let filter = LineFilter::default();
+        let options = LineOptions { max_line_bytes: 1_000, events_max: 1_000, filter: &filter };
+        let now = Timestamp(1_800_000_000_000_000_000);
+        let shared = Shared::new(SharedOptions {
+            host_name: "h".into(),
+            agent_version: "0".into(),
+            input_name: "in".into(),
+            fields: Object::default(),
+            fields_under_root: false,
+            tags: Vec::new(),
+            host_id: "id".into(),
+        });
+        let mut events = Vec::new();
+        split_lines(text.as_bytes(), 0, &options, now, &mut events);
+        let mut batch = Batch {
+            buf: text.as_bytes().to_vec(),
+            events,
+            common: Arc::new(shared.file("/a.log", "f")),
+            resume: Position::default(),
+            permit: Budget::new(1).try_take(0).expect("nothing is asked for"),
+        };
+        Encoder::default().encode(plan, &mut RouteCache::default(), topics, &mut batch, now, Vec::new())
+    }
+
+    fn share(outgoing: &Outgoing, at: usize) -> (String, Place, Vec<String>) {
+        let share = &outgoing.shares[at];
+        let lines = share.records.clone().map(|record| {
+            let value: serde_json::Value =
+                serde_json::from_slice(outgoing.value(&outgoing.records[record as usize])).expect("JSON");
+            value["message"].as_str().expect("text").to_owned()
+        });
+        (share.topic.to_string(), share.place, lines.collect())
+    }
+
+    #[test]
+    fn records_are_grouped_by_topic_and_place_in_source_order() {
+        let topics = Known { counts: vec![("t-a", 1), ("t-b", 1)], room: true };
+        let outgoing = encode(&plan("t-%{[message]}", None), &topics, "a\nb\na\nc\nb\na\n");
+        assert_eq!(outgoing.shares.len(), 3);
+        assert_eq!(share(&outgoing, 0), ("t-a".into(), Place::Any, vec!["a".into(); 3]));
+        assert_eq!(share(&outgoing, 1), ("t-b".into(), Place::Any, vec!["b".into(); 2]));
+        assert_eq!(share(&outgoing, 2), ("t-c".into(), Place::Unknown, vec!["c".into()]));
+        assert_eq!(outgoing.records.iter().map(|record| record.offset).collect::<Vec<_>>(), [0, 4, 10, 2, 8, 6]);
+        assert_eq!(outgoing.counts.read_records, 6);
+    }
+
+    #[test]
+    fn a_key_decides_the_partition() {
+        let topics = Known { counts: vec![("t", 5)], room: true };
+        let outgoing = encode(&plan("t", Some("%{[message]}")), &topics, "x\ny\nx\n");
+        for share in &outgoing.shares {
+            for record in share.records.clone() {
+                let key = outgoing.key(&outgoing.records[record as usize]).expect("it has one");
+                let expected = i32::try_from(route::partition(key, 5)).expect("small");
+                assert_eq!(share.place, Place::At(expected));
+            }
+        }
+        let header = &outgoing.headers_of(&outgoing.records[0])[0];
+        assert_eq!((&*header.name, outgoing.header_value(header)), ("env", &b"test"[..]));
+    }
+
+    #[test]
+    fn what_has_no_legal_topic_goes_to_the_fallback_topic_tagged() {
+        let topics = Known { counts: vec![("logs.fallback", 1)], room: false };
+        for topic in ["%{[no.such.field]}", "not/legal", "one-too-many"] {
+            let outgoing = encode(&plan(topic, None), &topics, "line\n");
+            assert_eq!(share(&outgoing, 0), ("logs.fallback".into(), Place::Any, vec!["line".into()]), "{topic}");
+            let value = String::from_utf8_lossy(outgoing.value(&outgoing.records[0])).into_owned();
+            assert!(value.contains(FALLBACK_TAG), "{value}");
+            assert_eq!(outgoing.counts.fallback_records, 1);
+        }
+    }
+
+    #[test]
+    fn create_time_is_what_kafka_takes() {
+        let hour = 3_600_000_000_000;
+        let read = Timestamp(1_800_000_000_000_000_000);
+        let at = |offset| create_time(Timestamp(read.0 + offset), read).0 - read.0;
+        assert_eq!(at(-24 * hour), -24 * hour);
+        assert_eq!(at(-24 * hour - 1), 0, "it would expire on arrival");
+        assert_eq!(at(hour / 12), hour / 12);
+        assert_eq!(at(hour / 12 + 1), 0, "Kafka refuses what is too far ahead, and its whole batch");
+    }
+}

@@ -1,0 +1,105 @@
+//! What the config makes of one input, ready to run: its processors, where its records go, and what it counts.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::batch::Place;
+use crate::config::checked::Route;
+use crate::encode::Codec;
+use crate::event::Common;
+use crate::process::Chain;
+use crate::route::Template;
+use crate::telemetry::Histogram;
+
+/// One input, ready to run.
+pub struct Plan {
+    /// The input's name in the config.
+    pub name: String,
+    /// Its processors, then those of the top level.
+    pub chain: Chain,
+    pub topic: Template,
+    pub key: Option<Template>,
+    pub headers: Vec<(Arc<str>, Template)>,
+    pub codec: Codec,
+    /// Where records go whose topic can't be rendered, is no legal name, or is one too many.
+    pub fallback_topic: Arc<str>,
+    /// Value, key and headers of one record.
+    pub record_bytes_max: usize,
+    /// Its positions are kept over a restart.
+    pub is_durable: bool,
+    pub counters: Counters,
+    /// From reading to the acknowledgement by all in-sync replicas; one histogram for all inputs of an output.
+    pub delivery_seconds: Arc<Histogram>,
+}
+
+/// What an input counts; moved only when deliver has taken a batch, so a batch that is read again counts once.
+#[derive(Default)]
+pub struct Counters {
+    pub read_bytes: AtomicU64,
+    pub read_records: AtomicU64,
+    pub acked_bytes: AtomicU64,
+    pub acked_records: AtomicU64,
+    /// By `drop_event`.
+    pub dropped_events: AtomicU64,
+    /// Records cut to fit `max_record_bytes`.
+    pub cut_records: AtomicU64,
+    pub fallback_records: AtomicU64,
+    /// Keys and values handed over.
+    pub encoded_bytes: AtomicU64,
+    pub read_errors: AtomicU64,
+}
+
+/// What one batch adds to the counters.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    pub read_bytes: u64,
+    pub read_records: u64,
+    pub dropped_events: u64,
+    pub cut_records: u64,
+    pub fallback_records: u64,
+    pub encoded_bytes: u64,
+}
+
+impl Counters {
+    /// Adds what a batch brought that deliver has taken.
+    pub fn add(&self, counts: &Counts) {
+        self.read_bytes.fetch_add(counts.read_bytes, Ordering::Relaxed);
+        self.read_records.fetch_add(counts.read_records, Ordering::Relaxed);
+        self.dropped_events.fetch_add(counts.dropped_events, Ordering::Relaxed);
+        self.cut_records.fetch_add(counts.cut_records, Ordering::Relaxed);
+        self.fallback_records.fetch_add(counts.fallback_records, Ordering::Relaxed);
+        self.encoded_bytes.fetch_add(counts.encoded_bytes, Ordering::Relaxed);
+    }
+}
+
+/// What routing found out for a source, valid while its shared fields and the partition counts stay.
+#[derive(Default)]
+pub struct RouteCache {
+    /// The shared fields that topic and key were rendered from.
+    pub common: Option<Arc<Common>>,
+    /// The topic, where it depends on shared fields only and is legal.
+    pub topic: Option<Arc<str>>,
+    /// The key, where it depends on shared fields only; `None` in it: a field is missing, so the record has no key.
+    pub key: Option<Option<Vec<u8>>>,
+    /// Where that key goes in that topic, at this version of the partition counts.
+    pub place: Option<(u64, Place)>,
+}
+
+impl Plan {
+    /// The plan of an input.
+    pub fn new(name: &str, chain: Chain, route: Route, fallback_topic: &str, record_bytes_max: usize) -> Self {
+        Self {
+            name: name.to_owned(),
+            chain,
+            topic: route.topic,
+            key: route.key,
+            headers: route.headers.into_iter().map(|(name, value)| (Arc::from(name), value)).collect(),
+            codec: route.codec,
+            fallback_topic: Arc::from(fallback_topic),
+            record_bytes_max,
+            is_durable: true,
+            counters: Counters::default(),
+            delivery_seconds: Arc::new(Histogram::new()),
+        }
+    }
+}

@@ -1,0 +1,218 @@
+//! The state of it all, collected when somebody asks: for `/status`, metrics and `logferry status`.
+
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use super::acks::Ledger;
+use super::build::Running;
+use super::plan::Plan;
+use super::sources::{Doing, Sources};
+use crate::budget::Budget;
+use crate::deliver::driver::Deliver;
+use crate::deliver::lane;
+use crate::input::file::{FileState, FileStatus as File};
+use crate::output::TopicFault;
+use crate::telemetry::status::{
+    BrokerStatus, FileStatus, InputStatus, LaneStatus, MemoryStatus, OutputStatus, WindowStatus, Word,
+};
+use crate::telemetry::{Histogram, Status, StatusSource, logs, process};
+
+/// What the threads of a pipeline share, and what is known of them.
+pub struct Inner {
+    pub host: String,
+    pub started: Instant,
+    /// 0 starting, 1 running, 2 stopping.
+    pub state: AtomicU8,
+    /// All inputs are open.
+    pub ready: AtomicBool,
+    pub sources: Arc<Sources>,
+    pub deliver: Arc<Deliver>,
+    pub ledger: Arc<Ledger>,
+    pub budget: Budget,
+    /// In the order of `inputs`.
+    pub plans: Vec<Arc<Plan>>,
+    pub inputs: Mutex<Vec<Running>>,
+    pub output_name: String,
+    pub delivery_seconds: Arc<Histogram>,
+}
+
+impl Inner {
+    /// Everything is open.
+    pub fn set_running(&self) {
+        self.state.store(1, Ordering::Release);
+        self.ready.store(true, Ordering::Release);
+    }
+
+    /// Nothing more is read.
+    pub fn set_stopping(&self) {
+        self.state.store(2, Ordering::Release);
+        self.ready.store(false, Ordering::Release);
+    }
+
+    fn input(&self, plan: &Arc<Plan>, running: Option<&Running>) -> InputStatus {
+        let counters = &plan.counters;
+        let mut status = InputStatus {
+            name: plan.name.clone(),
+            kind: if plan.is_durable { "file" } else { "stdin" }.into(),
+            read_bytes_total: get(&counters.read_bytes),
+            read_records_total: get(&counters.read_records),
+            acked_bytes_total: get(&counters.acked_bytes),
+            acked_records_total: get(&counters.acked_records),
+            read_errors_total: get(&counters.read_errors),
+            truncated_lines_total: get(&counters.cut_records),
+            ..InputStatus::default()
+        };
+        let (filtered, files) = match running {
+            Some(Running::File(file)) => {
+                let stats = file.stats();
+                status.truncated_lines_total += get(&stats.lines_truncated);
+                status.read_errors_total += get(&stats.errors);
+                status.lost_bytes_total = get(&stats.bytes_given_up);
+                (get(&stats.lines_filtered), file.snapshot())
+            }
+            Some(Running::Stdin(stdin)) => {
+                let stats = stdin.stats();
+                status.truncated_lines_total += get(&stats.lines_truncated);
+                status.read_errors_total += get(&stats.errors);
+                status.lost_bytes_total = get(&stats.bytes_given_up);
+                (get(&stats.lines_filtered), Vec::new())
+            }
+            None => (0, Vec::new()),
+        };
+        status.set_files(files.into_iter().map(file_status).collect());
+        status.dropped =
+            [("drop_event".into(), get(&counters.dropped_events)), ("line_filter".into(), filtered)].into();
+        let now = Instant::now();
+        let mut open = 0;
+        self.sources.each(plan, |doing, ack| {
+            open += 1;
+            status.waiting_count += u64::from(doing == Doing::Parked);
+            let age = ack.oldest().map(|oldest| now.saturating_duration_since(oldest).as_secs_f64());
+            status.oldest_unacked_seconds = match (status.oldest_unacked_seconds, age) {
+                (Some(one), Some(other)) => Some(f64::max(one, other)),
+                (one, other) => one.or(other),
+            };
+        });
+        status.files_count = open;
+        status
+    }
+
+    fn output(&self) -> OutputStatus {
+        let deliver = self.deliver.status();
+        let mut status = OutputStatus {
+            name: self.output_name.clone(),
+            kind: "kafka".into(),
+            produced_records_total: deliver.totals.records_acked,
+            produced_bytes_total: deliver.totals.bytes_settled,
+            retried_total: deliver.totals.records_resent,
+            rebuilds_total: deliver.totals.rebuilds,
+            window: WindowStatus { used_bytes: deliver.window_bytes_used, max_bytes: deliver.window_bytes_max },
+            delivery_seconds: self.delivery_seconds.status(),
+            failed_total: [("refused".into(), deliver.totals.records_buried)].into(),
+            ..OutputStatus::default()
+        };
+        status.brokers = deliver
+            .brokers
+            .into_iter()
+            .map(|broker| BrokerStatus { name: broker.name, state: broker.state, last_error: broker.last_error })
+            .collect();
+        status.last_error = deliver.lanes.iter().find_map(|lane| lane.cause.as_ref().map(ToString::to_string));
+        status.set_lanes(deliver.lanes.into_iter().map(lane_status).collect());
+        status
+    }
+}
+
+impl StatusSource for Inner {
+    fn status(&self) -> Status {
+        let inputs = self.inputs.lock().unwrap_or_else(PoisonError::into_inner);
+        let state: Word = match self.state.load(Ordering::Acquire) {
+            0 => "starting".into(),
+            1 => "running".into(),
+            _ => "stopping".into(),
+        };
+        let mut status = Status {
+            version: env!("CARGO_PKG_VERSION").into(),
+            pid: std::process::id(),
+            host: self.host.clone(),
+            uptime_seconds: self.started.elapsed().as_secs_f64(),
+            state,
+            inputs: self.plans.iter().enumerate().map(|(at, plan)| self.input(plan, inputs.get(at))).collect(),
+            outputs: vec![self.output()],
+            memory: MemoryStatus {
+                used_bytes: self.budget.bytes_used() as u64,
+                max_bytes: self.budget.bytes_max() as u64,
+                rss_bytes: process::rss_bytes(),
+            },
+            cpu_seconds_total: process::cpu_seconds(),
+            duplicates_bound_bytes: self.ledger.duplicates_bound_bytes(),
+            log_lines_suppressed_total: logs::suppressed_total(),
+            ..Status::default()
+        };
+        status.sum_drops();
+        status
+    }
+
+    fn healthy(&self) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn ready(&self) -> Result<(), String> {
+        if self.ready.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        Err(match self.state.load(Ordering::Acquire) {
+            0 => "the inputs are being opened".into(),
+            _ => "the agent is stopping".into(),
+        })
+    }
+}
+
+fn get(counter: &AtomicU64) -> u64 {
+    counter.load(Ordering::Relaxed)
+}
+
+fn file_status(file: File) -> FileStatus {
+    let lag_bytes = file.size.saturating_sub(file.offset_settled);
+    let state: Word = match file.state {
+        FileState::Leaving => "draining".into(),
+        FileState::Waiting => "waiting".into(),
+        FileState::Closed | FileState::Finished | FileState::Copy => "idle".into(),
+        FileState::Following if lag_bytes == 0 => "idle".into(),
+        FileState::Following => "reading".into(),
+    };
+    FileStatus {
+        path: file.path.display().to_string(),
+        id: file.id,
+        read_bytes: file.offset_read,
+        acked_bytes: file.offset_settled,
+        size_bytes: file.size,
+        lag_bytes,
+        oldest_unacked_seconds: None,
+        state,
+        waiting_for: None,
+    }
+}
+
+fn lane_status(lane: lane::LaneStatus) -> LaneStatus {
+    let fix = lane.fault.map(|fault| match fault {
+        TopicFault::Missing => format!("create topic {} (or set `create_topics: broker`)", lane.topic),
+        TopicFault::PartitionGone => {
+            format!("nothing: records are placed anew once the partitions of {} are known", lane.topic)
+        }
+        TopicFault::NotAuthorized => {
+            format!("allow the output's user WRITE and DESCRIBE on topic {} (an ACL is missing)", lane.topic)
+        }
+        TopicFault::Refused => format!("look at the settings of topic {} and at the broker's log", lane.topic),
+    });
+    LaneStatus {
+        topic: lane.topic.to_string(),
+        partition: (lane.partition >= 0).then_some(lane.partition),
+        state: lane.state.into(),
+        in_flight_records: lane.in_flight_records,
+        in_flight_bytes: lane.in_flight_bytes,
+        waiting_sources: lane.waiting_sources as u64,
+        cause: lane.cause.map(|cause| cause.to_string()),
+        fix,
+    }
+}

@@ -1,0 +1,261 @@
+//! The table of live sources and their ready queue.
+//!
+//! A source is in one place at a time: with a worker, in the queue, or at rest for a reason. A wake that comes while a worker
+//! has it is remembered, so none is lost between "nothing to read" and going to rest.
+//!
+//! ```text
+//!              take                      put_back
+//!   Ready ────────────► Running ──┬─► Ready    there is more to read
+//!     ▲                           ├─► Idle     nothing to read: wake (data), settled
+//!     │   wake / unpark / time    ├─► Parked   held by deliver: unpark only
+//!     └───────────────────────────┴─► Delayed  a read failed or was abandoned: time only
+//! ```
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use super::acks::{Ledger, SourceAck};
+use super::plan::{Plan, RouteCache};
+use crate::batch::Position;
+use crate::deliver::waiting::Wants;
+use crate::input::source::{Host, Source, Token};
+
+/// A source, and what the pipeline keeps for it between turns.
+pub struct Work {
+    pub token: Token,
+    pub source: Box<dyn Source>,
+    pub plan: Arc<Plan>,
+    pub ack: Arc<SourceAck>,
+    pub route: RouteCache,
+    /// How far it is read and handed over: where a held batch is read from again.
+    pub position_read: Position,
+    /// What it handed over last: looked at before it is read again.
+    pub wants: Wants,
+    /// How long to wait after the next failed read.
+    pub retry_after: Duration,
+}
+
+/// What a source does after a turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    Ready,
+    Idle,
+    Parked,
+    Delayed(Duration),
+    Finished,
+}
+
+/// What one source is doing, for status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Doing {
+    Ready,
+    Running,
+    Idle,
+    Parked,
+    Delayed,
+}
+
+/// All live sources.
+pub struct Sources {
+    inner: Mutex<Inner>,
+    ready: Condvar,
+    plans: HashMap<String, Arc<Plan>>,
+    ledger: Arc<Ledger>,
+    myself: Weak<Sources>,
+}
+
+#[derive(Default)]
+struct Inner {
+    slots: HashMap<Token, Slot>,
+    queue: VecDeque<Token>,
+    delayed: BinaryHeap<Reverse<(Instant, Token)>>,
+    last_token: u64,
+    stopped: bool,
+}
+
+struct Slot {
+    doing: Doing,
+    /// Data came while it was running.
+    woken: bool,
+    /// Deliver woke it while it was running.
+    unparked: bool,
+    work: Option<Box<Work>>,
+    ack: Arc<SourceAck>,
+    plan: Arc<Plan>,
+}
+
+/// First wait after a failed read; doubled up to [`RETRY_LONGEST`].
+pub const RETRY_FIRST: Duration = Duration::from_millis(100);
+/// The longest wait after a failed read.
+pub const RETRY_LONGEST: Duration = Duration::from_secs(10);
+
+impl Sources {
+    /// No source yet; `plans` by the name of the input.
+    pub fn new(plans: HashMap<String, Arc<Plan>>, ledger: Arc<Ledger>) -> Arc<Self> {
+        Arc::new_cyclic(|myself| Self {
+            inner: Mutex::default(),
+            ready: Condvar::new(),
+            plans,
+            ledger,
+            myself: myself.clone(),
+        })
+    }
+
+    /// The next source that is ready; waits for one. `None` once stopped.
+    pub fn take(&self) -> Option<Box<Work>> {
+        let mut inner = self.lock();
+        loop {
+            if inner.stopped {
+                return None;
+            }
+            let due = inner.queue_due(Instant::now());
+            if let Some(token) = inner.queue.pop_front() {
+                let Some(slot) = inner.slots.get_mut(&token) else { continue };
+                slot.doing = Doing::Running;
+                (slot.woken, slot.unparked) = (false, false);
+                let work = slot.work.take().expect("a source in the queue is at home");
+                return Some(work);
+            }
+            inner = match due {
+                None => self.ready.wait(inner).unwrap_or_else(PoisonError::into_inner),
+                Some(wait) => self.ready.wait_timeout(inner, wait).unwrap_or_else(PoisonError::into_inner).0,
+            };
+        }
+    }
+
+    /// Puts a source back after its turn.
+    pub fn put_back(&self, work: Box<Work>, next: Next) {
+        let token = work.token;
+        let mut inner = self.lock();
+        let Some(slot) = inner.slots.get_mut(&token) else { return };
+        if next == Next::Finished {
+            inner.slots.remove(&token);
+            return;
+        }
+        slot.work = Some(work);
+        let again = match next {
+            Next::Ready => true,
+            Next::Idle => slot.woken || slot.unparked,
+            Next::Parked => slot.unparked,
+            Next::Delayed(_) | Next::Finished => false,
+        };
+        slot.doing = match next {
+            _ if again => Doing::Ready,
+            Next::Parked => Doing::Parked,
+            Next::Delayed(_) => Doing::Delayed,
+            _ => Doing::Idle,
+        };
+        if again {
+            inner.queue.push_back(token);
+            self.ready.notify_one();
+        } else if let Next::Delayed(wait) = next {
+            inner.delayed.push(Reverse((Instant::now() + wait, token)));
+            self.ready.notify_one();
+        }
+    }
+
+    /// Deliver has room for what the source was held with.
+    pub fn unpark(&self, token: Token) {
+        self.rouse(token, |slot| {
+            slot.unparked = true;
+            matches!(slot.doing, Doing::Parked | Doing::Idle)
+        });
+    }
+
+    /// Lets a source that is at rest go on after a while, whatever it rests for.
+    pub fn wake_later(&self, token: Token, wait: Duration) {
+        self.lock().delayed.push(Reverse((Instant::now() + wait, token)));
+        self.ready.notify_one();
+    }
+
+    /// Ends all waiting; workers get no source any more.
+    pub fn stop(&self) {
+        self.lock().stopped = true;
+        self.ready.notify_all();
+    }
+
+    /// Whether nothing is to be read, being read, held or outstanding.
+    pub fn is_quiet(&self) -> bool {
+        let inner = self.lock();
+        inner.slots.values().all(|slot| slot.doing == Doing::Idle && slot.ack.outstanding() == 0)
+    }
+
+    /// What each source of `plan` is doing, with its ledger.
+    pub fn each(&self, plan: &Arc<Plan>, mut visit: impl FnMut(Doing, &SourceAck)) {
+        for slot in self.lock().slots.values().filter(|slot| Arc::ptr_eq(&slot.plan, plan)) {
+            visit(slot.doing, &slot.ack);
+        }
+    }
+
+    fn rouse(&self, token: Token, is_ready: impl Fn(&mut Slot) -> bool) {
+        let mut inner = self.lock();
+        let Some(slot) = inner.slots.get_mut(&token) else { return };
+        if is_ready(slot) {
+            slot.doing = Doing::Ready;
+            inner.queue.push_back(token);
+            self.ready.notify_one();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    /// Moves what is due to the queue. How long until the next is.
+    fn queue_due(&mut self, now: Instant) -> Option<Duration> {
+        while let Some(Reverse((at, token))) = self.delayed.peek().copied() {
+            if at > now {
+                return Some(at - now);
+            }
+            self.delayed.pop();
+            let Some(slot) = self.slots.get_mut(&token) else { continue };
+            match slot.doing {
+                Doing::Running => slot.woken = true,
+                Doing::Ready => {}
+                Doing::Idle | Doing::Parked | Doing::Delayed => {
+                    slot.doing = Doing::Ready;
+                    self.queue.push_back(token);
+                }
+            }
+        }
+        None
+    }
+}
+
+impl Host for Sources {
+    fn add(&self, input: &str, source: Box<dyn Source>, position: Position) -> Token {
+        let plan = Arc::clone(self.plans.get(input).expect("inputs are started with a plan each"));
+        let mut inner = self.lock();
+        inner.last_token += 1;
+        let token = Token(inner.last_token);
+        let ledger = Arc::clone(&self.ledger);
+        let ack =
+            Arc::new(SourceAck::new(token, source.key(), position, self.myself.clone(), ledger, Arc::clone(&plan)));
+        let work = Box::new(Work {
+            token,
+            source,
+            plan: Arc::clone(&plan),
+            ack: Arc::clone(&ack),
+            route: RouteCache::default(),
+            position_read: position,
+            wants: Wants::new(),
+            retry_after: RETRY_FIRST,
+        });
+        let slot = Slot { doing: Doing::Ready, woken: false, unparked: false, work: Some(work), ack, plan };
+        inner.slots.insert(token, slot);
+        inner.queue.push_back(token);
+        self.ready.notify_one();
+        token
+    }
+
+    fn wake(&self, token: Token) {
+        self.rouse(token, |slot| {
+            slot.woken = true;
+            slot.doing == Doing::Idle
+        });
+    }
+}
