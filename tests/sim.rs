@@ -425,6 +425,12 @@ struct Log {
 
 // ---- a run ----
 
+/// What stands in the broker's log before `end`, sent by a life of `lives`, is acknowledged and committed.
+struct Mark {
+    end: usize,
+    lives: Range<u32>,
+}
+
 struct Run {
     seed: u64,
     dice: Dice,
@@ -435,8 +441,7 @@ struct Run {
     lines: Vec<Line>,
     by_text: HashMap<String, usize>,
     generations: usize,
-    /// Lines that must not arrive again: up to here in the broker's log.
-    settled_marks: Vec<usize>,
+    marks: Vec<Mark>,
     /// The topic has grown since everything was committed.
     grown: bool,
     /// By life: which lives are judged together for order.
@@ -481,7 +486,7 @@ impl Run {
             lines: Vec::new(),
             by_text: HashMap::new(),
             generations: 0,
-            settled_marks: Vec::new(),
+            marks: Vec::new(),
             grown: false,
             eras: Vec::new(),
             told: String::new(),
@@ -714,14 +719,16 @@ impl Run {
             }
             self.broker.let_flow(1, LOOK_AGAIN);
         }
-        self.mark_settled();
+        self.mark(0);
         self.grown = false;
     }
 
-    /// Nothing that has arrived by now may arrive again.
-    fn mark_settled(&mut self) {
-        let len = self.broker.lock().log.len();
-        self.settled_marks.push(len);
+    /// Nothing that has arrived by now, from life `since` on, may arrive again.
+    fn mark(&mut self, since: u32) {
+        let state = self.broker.lock();
+        let mark = Mark { end: state.log.len(), lives: since..state.life + 1 };
+        drop(state);
+        self.marks.push(mark);
     }
 
     fn kill(&mut self) {
@@ -739,7 +746,9 @@ impl Run {
         self.check_gone();
         self.tell(if clean { "(clean)" } else { "(unclean)" });
         if clean {
-            self.mark_settled();
+            // What earlier lives sent and were not told of is not read again yet, perhaps.
+            let life = self.broker.lock().life;
+            self.mark(life);
         } else if healthy {
             self.fail("the broker is healthy, and what is in flight is not acknowledged");
         }
@@ -917,17 +926,16 @@ impl Run {
 
     /// What had arrived when everything was acknowledged and committed never arrives again.
     fn check_repeats(&self, seen: &[Seen]) {
-        let mut marks = self.settled_marks.iter().copied().peekable();
+        let mut marks = self.marks.iter().peekable();
         let mut done: HashSet<usize> = HashSet::new();
-        let mut fresh: Vec<usize> = Vec::new();
         for (at, record) in seen.iter().enumerate() {
-            while marks.next_if(|mark| *mark <= at).is_some() {
-                done.extend(fresh.drain(..));
+            while let Some(mark) = marks.next_if(|mark| mark.end <= at) {
+                let sent = seen[..mark.end].iter().filter(|record| mark.lives.contains(&record.life));
+                done.extend(sent.map(|record| record.line));
             }
             if done.contains(&record.line) && !record.is_late {
                 self.fail(&format!("line {} was committed and arrives again (record {at})", record.line));
             }
-            fresh.push(record.line);
         }
     }
 
