@@ -18,7 +18,7 @@ use crate::input::source::{Fill, Host, Quantum, Read, Source, Token};
 
 pub const OUTPUT: OutputId = OutputId(1);
 /// Far more than anything here takes; a test that waits so long has failed.
-pub const PATIENCE: Duration = Duration::from_secs(5);
+pub const PATIENCE: Duration = Duration::from_secs(20);
 
 /// One line as it came out.
 #[derive(Clone, Debug, PartialEq, Eq)]
