@@ -311,7 +311,7 @@ fn push_line(out: &mut String, line: &str) {
 }
 
 /// Names that others chose must not speak to the terminal.
-fn clean(text: &str) -> String {
+pub(super) fn clean(text: &str) -> String {
     let mut clean = String::with_capacity(text.len());
     for character in text.chars() {
         match character.is_control() {
@@ -331,7 +331,7 @@ fn reasons(drops: &ByReason) -> String {
 }
 
 /// `1,234,567`.
-fn count(number: u64) -> String {
+pub(super) fn count(number: u64) -> String {
     let digits = number.to_string();
     let mut grouped = String::with_capacity(digits.len() * 4 / 3);
     for (index, digit) in digits.chars().enumerate() {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::backoff::Backoff;
-use super::machine::LaneKey;
+use super::machine::{LaneKey, Pieces};
 use super::ranges::Ranges;
 use crate::output::{Fault, Parcel, RecordFault, TopicFault};
 
@@ -20,7 +20,7 @@ pub enum State {
     /// The topic can't take records: one record is sent at `at`, then the rest or a longer wait.
     Probing { at: Duration },
     /// A batch was refused: these groups are sent one at a time, in order.
-    Split { groups: VecDeque<Vec<(Parcel, Range<u32>)>> },
+    Split { groups: VecDeque<Pieces> },
 }
 
 /// A refused run of records.
@@ -195,7 +195,7 @@ impl Lane {
     }
 
     /// Everything that is to be sent again, in order.
-    pub fn pending(&self) -> Vec<(Parcel, Range<u32>)> {
+    pub fn pending(&self) -> Pieces {
         self.flights
             .iter()
             .flat_map(|flight| flight.pending().into_iter().map(move |records| (flight.parcel, records)))

@@ -35,6 +35,9 @@ use super::waiting::{Blocker, Waiting, Wants};
 use crate::batch::{Place, Settled, Share};
 use crate::output::{Fault, Parcel, RecordFault, TopicFault};
 
+/// Runs of records, in the order in which they are sent.
+pub type Pieces = Vec<(Parcel, Range<u32>)>;
+
 /// A topic's partition.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct LaneKey {
@@ -502,7 +505,7 @@ impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
     }
 
     /// Hands records of a lane over, in the order given.
-    fn produce(&mut self, key: &LaneKey, pieces: Vec<(Parcel, Range<u32>)>) {
+    fn produce(&mut self, key: &LaneKey, pieces: Pieces) {
         let lane = self.lanes.get_mut(key).expect("who produces has the lane");
         for (parcel, records) in pieces {
             lane.sent(&records);
@@ -590,7 +593,7 @@ impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
             State::Split { groups } => groups,
             _ => VecDeque::new(),
         };
-        let mut again: Vec<(Parcel, Range<u32>)> = Vec::new();
+        let mut again = Pieces::new();
         let alone = failures.len() == 1 && failures[0].records.len() == 1;
         for failure in failures {
             match failure.kind {
@@ -707,7 +710,7 @@ impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
 }
 
 /// Two groups with the same number of records (the first may have one more), in order.
-fn halves(pieces: Vec<(Parcel, Range<u32>)>) -> (Vec<(Parcel, Range<u32>)>, Vec<(Parcel, Range<u32>)>) {
+fn halves(pieces: Pieces) -> (Pieces, Pieces) {
     let total: u32 = pieces.iter().map(|(_, records)| records.end - records.start).sum();
     let mut left = total.div_ceil(2);
     let (mut first, mut second) = (Vec::new(), Vec::new());

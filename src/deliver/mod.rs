@@ -7,4 +7,6 @@ pub mod driver;
 pub mod lane;
 pub mod machine;
 pub mod ranges;
+#[cfg(test)]
+mod tests;
 pub mod waiting;

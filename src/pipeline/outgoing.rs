@@ -335,3 +335,130 @@ fn narrow(range: Range<usize>) -> Range<u32> {
     let narrow = |at| u32::try_from(at).expect("a batch is far below 4 GiB");
     narrow(range.start)..narrow(range.end)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::batch::Position;
+    use crate::budget::Budget;
+    use crate::decode::{LineFilter, LineOptions, split_lines};
+    use crate::event::{Object, Shared, SharedOptions};
+    use crate::process::Chain;
+    use crate::route::Template;
+
+    /// Topics with these partition counts; `room`: whether others may be used.
+    struct Known {
+        counts: Vec<(&'static str, u32)>,
+        room: bool,
+    }
+
+    impl Topics for Known {
+        fn partitions(&self, topic: &str) -> Option<u32> {
+            self.counts.iter().find(|(name, _)| *name == topic).map(|(_, count)| *count)
+        }
+
+        fn version(&self) -> u64 {
+            self.counts.len() as u64
+        }
+
+        fn has_room(&self) -> bool {
+            self.room
+        }
+    }
+
+    fn plan(topic: &str, key: Option<&str>) -> Plan {
+        let template = |text: &str| Template::parse(text).expect("a template");
+        let route = crate::config::checked::Route {
+            topic: template(topic),
+            key: key.map(template),
+            headers: vec![("env".to_owned(), template("test"))],
+            codec: Codec::Json,
+        };
+        Plan::new("in", Chain::new(Vec::new()), route, "logs.fallback", 1_000_000)
+    }
+
+    fn encode(plan: &Plan, topics: &Known, text: &str) -> Outgoing {
+        let filter = LineFilter::default();
+        let options = LineOptions { max_line_bytes: 1_000, events_max: 1_000, filter: &filter };
+        let now = Timestamp(1_800_000_000_000_000_000);
+        let shared = Shared::new(SharedOptions {
+            host_name: "h".into(),
+            agent_version: "0".into(),
+            input_name: "in".into(),
+            fields: Object::default(),
+            fields_under_root: false,
+            tags: Vec::new(),
+            host_id: "id".into(),
+        });
+        let mut events = Vec::new();
+        split_lines(text.as_bytes(), 0, &options, now, &mut events);
+        let mut batch = Batch {
+            buf: text.as_bytes().to_vec(),
+            events,
+            common: Arc::new(shared.file("/a.log", "f")),
+            resume: Position::default(),
+            permit: Budget::new(1).try_take(0).expect("nothing is asked for"),
+        };
+        Encoder::default().encode(plan, &mut RouteCache::default(), topics, &mut batch, now, Vec::new())
+    }
+
+    fn share(outgoing: &Outgoing, at: usize) -> (String, Place, Vec<String>) {
+        let share = &outgoing.shares[at];
+        let lines = share.records.clone().map(|record| {
+            let value: serde_json::Value =
+                serde_json::from_slice(outgoing.value(&outgoing.records[record as usize])).expect("JSON");
+            value["message"].as_str().expect("text").to_owned()
+        });
+        (share.topic.to_string(), share.place, lines.collect())
+    }
+
+    #[test]
+    fn records_are_grouped_by_topic_and_place_in_source_order() {
+        let topics = Known { counts: vec![("t-a", 1), ("t-b", 1)], room: true };
+        let outgoing = encode(&plan("t-%{[message]}", None), &topics, "a\nb\na\nc\nb\na\n");
+        assert_eq!(outgoing.shares.len(), 3);
+        assert_eq!(share(&outgoing, 0), ("t-a".into(), Place::Any, vec!["a".into(); 3]));
+        assert_eq!(share(&outgoing, 1), ("t-b".into(), Place::Any, vec!["b".into(); 2]));
+        assert_eq!(share(&outgoing, 2), ("t-c".into(), Place::Unknown, vec!["c".into()]));
+        assert_eq!(outgoing.records.iter().map(|record| record.offset).collect::<Vec<_>>(), [0, 4, 10, 2, 8, 6]);
+        assert_eq!(outgoing.counts.read_records, 6);
+    }
+
+    #[test]
+    fn a_key_decides_the_partition() {
+        let topics = Known { counts: vec![("t", 5)], room: true };
+        let outgoing = encode(&plan("t", Some("%{[message]}")), &topics, "x\ny\nx\n");
+        for share in &outgoing.shares {
+            for record in share.records.clone() {
+                let key = outgoing.key(&outgoing.records[record as usize]).expect("it has one");
+                let expected = i32::try_from(route::partition(key, 5)).expect("small");
+                assert_eq!(share.place, Place::At(expected));
+            }
+        }
+        let header = &outgoing.headers_of(&outgoing.records[0])[0];
+        assert_eq!((&*header.name, outgoing.header_value(header)), ("env", &b"test"[..]));
+    }
+
+    #[test]
+    fn what_has_no_legal_topic_goes_to_the_fallback_topic_tagged() {
+        let topics = Known { counts: vec![("logs.fallback", 1)], room: false };
+        for topic in ["%{[no.such.field]}", "not/legal", "one-too-many"] {
+            let outgoing = encode(&plan(topic, None), &topics, "line\n");
+            assert_eq!(share(&outgoing, 0), ("logs.fallback".into(), Place::Any, vec!["line".into()]), "{topic}");
+            let value = String::from_utf8_lossy(outgoing.value(&outgoing.records[0])).into_owned();
+            assert!(value.contains(FALLBACK_TAG), "{value}");
+            assert_eq!(outgoing.counts.fallback_records, 1);
+        }
+    }
+
+    #[test]
+    fn create_time_is_what_kafka_takes() {
+        let hour = 3_600_000_000_000;
+        let read = Timestamp(1_800_000_000_000_000_000);
+        let at = |offset| create_time(Timestamp(read.0 + offset), read).0 - read.0;
+        assert_eq!(at(-24 * hour), -24 * hour);
+        assert_eq!(at(-24 * hour - 1), 0, "it would expire on arrival");
+        assert_eq!(at(hour / 12), hour / 12);
+        assert_eq!(at(hour / 12 + 1), 0, "Kafka refuses what is too far ahead, and its whole batch");
+    }
+}

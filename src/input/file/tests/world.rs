@@ -18,7 +18,7 @@ use crate::input::source::{Fill, Host, Quantum, Read, Source, Token};
 
 pub const OUTPUT: OutputId = OutputId(1);
 /// Far more than anything here takes; a test that waits so long has failed.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// One line as it came out.
 #[derive(Clone, Debug, PartialEq, Eq)]
