@@ -80,6 +80,8 @@ pub struct Registry {
     pub(super) catching_up: bool,
     /// Where files are that had a name of ours, by what events say, and that name; `true`: since before the last scan.
     pub(super) carried: HashMap<PathBuf, (PathBuf, bool)>,
+    /// A link was found: the directory it leads to may not be watched yet.
+    pub(super) found_link: bool,
     /// Something was registered that must not be forgotten, since the last [`Registry::flush`].
     pub(super) unsaved: bool,
     /// What was complained about, so that it is said once.
@@ -138,6 +140,7 @@ impl Registry {
             again: VecDeque::new(),
             catching_up: false,
             carried: HashMap::new(),
+            found_link: false,
             unsaved: false,
             complained: HashSet::new(),
             first_start,
@@ -147,6 +150,11 @@ impl Registry {
 
     pub fn walk(&self) -> Walk {
         self.patterns.walk()
+    }
+
+    /// Whether a link was found since it was last asked: then a scan must see to it that its target is watched.
+    pub fn take_found_link(&mut self) -> bool {
+        std::mem::take(&mut self.found_link)
     }
 
     /// Directories in which known files really are: where links lead.
@@ -327,6 +335,7 @@ impl Registry {
         self.files.unname(key);
         let is_link = std::fs::symlink_metadata(path).is_ok_and(|stat| stat.is_symlink());
         let real = if is_link { std::fs::canonicalize(path).ok() } else { None };
+        self.found_link |= real.is_some();
         let displaced = self.files.name(key, path, real);
         let Some(known) = self.files.get_mut(key) else { return };
         let at = known.real_path().unwrap_or(path).to_owned();
@@ -687,6 +696,7 @@ impl Registry {
         let is_link = path.is_some_and(|path| std::fs::symlink_metadata(path).is_ok_and(|stat| stat.is_symlink()));
         let real = if is_link { path.and_then(|path| std::fs::canonicalize(path).ok()) } else { None };
         if let Some(real) = &real {
+            self.found_link = true;
             entry.at.clone_from(real);
         }
         let key = match self.store.register(&entry) {
