@@ -55,6 +55,8 @@ const FORGET_AFTER_NS: i64 = 7 * 24 * 3600 * 1_000_000_000;
 const CLOCK_SLACK_NS: i64 = 20_000_000;
 /// Files looked for and paths looked at again in one go.
 const CATCH_UP_MAX: usize = 10_000;
+/// How long after a rename the next one of the same file is expected to be told of at most.
+const CARRIED_FOR: Duration = Duration::from_secs(60);
 /// How soon a file that grows is looked at again where nothing tells of changes.
 pub const POLL_PAUSE: Duration = Duration::from_millis(250);
 
@@ -78,8 +80,8 @@ pub struct Registry {
     pub(super) again: VecDeque<PathBuf>,
     /// The two are being worked off.
     pub(super) catching_up: bool,
-    /// Where files are that had a name of ours, by what events say, and that name; `true`: since before the last scan.
-    pub(super) carried: HashMap<PathBuf, (PathBuf, bool)>,
+    /// Where files are that had a name of ours, by what events say; that name, and when it was said.
+    pub(super) carried: HashMap<PathBuf, (PathBuf, Instant)>,
     /// A link was found: the directory it leads to may not be watched yet.
     pub(super) found_link: bool,
     /// Something was registered that must not be forgotten, since the last [`Registry::flush`].
@@ -208,7 +210,7 @@ impl Registry {
             self.store.mark_started(&self.options.name, now_ns());
             self.first_start = false;
         }
-        self.carried.retain(|_, (_, is_old)| !std::mem::replace(is_old, true));
+        self.carried.retain(|_, (_, since)| since.elapsed() < CARRIED_FOR);
         self.follow_unnamed();
         self.close_idle();
     }
@@ -305,7 +307,7 @@ impl Registry {
             }
         }
         if had_our_name {
-            self.carried.insert(to.to_owned(), (name, false));
+            self.carried.insert(to.to_owned(), (name, Instant::now()));
         }
         self.examine(from);
         if self.files.at(to).is_some() || self.patterns.matches(to) {
