@@ -364,6 +364,8 @@ fn declarations(source: &Source) -> Vec<String> {
     let names = source.text.lines().filter_map(|line| {
         let line = line.trim();
         let (_, name) = line.strip_suffix(';')?.split_once("mod ")?;
+        // A keyword as a name is written raw.
+        let name = name.trim_start_matches("r#");
         (!line.starts_with("//")).then_some(name)
     });
     names.flat_map(|name| [format!("{folder}/{name}.rs"), format!("{folder}/{name}/mod.rs")]).collect()

@@ -201,6 +201,7 @@ impl Trial {
     }
 }
 
+/// In whole milliseconds, as the agent reads.
 fn now() -> Timestamp {
-    Timestamp(i64::try_from(jiff::Timestamp::now().as_nanosecond()).unwrap_or(i64::MAX))
+    Timestamp(jiff::Timestamp::now().as_millisecond().saturating_mul(1_000_000))
 }

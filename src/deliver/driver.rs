@@ -157,7 +157,13 @@ impl Deliver {
 
     /// Whether an offer like `wants` would be held; then `who` is parked as if it had offered.
     pub fn would_hold(&self, who: Waiter, wants: &Wants) -> bool {
-        self.lock().machine.would_hold(who, wants).is_some()
+        let now = self.now();
+        let mut core = self.lock();
+        let held = core.machine.would_hold(who, wants, now).is_some();
+        let after = self.act(&mut core);
+        drop(core);
+        self.finish(after);
+        held
     }
 
     /// `who` has nothing to hand over: what it waits for or was granted is free.

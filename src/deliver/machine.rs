@@ -24,7 +24,8 @@
 //!   already handed over behind a refused record may arrive before that record is sent again);
 //! - `bytes_used` is the sum over all parcels that are not settled.
 
-use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::cmp::Reverse;
+use std::collections::{BTreeSet, BinaryHeap, HashMap, HashSet, VecDeque};
 use std::hash::Hash;
 use std::ops::Range;
 use std::sync::Arc;
@@ -192,7 +193,8 @@ impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
 
     /// Whether an offer like `wants` would be held; then `who` is parked, and woken as if it had offered. Saves reading
     /// and encoding for nothing.
-    pub fn would_hold(&mut self, who: W, wants: &Wants) -> Option<Blocker> {
+    pub fn would_hold(&mut self, who: W, wants: &Wants, now: Duration) -> Option<Blocker> {
+        self.know_topics(wants, now);
         let blocker = self.admit(self.waiting.number_of(who), wants).err()?;
         self.waiting.park(who, blocker.clone(), wants.clone());
         Some(blocker)
@@ -286,7 +288,8 @@ impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
         self.epoch = epoch;
         self.rebuilding = false;
         self.totals.rebuilds += 1;
-        let keys: Vec<LaneKey> = self.lanes.keys().cloned().collect();
+        let mut keys: Vec<LaneKey> = self.lanes.keys().cloned().collect();
+        keys.sort_unstable();
         for key in keys {
             let lane = self.lanes.get_mut(&key).expect("just listed");
             lane.forget_flights();
@@ -298,7 +301,8 @@ impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
                 self.resend(&key, now);
             }
         }
-        let topics: Vec<Arc<str>> = self.topics.keys().cloned().collect();
+        let mut topics: Vec<Arc<str>> = self.topics.keys().cloned().collect();
+        topics.sort_unstable();
         self.actions.extend(topics.into_iter().map(|topic| Action::Lookup { topic }));
     }
 
@@ -667,7 +671,7 @@ impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
     /// The topic has fewer partitions than lanes of it: what waits to be probed there is read again from its source,
     /// and placed anew.
     fn abandon_lanes_beyond(&mut self, name: &Arc<str>, partitions: u32) {
-        let gone: Vec<LaneKey> = self
+        let mut gone: Vec<LaneKey> = self
             .lanes
             .iter()
             .filter(|(key, lane)| {
@@ -678,6 +682,7 @@ impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
             })
             .map(|(key, _)| key.clone())
             .collect();
+        gone.sort_unstable();
         for key in gone {
             let lane = self.lanes.remove(&key).expect("just listed");
             for flight in lane.flights {
@@ -691,19 +696,26 @@ impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
         }
     }
 
-    /// Wakes those who may go on now, oldest first under each blocker that changed.
+    /// Wakes those who may go on now, oldest first over all blockers that changed.
     fn wake(&mut self) {
-        while let Some(blocker) = self.touched.iter().next().cloned() {
-            self.touched.remove(&blocker);
-            while let Some((seq, waiter)) = self.waiting.front(&blocker) {
-                match self.admit(Some(seq), &waiter.wants.clone()) {
-                    Ok(_) => {
-                        let who = self.waiting.grant_front(&blocker).expect("there is a first waiter");
-                        self.actions.push_back(Action::Wake(who));
-                    }
-                    Err(other) if other == blocker => break,
-                    Err(other) => self.waiting.move_front(&blocker, other),
+        let touched = std::mem::take(&mut self.touched);
+        let first = |waiting: &Waiting<W>, blocker: &Blocker| waiting.front(blocker).map(|(seq, _)| seq);
+        let mut next: BinaryHeap<Reverse<(u64, Blocker)>> = touched
+            .into_iter()
+            .filter_map(|blocker| Some(Reverse((first(&self.waiting, &blocker)?, blocker))))
+            .collect();
+        while let Some(Reverse((_, blocker))) = next.pop() {
+            let Some((seq, waiter)) = self.waiting.front(&blocker) else { continue };
+            match self.admit(Some(seq), &waiter.wants) {
+                Ok(_) => {
+                    let who = self.waiting.grant_front(&blocker).expect("there is a first waiter");
+                    self.actions.push_back(Action::Wake(who));
                 }
+                Err(other) if other == blocker => continue,
+                Err(other) => self.waiting.move_front(&blocker, other),
+            }
+            if let Some(seq) = first(&self.waiting, &blocker) {
+                next.push(Reverse((seq, blocker)));
             }
         }
     }

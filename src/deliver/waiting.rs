@@ -12,7 +12,7 @@ use super::machine::LaneKey;
 use crate::batch::Place;
 
 /// What a held source waits for.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Blocker {
     /// A lane that takes nothing, or has its share of the window in flight.
     Lane(LaneKey),

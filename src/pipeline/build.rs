@@ -181,7 +181,7 @@ impl Pipeline {
 
     /// Ends in order: nothing more is read, what is in flight is waited for (`within` at most), what is acknowledged is
     /// committed. Whether all was acknowledged.
-    pub fn stop(self, within: Duration) -> bool {
+    pub fn stop(mut self, within: Duration) -> bool {
         let deadline = Instant::now() + within;
         self.inner.set_stopping();
         self.end_reading();
@@ -194,12 +194,13 @@ impl Pipeline {
     }
 
     /// Ends as a crash would: nothing is waited for, nothing more is committed.
-    pub fn kill(self) {
+    pub fn kill(mut self) {
         self.end_reading();
         self.finish(Last::Nothing);
     }
 
-    fn end_reading(&self) {
+    /// Nothing is read or handed over from here on.
+    fn end_reading(&mut self) {
         let inputs = std::mem::take(&mut *self.inner.inputs.lock().unwrap_or_else(PoisonError::into_inner));
         self.inner.sources.stop();
         for input in inputs {
@@ -208,12 +209,13 @@ impl Pipeline {
                 Running::Stdin(stdin) => stdin.stop(),
             }
         }
+        // A turn that is going on hands over: what is in flight is known once it is done.
+        for worker in self.workers.drain(..) {
+            join(worker);
+        }
     }
 
     fn finish(self, last: Last) {
-        for worker in self.workers {
-            join(worker);
-        }
         // The last commit comes before the output goes: what it gives up is not settled.
         self.committer.stop(last);
         self.inner.deliver.stop();

@@ -205,6 +205,12 @@ fn lane_status(lane: lane::LaneStatus) -> LaneStatus {
         }
         TopicFault::Refused => format!("look at the settings of topic {} and at the broker's log", lane.topic),
     });
+    let stalled = lane.state == "stalled" && lane.cause.is_none();
+    let cause = match lane.cause {
+        _ if stalled => Some("the partition's leader acknowledges nothing".to_owned()),
+        cause => cause.map(|cause| cause.to_string()),
+    };
+    let fix = if stalled { Some("look at the brokers below; it goes on by itself".to_owned()) } else { fix };
     LaneStatus {
         topic: lane.topic.to_string(),
         partition: (lane.partition >= 0).then_some(lane.partition),
@@ -212,7 +218,7 @@ fn lane_status(lane: lane::LaneStatus) -> LaneStatus {
         in_flight_records: lane.in_flight_records,
         in_flight_bytes: lane.in_flight_bytes,
         waiting_sources: lane.waiting_sources as u64,
-        cause: lane.cause.map(|cause| cause.to_string()),
+        cause,
         fix,
     }
 }

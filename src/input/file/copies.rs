@@ -209,15 +209,36 @@ impl Registry {
             let is_copy = fingerprint.len > 0 && sibling.prefix.matches(fingerprint);
             if sibling.stat.size == 0
                 || is_copy
-                || self.files.find(&sibling.stat).is_some()
                 || self.patterns.matches(&sibling.path)
                 || !is_born_after(&sibling.stat, registered_ns)
+                || self.is_accounted_for(&name, &sibling)
             {
                 continue;
             }
             tracing::info!(input = %self.options.name, file = %sibling.path.display(), "a rotated file was not seen under its name; it is read now");
             self.discover(&name, &sibling.path, &sibling.stat);
         }
+    }
+
+    /// Whether a sibling is known, or is the copy of a file of this name, which may have been truncated a moment ago.
+    fn is_accounted_for(&mut self, name: &Path, sibling: &Sibling) -> bool {
+        for key in self.files.named(name) {
+            self.verify(key);
+            if self.files.find(&sibling.stat).is_some() {
+                return true;
+            }
+            let Some(open) = self.files.get(key).filter(|known| !known.retired).and_then(|known| known.open.as_ref())
+            else {
+                continue;
+            };
+            let is_copy = Stat::of_file(&open.file).is_ok_and(|stat| stat.size >= sibling.stat.size)
+                && looks_like_prefix(&open.file, &sibling.file, sibling.stat.size).unwrap_or(false);
+            if is_copy {
+                self.mark_copy(key, sibling);
+                return true;
+            }
+        }
+        self.files.find(&sibling.stat).is_some()
     }
 
     /// Remembers that a file is a copy of a source's bytes.
@@ -319,7 +340,8 @@ impl Registry {
 
     /// Compares an open file with what was read of it.
     pub(super) fn verify(&mut self, key: SourceKey) {
-        let Some(open) = self.files.get(key).and_then(|known| known.open.as_ref()) else { return };
+        let known = self.files.get(key).filter(|known| !known.retired);
+        let Some(open) = known.and_then(|known| known.open.as_ref()) else { return };
         let is_same =
             grow_fingerprint(&open.link, &open.file).and_then(|same| Ok(same && holds(&open.file, open.link.read())?));
         match is_same {

@@ -128,6 +128,11 @@ impl KnownFiles {
         older
     }
 
+    /// The files that were first found under this path.
+    pub fn named(&self, name: &Path) -> Vec<SourceKey> {
+        self.by_name.get(name).cloned().unwrap_or_default()
+    }
+
     /// The link that leads, or led, to this path.
     pub fn link_to(&self, real: &Path) -> Option<&PathBuf> {
         self.links.get(real)

@@ -55,6 +55,8 @@ const FORGET_AFTER_NS: i64 = 7 * 24 * 3600 * 1_000_000_000;
 const CLOCK_SLACK_NS: i64 = 20_000_000;
 /// Files looked for and paths looked at again in one go.
 const CATCH_UP_MAX: usize = 10_000;
+/// How long after a rename the next one of the same file is expected to be told of at most.
+const CARRIED_FOR: Duration = Duration::from_secs(60);
 /// How soon a file that grows is looked at again where nothing tells of changes.
 pub const POLL_PAUSE: Duration = Duration::from_millis(250);
 
@@ -78,8 +80,10 @@ pub struct Registry {
     pub(super) again: VecDeque<PathBuf>,
     /// The two are being worked off.
     pub(super) catching_up: bool,
-    /// Where files are that had a name of ours, by what events say, and that name; `true`: since before the last scan.
-    pub(super) carried: HashMap<PathBuf, (PathBuf, bool)>,
+    /// Where files are that had a name of ours, by what events say; that name, and when it was said.
+    pub(super) carried: HashMap<PathBuf, (PathBuf, Instant)>,
+    /// A link was found: the directory it leads to may not be watched yet.
+    pub(super) found_link: bool,
     /// Something was registered that must not be forgotten, since the last [`Registry::flush`].
     pub(super) unsaved: bool,
     /// What was complained about, so that it is said once.
@@ -87,7 +91,7 @@ pub struct Registry {
     /// The input has never started with this store.
     pub(super) first_start: bool,
     /// What a scan that is going on has started: it may read once the scan is over.
-    begun: Option<Vec<SourceKey>>,
+    pub(super) begun: Option<Vec<SourceKey>>,
 }
 
 impl Registry {
@@ -138,6 +142,7 @@ impl Registry {
             again: VecDeque::new(),
             catching_up: false,
             carried: HashMap::new(),
+            found_link: false,
             unsaved: false,
             complained: HashSet::new(),
             first_start,
@@ -147,6 +152,11 @@ impl Registry {
 
     pub fn walk(&self) -> Walk {
         self.patterns.walk()
+    }
+
+    /// Whether a link was found since it was last asked: then a scan must see to it that its target is watched.
+    pub fn take_found_link(&mut self) -> bool {
+        std::mem::take(&mut self.found_link)
     }
 
     /// Directories in which known files really are: where links lead.
@@ -200,7 +210,7 @@ impl Registry {
             self.store.mark_started(&self.options.name, now_ns());
             self.first_start = false;
         }
-        self.carried.retain(|_, (_, is_old)| !std::mem::replace(is_old, true));
+        self.carried.retain(|_, (_, since)| since.elapsed() < CARRIED_FOR);
         self.follow_unnamed();
         self.close_idle();
     }
@@ -297,7 +307,7 @@ impl Registry {
             }
         }
         if had_our_name {
-            self.carried.insert(to.to_owned(), (name, false));
+            self.carried.insert(to.to_owned(), (name, Instant::now()));
         }
         self.examine(from);
         if self.files.at(to).is_some() || self.patterns.matches(to) {
@@ -327,6 +337,7 @@ impl Registry {
         self.files.unname(key);
         let is_link = std::fs::symlink_metadata(path).is_ok_and(|stat| stat.is_symlink());
         let real = if is_link { std::fs::canonicalize(path).ok() } else { None };
+        self.found_link |= real.is_some();
         let displaced = self.files.name(key, path, real);
         let Some(known) = self.files.get_mut(key) else { return };
         let at = known.real_path().unwrap_or(path).to_owned();
@@ -638,7 +649,7 @@ impl Registry {
     }
 
     /// Lets a source begin: at once, or when the file that had its name before has caught up.
-    fn open_gate(&mut self, key: SourceKey) {
+    pub(super) fn open_gate(&mut self, key: SourceKey) {
         let waits_for = self.files.before(key).into_iter().find_map(|older| {
             let known = self.files.get(older).filter(|known| known.retired || self.has_left(older))?;
             let link = &known.open.as_ref()?.link;
@@ -687,6 +698,7 @@ impl Registry {
         let is_link = path.is_some_and(|path| std::fs::symlink_metadata(path).is_ok_and(|stat| stat.is_symlink()));
         let real = if is_link { path.and_then(|path| std::fs::canonicalize(path).ok()) } else { None };
         if let Some(real) = &real {
+            self.found_link = true;
             entry.at.clone_from(real);
         }
         let key = match self.store.register(&entry) {

@@ -118,6 +118,7 @@ impl Watcher {
             for path in std::mem::take(&mut paths) {
                 self.registry.examine(&path);
             }
+            self.schedule.soon |= self.registry.take_found_link();
             self.registry.flush();
         }
     }
@@ -184,6 +185,8 @@ impl Watcher {
                 break;
             }
         }
+        // The passes above have seen to the links they found.
+        self.registry.take_found_link();
         self.registry.flush();
         let now = Instant::now();
         self.schedule.scan = now + self.scan_every;

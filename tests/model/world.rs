@@ -1,0 +1,569 @@
+//! Sources, the machine, and what the driver does between them and a simulated cluster, in virtual time, one step at a
+//! time. Every step checks the promises that can be checked then.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::ops::Range;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use logferry::ack::Watermark;
+use logferry::batch::{Place, Position, Receipt, SettleSink, Settled, Share};
+use logferry::deliver::machine::{Action, LaneKey, Limits, Machine, Offered};
+use logferry::deliver::waiting::Wants;
+use logferry::output::{Fault, Parcel, RecordFault};
+
+use crate::broker::{Broker, Line, Producer, Sent, Topic};
+use crate::random::Random;
+
+/// What a line is.
+#[derive(Clone, Debug)]
+pub struct LineSpec {
+    pub topic: Arc<str>,
+    /// `None`: keyless.
+    pub key: Option<u32>,
+    pub bytes: u64,
+    pub guilt: Option<RecordFault>,
+}
+
+/// The settles of all sources since they were last looked at: source, life of the process, batch, how.
+type Heard = Arc<Mutex<Vec<(usize, u64, u64, Settled)>>>;
+
+struct Sink {
+    source: usize,
+    life: u64,
+    heard: Heard,
+}
+
+impl SettleSink for Sink {
+    fn settled(&self, seq: u64, how: Settled) {
+        self.heard.lock().expect("no panic while locked").push((self.source, self.life, seq, how));
+    }
+}
+
+/// A file that is read.
+pub struct Source {
+    pub lines: Vec<LineSpec>,
+    /// The next line to read.
+    position: u32,
+    watermark: Watermark,
+    /// Where a restart begins.
+    committed: u32,
+    pub parked: bool,
+    /// Lines per batch, at most.
+    pub quantum: u64,
+    last_wants: Wants,
+    /// Batches that are issued and not settled: each settles once.
+    unsettled: BTreeMap<u64, (u32, u32)>,
+}
+
+impl Source {
+    fn new(lines: Vec<LineSpec>, quantum: u64) -> Self {
+        Self {
+            lines,
+            position: 0,
+            watermark: Watermark::new(at(0)),
+            committed: 0,
+            parked: false,
+            quantum,
+            last_wants: Wants::new(),
+            unsettled: BTreeMap::new(),
+        }
+    }
+
+    /// Every line is settled.
+    pub fn is_finished(&self) -> bool {
+        self.watermark.position().offset == self.lines.len() as u64
+    }
+
+    fn len(&self) -> u32 {
+        u32::try_from(self.lines.len()).expect("few lines")
+    }
+}
+
+struct Holding {
+    lines: Arc<Vec<Line>>,
+    records: Range<u32>,
+    bytes: u64,
+    receipt: Receipt,
+    acked: HashSet<u32>,
+}
+
+/// Burials that are being tried.
+struct Grave {
+    parcel: Parcel,
+    record: u32,
+}
+
+/// Everything.
+pub struct World {
+    pub random: Random,
+    pub now: Duration,
+    pub limits: Limits,
+    pub machine: Machine<usize>,
+    pub broker: Broker,
+    pub producer: Producer,
+    /// Producers that were replaced, with their epochs: they go on for a while.
+    zombies: Vec<(u64, Producer)>,
+    pub sources: Vec<Source>,
+    holdings: HashMap<Parcel, Holding>,
+    known: HashMap<Arc<str>, u32>,
+    heard: Heard,
+    life: u64,
+    handed_over: u64,
+    /// Records of the current producer that are not reported.
+    out: HashSet<(Parcel, u32)>,
+    graves: Vec<Grave>,
+    pub buried: HashSet<Line>,
+    pub dead_letter_full: bool,
+    rebuild_due: bool,
+    /// Where keyed lines were placed first.
+    placed: HashMap<Line, LaneKey>,
+    batch_bytes_max: u64,
+    /// Actions after which the process dies, now and then.
+    pub crash_percent: u64,
+    /// What was said of batches.
+    pub settles: Vec<(usize, Settled)>,
+    /// In which order waiters were woken.
+    pub woken: Vec<usize>,
+}
+
+impl World {
+    pub fn new(seed: u64, limits: Limits) -> Self {
+        Self {
+            random: Random::new(seed),
+            now: Duration::ZERO,
+            machine: Machine::new(limits.clone()),
+            limits,
+            broker: Broker::default(),
+            producer: Producer::default(),
+            zombies: Vec::new(),
+            sources: Vec::new(),
+            holdings: HashMap::new(),
+            known: HashMap::new(),
+            heard: Heard::default(),
+            life: 0,
+            handed_over: 0,
+            out: HashSet::new(),
+            graves: Vec::new(),
+            buried: HashSet::new(),
+            dead_letter_full: false,
+            rebuild_due: false,
+            placed: HashMap::new(),
+            batch_bytes_max: 0,
+            crash_percent: 0,
+            settles: Vec::new(),
+            woken: Vec::new(),
+        }
+    }
+
+    pub fn add_topic(&mut self, name: &str, partitions: u32) -> Arc<str> {
+        let name: Arc<str> = name.into();
+        let topic = Topic { partitions, exists: true, authorized: true, silent: Default::default() };
+        self.broker.topics.insert(Arc::clone(&name), topic);
+        name
+    }
+
+    /// The source's number.
+    pub fn add_source(&mut self, lines: Vec<LineSpec>, quantum: u64) -> usize {
+        self.sources.push(Source::new(lines, quantum));
+        self.sources.len() - 1
+    }
+
+    pub fn topic_mut(&mut self, name: &str) -> &mut Topic {
+        self.broker.topics.get_mut(name).expect("a topic of this world")
+    }
+
+    /// Lets time pass.
+    pub fn pass(&mut self, ms: u64) {
+        self.now += Duration::from_millis(ms);
+        self.machine.tick(self.now);
+        self.act();
+    }
+
+    /// The source reads a batch and offers it.
+    pub fn read(&mut self, who: usize) {
+        if self.sources[who].parked || self.sources[who].watermark.outstanding() == 64 {
+            return;
+        }
+        let look_first = !self.sources[who].last_wants.is_empty() && self.random.chance(50);
+        let source = &mut self.sources[who];
+        let count = (1 + self.random.below(source.quantum)) as u32;
+        let (from, to) = (source.position, (source.position + count).min(source.len()));
+        if from == to {
+            self.machine.forget(who);
+            self.act();
+            return;
+        }
+        if look_first && self.machine.would_hold(who, &source.last_wants, self.now).is_some() {
+            source.parked = true;
+            self.act();
+            return;
+        }
+        let (lines, shares) = self.encode(who, from..to);
+        self.offer(who, to, lines, &shares);
+    }
+
+    /// Lines to records, grouped by where they go; within a share in source order.
+    fn encode(&mut self, who: usize, range: Range<u32>) -> (Vec<Line>, Vec<Share>) {
+        let mut groups: Vec<(Arc<str>, Place, Vec<u32>)> = Vec::new();
+        for number in range {
+            let spec = &self.sources[who].lines[number as usize];
+            let place = match (spec.key, self.known.get(&spec.topic)) {
+                (None, _) => Place::Any,
+                (Some(_), None) => Place::Unknown,
+                (Some(key), Some(count)) => Place::At((key % count) as i32),
+            };
+            match groups.iter_mut().find(|(topic, to, _)| *topic == spec.topic && *to == place) {
+                Some((_, _, numbers)) => numbers.push(number),
+                None => groups.push((Arc::clone(&spec.topic), place, vec![number])),
+            }
+        }
+        let (mut lines, mut shares) = (Vec::new(), Vec::new());
+        for (topic, place, numbers) in groups {
+            let start = lines.len() as u32;
+            let bytes = numbers.iter().map(|number| self.sources[who].lines[*number as usize].bytes).sum();
+            lines.extend(numbers.into_iter().map(|number| (who, number)));
+            shares.push(Share { topic, place, records: start..lines.len() as u32, bytes });
+        }
+        (lines, shares)
+    }
+
+    fn offer(&mut self, who: usize, to: u32, lines: Vec<Line>, shares: &[Share]) {
+        let source = &mut self.sources[who];
+        let from = source.position;
+        let seq = source.watermark.issue(at(to)).expect("fewer than 64 are outstanding");
+        let sink = Sink { source: who, life: self.life, heard: Arc::clone(&self.heard) };
+        let receipt = Receipt::new(Arc::new(sink), seq);
+        source.last_wants = shares.iter().map(|share| (Arc::clone(&share.topic), share.place, share.bytes)).collect();
+        match self.machine.offer(who, shares, self.now) {
+            Offered::Held(_) => {
+                source.watermark.retract(receipt.retract());
+                source.parked = true;
+            }
+            Offered::Taken(parcels) => {
+                assert_eq!(parcels.len(), shares.len(), "each share has its parcel");
+                source.position = to;
+                source.unsettled.insert(seq, (from, to));
+                let total: u64 = shares.iter().map(|share| share.bytes).sum();
+                self.batch_bytes_max = self.batch_bytes_max.max(total);
+                for share in shares {
+                    let Place::At(partition) = share.place else { continue };
+                    let lane = LaneKey { topic: Arc::clone(&share.topic), partition };
+                    for record in share.records.clone() {
+                        let line = lines[record as usize];
+                        if *self.placed.entry(line).or_insert_with(|| lane.clone()) != lane {
+                            self.broker.excused.insert(line);
+                        }
+                    }
+                }
+                let lines = Arc::new(lines);
+                for ((parcel, share), receipt) in parcels.iter().zip(shares).zip(receipt.split(shares.len())) {
+                    let holding = Holding {
+                        lines: Arc::clone(&lines),
+                        records: share.records.clone(),
+                        bytes: share.bytes,
+                        receipt,
+                        acked: HashSet::new(),
+                    };
+                    assert!(self.holdings.insert(*parcel, holding).is_none(), "a parcel number is never used twice");
+                }
+            }
+        }
+        self.act();
+    }
+
+    /// The driver's part: does what the machine says, in order; the process may die between any two actions.
+    pub fn act(&mut self) {
+        while let Some(action) = self.machine.action() {
+            match action {
+                Action::Produce { parcel, topic, partition, records } => {
+                    let lane = LaneKey { topic, partition };
+                    self.produce(parcel, &lane, records);
+                }
+                Action::Settle { parcel, how } => self.settle(parcel, how),
+                Action::Bury { parcel, record, .. } => {
+                    let twice = self.graves.iter().any(|grave| grave.parcel == parcel && grave.record == record);
+                    assert!(!twice, "a burial is tried once at a time");
+                    self.graves.push(Grave { parcel, record });
+                }
+                Action::Wake(who) => {
+                    assert!(self.sources[who].parked, "source {who} is woken without being parked");
+                    self.sources[who].parked = false;
+                    self.woken.push(who);
+                }
+                Action::Lookup { topic } => self.producer.lookup(&topic),
+                Action::Rebuild { .. } => {
+                    assert!(!self.rebuild_due, "one rebuild at a time");
+                    self.rebuild_due = true;
+                }
+            }
+            if self.random.chance(self.crash_percent) && self.random.chance(5) {
+                self.crash();
+            }
+        }
+        let used: u64 = self.holdings.values().map(|holding| holding.bytes).sum();
+        assert_eq!(self.machine.bytes_used(), used, "what is used is what is held");
+        let bound = self.machine.bytes_max() + self.batch_bytes_max;
+        assert!(used <= bound, "{used} bytes are in flight, the window and a batch are {bound}");
+        self.hear();
+    }
+
+    fn produce(&mut self, parcel: Parcel, lane: &LaneKey, records: Range<u32>) {
+        let holding = self.holdings.get(&parcel).expect("what is produced is held");
+        assert!(!records.is_empty() && holding.records.start <= records.start && records.end <= holding.records.end);
+        for record in records {
+            let line = holding.lines[record as usize];
+            assert!(self.out.insert((parcel, record)), "{line:?} is sent again before the report of the last time");
+            assert!(!holding.acked.contains(&record), "{line:?} is sent again after its acknowledgement");
+            let spec = &self.sources[line.0].lines[line.1 as usize];
+            self.handed_over += 1;
+            let (keyed, guilt) = (spec.key.is_some(), spec.guilt);
+            let sent = Sent { parcel, record, line, keyed, guilt, number: self.handed_over };
+            self.producer.produce(lane, sent, &mut self.random, &mut self.broker);
+        }
+    }
+
+    fn settle(&mut self, parcel: Parcel, how: Settled) {
+        let holding = self.holdings.remove(&parcel).expect("a parcel settles once");
+        for record in holding.records.clone() {
+            let line = holding.lines[record as usize];
+            match how {
+                Settled::Delivered => assert!(self.broker.arrived.contains(&line), "{line:?} settled, not arrived"),
+                Settled::DeadLettered => self.assert_kept(line),
+                Settled::Abandoned => {
+                    self.broker.excused.insert(line);
+                }
+                other => panic!("the machine never says {other:?}"),
+            }
+        }
+        holding.receipt.settle(how);
+    }
+
+    /// What sources hear: the watermark moves over what is kept only (I1, I2).
+    fn hear(&mut self) {
+        let heard = std::mem::take(&mut *self.heard.lock().expect("no panic while locked"));
+        for (who, life, seq, how) in heard {
+            if life != self.life {
+                continue;
+            }
+            self.settles.push((who, how));
+            let source = &mut self.sources[who];
+            if source.unsettled.remove(&seq).is_none() {
+                continue;
+            }
+            if how == Settled::Abandoned {
+                source.position = source.watermark.rewind().offset as u32;
+                source.unsettled.clear();
+                continue;
+            }
+            let before = source.watermark.position().offset as u32;
+            if let Some(position) = source.watermark.settle(seq) {
+                (before..position.offset as u32).for_each(|number| self.assert_kept((who, number)));
+            }
+        }
+    }
+
+    fn assert_kept(&self, line: Line) {
+        let kept = self.broker.arrived.contains(&line) || self.buried.contains(&line);
+        assert!(kept, "{line:?} counts as settled and is neither in a log nor in the dead letter");
+    }
+
+    /// A report reaches the machine; those of replaced producers too.
+    pub fn report(&mut self) -> bool {
+        if !self.zombies.is_empty() && self.random.chance(30) {
+            let zombie = self.random.index(self.zombies.len());
+            let (epoch, producer) = &mut self.zombies[zombie];
+            if let Some(report) = producer.take_report(&mut self.random) {
+                self.machine.report(*epoch, report.parcel, report.records, report.result, self.now);
+                self.act();
+                return true;
+            }
+        }
+        let Some(report) = self.producer.take_report(&mut self.random) else { return false };
+        self.broker.refusals_known(&report.lines, self.handed_over);
+        for record in report.records.clone() {
+            assert!(self.out.remove(&(report.parcel, record)), "the producer reports once");
+            if let (Ok(()), Some(holding)) = (&report.result, self.holdings.get_mut(&report.parcel)) {
+                holding.acked.insert(record);
+            }
+        }
+        self.machine.report(self.machine.epoch(), report.parcel, report.records, report.result, self.now);
+        self.act();
+        true
+    }
+
+    /// A broker takes a batch of up to `records_max` records.
+    pub fn send(&mut self, records_max: usize) {
+        let lanes = self.producer.lanes();
+        if let Some(lane) = lanes.get(self.random.index(lanes.len())) {
+            self.producer.send(lane, records_max, &mut self.random, &mut self.broker);
+        }
+    }
+
+    /// A replaced or lost producer's requests still reach a broker.
+    pub fn send_late(&mut self, records_max: usize) {
+        if self.zombies.is_empty() {
+            return;
+        }
+        let zombie = self.random.index(self.zombies.len());
+        let producer = &mut self.zombies[zombie].1;
+        let lanes = producer.lanes();
+        if let Some(lane) = lanes.get(self.random.index(lanes.len())) {
+            producer.send(lane, records_max, &mut self.random, &mut self.broker);
+            // What it refuses was handed over before it was replaced, like all that may overtake it.
+            self.broker.all_refusals_known(self.handed_over);
+        }
+    }
+
+    /// Answers to lookups, and news of topics.
+    pub fn topic_news(&mut self) {
+        for (topic, result) in self.producer.topic_news(&self.broker) {
+            if let Ok(partitions) = result {
+                self.known.insert(Arc::clone(&topic), partitions);
+            }
+            let result = result.map_err(|reason| Fault::Topic { reason, message: "said so".into() });
+            self.machine.topic(&topic, result, self.now);
+            self.act();
+        }
+    }
+
+    /// The dead letter keeps a record, or is full.
+    pub fn bury(&mut self) -> bool {
+        if self.graves.is_empty() {
+            return false;
+        }
+        let index = self.random.index(self.graves.len());
+        let Grave { parcel, record } = self.graves.swap_remove(index);
+        let Some(holding) = self.holdings.get(&parcel) else { return true };
+        let line = holding.lines[record as usize];
+        let guilt = self.sources[line.0].lines[line.1 as usize].guilt;
+        assert!(guilt.is_some(), "{line:?} is buried without guilt");
+        if !self.dead_letter_full {
+            self.buried.insert(line);
+        }
+        self.machine.buried(parcel, record, !self.dead_letter_full, self.now);
+        self.act();
+        true
+    }
+
+    /// The producer dies: it says so at once, or with what it refuses.
+    pub fn kill_producer(&mut self) {
+        if !self.producer.dead {
+            self.producer.die(&mut self.random);
+            if self.random.chance(50) {
+                self.lose_producer();
+            }
+        }
+    }
+
+    /// The dead producer says so.
+    pub fn lose_producer(&mut self) {
+        if self.producer.dead {
+            self.machine.lost("fatal".into());
+            self.act();
+        }
+    }
+
+    /// Makes the new producer, if one is due.
+    pub fn rebuild(&mut self) -> bool {
+        if !std::mem::take(&mut self.rebuild_due) {
+            return false;
+        }
+        let epoch = self.machine.epoch();
+        let old = std::mem::take(&mut self.producer);
+        self.zombies.push((epoch, old));
+        self.out.clear();
+        self.broker.all_refusals_known(self.handed_over);
+        self.machine.rebuilt(epoch + 1, self.now);
+        self.act();
+        true
+    }
+
+    /// Checkpoints become durable.
+    pub fn commit(&mut self) {
+        for source in &mut self.sources {
+            source.committed = source.watermark.position().offset as u32;
+        }
+    }
+
+    /// kill -9, and the next start: what is not in a log, the dead letter or a durable checkpoint is gone.
+    pub fn crash(&mut self) {
+        self.life += 1;
+        self.machine = Machine::new(self.limits.clone());
+        let old = std::mem::take(&mut self.producer);
+        // Its requests may still arrive; its reports reach nobody: no machine ever has this epoch.
+        self.zombies.push((u64::MAX, old));
+        self.broker.all_refusals_known(self.handed_over);
+        self.holdings.clear();
+        self.heard.lock().expect("no panic while locked").clear();
+        self.out.clear();
+        self.graves.clear();
+        self.known.clear();
+        self.rebuild_due = false;
+        for source in &mut self.sources {
+            source.position = source.committed;
+            source.watermark = Watermark::new(at(source.committed));
+            source.parked = false;
+            source.last_wants.clear();
+            source.unsettled.clear();
+        }
+    }
+
+    /// Faults end: topics exist, everybody answers and is authorised, the dead letter has room.
+    pub fn heal(&mut self) {
+        for topic in self.broker.topics.values_mut() {
+            topic.exists = true;
+            topic.authorized = true;
+            topic.silent.clear();
+        }
+        self.dead_letter_full = false;
+        self.crash_percent = 0;
+        self.lose_producer();
+    }
+
+    /// Everybody does what there is to do, for `turns` of 100 ms or until `done`. Whether it is done.
+    pub fn run(&mut self, turns: u32, done: impl Fn(&Self) -> bool) -> bool {
+        for _ in 0..turns {
+            if done(self) {
+                return true;
+            }
+            self.turn();
+        }
+        done(self)
+    }
+
+    /// Everybody does what there is to do, and 100 ms pass.
+    pub fn turn(&mut self) {
+        for who in 0..self.sources.len() {
+            self.read(who);
+        }
+        for lane in self.producer.lanes() {
+            self.producer.send(&lane, 16, &mut self.random, &mut self.broker);
+        }
+        while self.report() || self.bury() || self.rebuild() {}
+        self.topic_news();
+        self.pass(100);
+    }
+
+    /// Everything has arrived, and nothing is left behind.
+    pub fn is_drained(&self) -> bool {
+        self.sources.iter().all(Source::is_finished) && self.machine.is_idle() && self.machine.waiting_count() == 0
+    }
+
+    /// After the drain: no trace of lanes or bytes; the guilty are buried, the others are not.
+    pub fn assert_clean(&self) {
+        assert_eq!(self.machine.lanes(self.now), [], "a lane without records is forgotten");
+        assert_eq!((self.machine.bytes_used(), self.holdings.len()), (0, 0));
+        for (who, source) in self.sources.iter().enumerate() {
+            for (number, spec) in source.lines.iter().enumerate() {
+                let line = (who, number as u32);
+                let (arrived, buried) = (self.broker.arrived.contains(&line), self.buried.contains(&line));
+                assert_eq!((arrived, buried), (spec.guilt.is_none(), spec.guilt.is_some()), "{line:?}");
+            }
+        }
+    }
+}
+
+fn at(line: u32) -> Position {
+    Position { offset: u64::from(line), check: 0 }
+}
