@@ -31,7 +31,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::lane::{Flight, Kind, Lane, LaneStatus, State};
+use super::lane::{Failure, Flight, Kind, Lane, LaneStatus, State};
 use super::waiting::{Blocker, Waiting, Wants};
 use crate::batch::{Place, Settled, Share};
 use crate::output::{Fault, Parcel, RecordFault, TopicFault};
@@ -299,6 +299,8 @@ impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
                 self.timed.insert(key);
             } else {
                 self.resend(&key, now);
+                // A lane whose last record was settled meanwhile is forgotten.
+                self.advance(&key, now);
             }
         }
         let mut topics: Vec<Arc<str>> = self.topics.keys().cloned().collect();
@@ -597,26 +599,18 @@ impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
             State::Split { groups } => groups,
             _ => VecDeque::new(),
         };
-        let mut again = Pieces::new();
-        let alone = failures.len() == 1 && failures[0].records.len() == 1;
-        for failure in failures {
-            match failure.kind {
-                Kind::Record(reason, message) if alone || named => {
-                    for record in failure.records {
-                        let message = Arc::clone(&message);
-                        lane.bury(failure.parcel, record, reason, Arc::clone(&message));
-                        self.actions.push_back(Action::Bury { parcel: failure.parcel, record, reason, message });
-                    }
-                }
-                _ => again.push((failure.parcel, failure.records)),
+        match &failures[..] {
+            [Failure { parcel, records, kind: Kind::Record(reason, message) }] if records.len() == 1 => {
+                let (parcel, record, reason, message) = (*parcel, records.start, *reason, Arc::clone(message));
+                lane.bury(parcel, record, reason, Arc::clone(&message));
+                self.actions.push_back(Action::Bury { parcel, record, reason, message });
             }
-        }
-        if named {
-            groups.push_front(again);
-        } else {
-            let (first, second) = halves(again);
-            groups.push_front(second);
-            groups.push_front(first);
+            _ if named => groups = accused_apart(failures).into_iter().chain(groups).collect(),
+            _ => {
+                let (first, second) = halves(failures.into_iter().map(|one| (one.parcel, one.records)).collect());
+                groups.push_front(second);
+                groups.push_front(first);
+            }
         }
         groups.retain(|group| !group.is_empty());
         lane.state = State::Split { groups };
@@ -712,13 +706,40 @@ impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
                     self.actions.push_back(Action::Wake(who));
                 }
                 Err(other) if other == blocker => continue,
-                Err(other) => self.waiting.move_front(&blocker, other),
+                Err(other) => {
+                    // It may have been forgotten while the waiter waited for something else.
+                    if let Blocker::Topic(name) = &other
+                        && !self.topics.contains_key(name)
+                    {
+                        self.topics.insert(Arc::clone(name), Topic::default());
+                        self.actions.push_back(Action::Lookup { topic: Arc::clone(name) });
+                    }
+                    self.waiting.move_front(&blocker, other);
+                }
             }
             if let Some(seq) = first(&self.waiting, &blocker) {
                 next.push(Reverse((seq, blocker)));
             }
         }
     }
+}
+
+/// In the order of the records: each run that is accused as a group of its own, the neighbours between them as groups. The
+/// broker named some, but these may be failures of several batches, of which only one was so clear: who is refused alone is
+/// guilty.
+fn accused_apart(failures: Vec<Failure>) -> Vec<Pieces> {
+    let mut groups: Vec<Pieces> = Vec::new();
+    let mut beside_neighbours = false;
+    for failure in failures {
+        let is_neighbour = matches!(failure.kind, Kind::Neighbour | Kind::Producer);
+        let piece = (failure.parcel, failure.records);
+        match groups.last_mut() {
+            Some(group) if is_neighbour && beside_neighbours => group.push(piece),
+            _ => groups.push(vec![piece]),
+        }
+        beside_neighbours = is_neighbour;
+    }
+    groups
 }
 
 /// Two groups with the same number of records (the first may have one more), in order.

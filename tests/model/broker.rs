@@ -53,7 +53,7 @@ pub struct Broker {
     pub arrived: HashSet<Line>,
     /// Per source and lane, the keyed lines that arrived there, and when they had been handed over.
     arrived_in: HashMap<(LaneKey, usize), BTreeMap<u32, u64>>,
-    /// Lines that were refused: records handed over before this number may overtake them. `u64::MAX`: not reported yet.
+    /// Lines that were refused: records with up to this number were handed over before that was told, and may overtake them. `u64::MAX`: not reported yet.
     refused: HashMap<Line, u64>,
     /// Lines that are excused from the order: placed anew, or given back to their source for that.
     pub excused: HashSet<Line>,
@@ -93,7 +93,7 @@ impl Broker {
             let refused = self.refused.get(&sent.line).copied().unwrap_or(0);
             for (later, handed) in here.range(number + 1..) {
                 assert!(
-                    *handed < refused,
+                    *handed <= refused,
                     "line {later} of source {source} arrived in {lane:?} before line {number}, which was not refused then"
                 );
             }
@@ -115,6 +115,9 @@ impl Broker {
     }
 }
 
+/// What was answered of a topic last, and whether it is to be answered again.
+type Asked = (Option<Result<u32, TopicFault>>, bool);
+
 /// A producing client.
 #[derive(Default)]
 pub struct Producer {
@@ -124,7 +127,7 @@ pub struct Producer {
     /// Refusals on the spot: they overtake the reports of what was sent before.
     spot: VecDeque<Report>,
     /// Topics asked for: what was said last, and whether an answer is owed.
-    asked: BTreeMap<Arc<str>, (Option<Result<u32, TopicFault>>, bool)>,
+    asked: BTreeMap<Arc<str>, Asked>,
 }
 
 impl Producer {
@@ -137,7 +140,7 @@ impl Producer {
             }
             return;
         }
-        if sent.guilt == Some(RecordFault::TooLarge) && sent.line.1 % 2 == 0 {
+        if sent.guilt == Some(RecordFault::TooLarge) && sent.line.1.is_multiple_of(2) {
             broker.refused.insert(sent.line, u64::MAX);
             self.spot.push_back(report(&sent, Err(record_fault(RecordFault::TooLarge))));
             return;

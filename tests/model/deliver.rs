@@ -135,7 +135,7 @@ fn sick_lanes_hold_only_who_feeds_them() {
         let mut random = Random::new(seed);
         // The rule leaves room after n sick lanes: window / 2^n, and a batch is no more than that.
         let sick_count = 1 + random.index(3);
-        let limits = Limits { window_bytes_max: 8 * 40 << sick_count, ..limits(&mut random) };
+        let limits = Limits { window_bytes_max: (8 * 40) << sick_count, ..limits(&mut random) };
         let mut world = World::new(seed, limits);
         let partitions = 8;
         let topics = [world.add_topic("a", partitions), world.add_topic("b", partitions)];

@@ -493,6 +493,7 @@ impl World {
         let old = std::mem::take(&mut self.producer);
         // Its requests may still arrive; its reports reach nobody: no machine ever has this epoch.
         self.zombies.push((u64::MAX, old));
+        self.zombies.iter_mut().for_each(|(epoch, _)| *epoch = u64::MAX);
         self.broker.all_refusals_known(self.handed_over);
         self.holdings.clear();
         self.heard.lock().expect("no panic while locked").clear();
