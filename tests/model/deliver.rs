@@ -148,8 +148,7 @@ fn sick_lanes_hold_only_who_feeds_them() {
         let mut healthy = Vec::new();
         for _ in 0..2 + random.below(8) {
             let topic = random.index(2);
-            let keys: Vec<u32> =
-                (0..1 + random.below(3)).map(|_| random.below(u64::from(partitions)) as u32).collect();
+            let keys: Vec<u32> = (0..1 + random.below(3)).map(|_| random.below(u64::from(partitions)) as u32).collect();
             let feeds_sick = keys.iter().any(|key| sick.contains(&(topic, *key as i32)));
             let lines = (0..20 + random.below(200)).map(|_| LineSpec {
                 topic: Arc::clone(&topics[topic]),

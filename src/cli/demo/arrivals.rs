@@ -135,6 +135,25 @@ impl Arrivals {
         Ok(judged.took)
     }
 
+    /// Which line is the first that has not arrived, for people.
+    pub fn first_missing(&self) -> String {
+        match &self.expect {
+            Expect::Log(log) => {
+                let number = log.seen.all_below;
+                format!("line {number} (of {})", SITES[AccessLog::site_of(number)])
+            }
+            Expect::Files(files) => {
+                let end = |copy: &Copy| copy.seen.0.get(&0).copied().unwrap_or(0);
+                let is_short = |copy: &Copy| copy.file.metadata().is_ok_and(|stat| end(copy) < stat.len());
+                let found = files.copies.iter().enumerate().find(|(_, copy)| is_short(copy));
+                found.map_or_else(
+                    || "none".to_owned(),
+                    |(number, copy)| format!("offset {} of file {}", end(copy), number + 1),
+                )
+            }
+        }
+    }
+
     /// All lines with a number below this have arrived.
     pub fn all_below(&self) -> u64 {
         match &self.expect {
@@ -306,6 +325,8 @@ mod tests {
         assert_eq!(take(&changed), Took::Foreign);
         assert_eq!(take(b"no json"), Took::Foreign);
         assert_eq!(counts(&arrivals), [3, 1, 1, 3]);
+        let missing = (0..).find(|number| !same_site.contains(number)).expect("there are other sites");
+        assert!(arrivals.first_missing().starts_with(&format!("line {missing} (of ")), "{}", arrivals.first_missing());
     }
 
     /// Scenario: lines of a file with every kind of end and content arrive in order, again, late, changed, overlapping.
@@ -329,9 +350,11 @@ mod tests {
         assert_eq!(take("x", "/tmp/0/a.log", u64::MAX, 10), Took::Foreign);
         assert_eq!(take("", "/tmp/0/a.log", 4, 0), Took::Foreign);
         assert_eq!(counts(&arrivals), [3, 1, 1, 6]);
+        assert_eq!(arrivals.first_missing(), "offset 12 of file 1");
         let cut =
             br#"{"message":"longer","log":{"file":{"path":"/0/a"},"offset":12,"length":21,"flags":["truncated"]}}"#;
         assert_eq!(arrivals.take(cut).expect("read"), Took::New { bytes: 21, number: None });
+        assert_eq!(arrivals.first_missing(), "none");
     }
 
     proptest::proptest! {

@@ -371,8 +371,9 @@ impl Ship<'_> {
             End::All => (sum.verdict(), Exit::Failed),
             End::Interrupted => ("interrupted before every line had arrived".to_owned(), Exit::Failed),
             End::Stalled => {
-                let why = trouble(&status);
-                (format!("{}; nothing came for {} s{why}", sum.verdict(), STALL.as_secs()), Exit::Failed)
+                let (why, first) = (trouble(&status), consumer.arrivals.first_missing());
+                let seconds = STALL.as_secs();
+                (format!("{}, the first is {first}; nothing came for {seconds} s{why}", sum.verdict()), Exit::Failed)
             }
         };
         writeln!(out, "{verdict}")?;

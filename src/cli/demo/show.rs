@@ -42,7 +42,7 @@ impl Progress {
     pub fn new(is_terminal: bool) -> Self {
         let bar = is_terminal.then(|| {
             let bar = ProgressBar::with_draw_target(Some(STEPS), ProgressDrawTarget::stdout());
-            let style = ProgressStyle::with_template("{bar:30} {percent:>3} %  {msg}");
+            let style = ProgressStyle::with_template("{bar:20} {percent:>3} %  {wide_msg}");
             bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
             bar
         });
