@@ -17,6 +17,11 @@ pub struct Fill {
     /// Raw bytes; events refer to ranges of it. Comes empty, with capacity from a pool.
     pub buf: Vec<u8>,
     pub events: Vec<Event>,
+    /// Lines of this batch that the input's filter left out. Comes as 0: the host counts it when the batch was taken, since
+    /// a batch that is held is read again.
+    pub lines_filtered: u64,
+    /// Lines of this batch that were cut at `max_line_bytes`; as above.
+    pub lines_truncated: u64,
 }
 
 /// The bounds of one quantum, and what the source may want to know.

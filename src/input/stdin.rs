@@ -48,10 +48,6 @@ pub struct StdinStats {
     pub bytes_read: AtomicU64,
     /// Events made.
     pub lines: AtomicU64,
-    /// Lines cut at `max_line_bytes`, or because they did not fit the buffer.
-    pub lines_truncated: AtomicU64,
-    /// Lines that `include_lines` or `exclude_lines` left out.
-    pub lines_filtered: AtomicU64,
     /// Bytes of lines that did not fit the buffer, swallowed.
     pub bytes_given_up: AtomicU64,
     pub errors: AtomicU64,
@@ -275,11 +271,11 @@ impl StdinSource {
             Some(event) => {
                 let cut = was_cut || event.flags().contains(Flags::TRUNCATED);
                 self.stats.lines.fetch_add(1, Ordering::Relaxed);
-                self.stats.lines_truncated.fetch_add(u64::from(cut), Ordering::Relaxed);
+                fill.lines_truncated += u64::from(cut);
                 fill.events.push(event);
             }
             None => {
-                self.stats.lines_filtered.fetch_add(1, Ordering::Relaxed);
+                fill.lines_filtered += 1;
             }
         }
         let taken = fill.buf.len() as u64;
@@ -320,8 +316,8 @@ impl StdinSource {
         self.position += split.consumed as u64;
         self.stats.bytes_read.fetch_add(split.consumed as u64, Ordering::Relaxed);
         self.stats.lines.fetch_add(fill.events.len() as u64, Ordering::Relaxed);
-        self.stats.lines_truncated.fetch_add(split.truncated, Ordering::Relaxed);
-        self.stats.lines_filtered.fetch_add(split.filtered, Ordering::Relaxed);
+        fill.lines_truncated += split.truncated;
+        fill.lines_filtered += split.filtered;
         Read::Batch { resume: at(self.position), more: true }
     }
 }
@@ -433,8 +429,7 @@ mod tests {
         writer.write_all(b"one\n# no\ntwo\r\n\n12345678901\nlast").expect("open");
         drop(writer);
         assert_eq!(stage.run(true), ["one", "two", "", "1234567890", "last"]);
-        assert_eq!(stage.input.stats().lines_filtered.load(Ordering::Relaxed), 1);
-        assert_eq!(stage.input.stats().lines_truncated.load(Ordering::Relaxed), 1);
+        assert_eq!((stage.host.lines_filtered(), stage.host.lines_truncated()), (1, 1));
         assert_eq!(stage.host.sources(), 0, "finished");
     }
 

@@ -46,7 +46,10 @@ pub struct Counters {
     pub fallback_records: AtomicU64,
     /// Keys and values handed over.
     pub encoded_bytes: AtomicU64,
-    pub read_errors: AtomicU64,
+    /// Left out by `include_lines` or `exclude_lines`.
+    pub filtered_lines: AtomicU64,
+    /// Cut at `max_line_bytes`.
+    pub truncated_lines: AtomicU64,
 }
 
 /// What one batch adds to the counters.
@@ -58,6 +61,8 @@ pub struct Counts {
     pub cut_records: u64,
     pub fallback_records: u64,
     pub encoded_bytes: u64,
+    pub filtered_lines: u64,
+    pub truncated_lines: u64,
 }
 
 impl Counters {
@@ -69,6 +74,8 @@ impl Counters {
         self.cut_records.fetch_add(counts.cut_records, Ordering::Relaxed);
         self.fallback_records.fetch_add(counts.fallback_records, Ordering::Relaxed);
         self.encoded_bytes.fetch_add(counts.encoded_bytes, Ordering::Relaxed);
+        self.filtered_lines.fetch_add(counts.filtered_lines, Ordering::Relaxed);
+        self.truncated_lines.fetch_add(counts.truncated_lines, Ordering::Relaxed);
     }
 }
 

@@ -59,30 +59,30 @@ impl Inner {
             read_records_total: get(&counters.read_records),
             acked_bytes_total: get(&counters.acked_bytes),
             acked_records_total: get(&counters.acked_records),
-            read_errors_total: get(&counters.read_errors),
-            truncated_lines_total: get(&counters.cut_records),
+            truncated_lines_total: get(&counters.truncated_lines) + get(&counters.cut_records),
             ..InputStatus::default()
         };
-        let (filtered, files) = match running {
+        let files = match running {
             Some(Running::File(file)) => {
                 let stats = file.stats();
-                status.truncated_lines_total += get(&stats.lines_truncated);
-                status.read_errors_total += get(&stats.errors);
+                status.read_errors_total = get(&stats.errors);
                 status.lost_bytes_total = get(&stats.bytes_given_up);
-                (get(&stats.lines_filtered), file.snapshot())
+                file.snapshot()
             }
             Some(Running::Stdin(stdin)) => {
                 let stats = stdin.stats();
-                status.truncated_lines_total += get(&stats.lines_truncated);
-                status.read_errors_total += get(&stats.errors);
+                status.read_errors_total = get(&stats.errors);
                 status.lost_bytes_total = get(&stats.bytes_given_up);
-                (get(&stats.lines_filtered), Vec::new())
+                Vec::new()
             }
-            None => (0, Vec::new()),
+            None => Vec::new(),
         };
         status.set_files(files.into_iter().map(file_status).collect());
-        status.dropped =
-            [("drop_event".into(), get(&counters.dropped_events)), ("line_filter".into(), filtered)].into();
+        status.dropped = [
+            ("drop_event".into(), get(&counters.dropped_events)),
+            ("line_filter".into(), get(&counters.filtered_lines)),
+        ]
+        .into();
         let now = Instant::now();
         let mut open = 0;
         self.sources.each(plan, |doing, ack| {

@@ -3,12 +3,12 @@
 //! A worker never waits for Kafka. What deliver does not take is dropped and read again once there is room: the source is
 //! rewound and parked, and whatever it would have counted is not counted.
 
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::acks::Flight;
 use super::outgoing::{Encoder, Topics};
+use super::plan::Counts;
 use super::sources::{Next, RETRY_FIRST, RETRY_LONGEST, Sources, Work};
 use crate::batch::{Batch, Position, Settled};
 use crate::budget::Budget;
@@ -128,7 +128,12 @@ impl Worker {
             now,
             all_settled: work.ack.outstanding() == 0,
         };
-        let mut fill = Fill { buf: std::mem::take(&mut self.raw), events: std::mem::take(&mut self.events) };
+        let mut fill = Fill {
+            buf: std::mem::take(&mut self.raw),
+            events: std::mem::take(&mut self.events),
+            lines_filtered: 0,
+            lines_truncated: 0,
+        };
         fill.buf.clear();
         fill.events.clear();
         let started = Instant::now();
@@ -139,7 +144,13 @@ impl Worker {
                 let common = work.source.common();
                 let batch = Batch { buf: fill.buf, events: fill.events, common, resume, permit };
                 let before = work.position_read;
-                let taken = self.hand_over(work, batch, now, started, before);
+                let found = Counts {
+                    read_bytes: resume.offset.saturating_sub(before.offset),
+                    filtered_lines: fill.lines_filtered,
+                    truncated_lines: fill.lines_truncated,
+                    ..Counts::default()
+                };
+                let taken = self.hand_over(work, batch, now, started, before, found);
                 if !taken {
                     return Next::Parked;
                 }
@@ -168,7 +179,6 @@ impl Worker {
                 Next::Idle
             }
             Err(error) => {
-                work.plan.counters.read_errors.fetch_add(1, Ordering::Relaxed);
                 let (input, file, wait) = (&work.plan.name, work.source.name(), work.retry_after);
                 tracing::warn!(input, file, %error, retry_in = ?wait, "can't read");
                 work.retry_after = (wait * 2).min(RETRY_LONGEST);
@@ -185,14 +195,19 @@ impl Worker {
         now: Timestamp,
         read_at: Instant,
         from: Position,
+        found: Counts,
     ) -> bool {
         let buf = if self.out.capacity() == 0 { self.shop.pool.take() } else { std::mem::take(&mut self.out) };
         let topics: &dyn Topics = &*self.shop.deliver;
         let mut outgoing = self.encoder.encode(&work.plan, &mut work.route, topics, &mut batch, now, buf);
         let Batch { buf: raw, events, resume, mut permit, .. } = batch;
         (self.raw, self.events) = (raw, events);
-        outgoing.counts.read_bytes = resume.offset.saturating_sub(from.offset);
-        let counts = outgoing.counts;
+        let counts = Counts {
+            read_bytes: found.read_bytes,
+            filtered_lines: found.filtered_lines,
+            truncated_lines: found.truncated_lines,
+            ..outgoing.counts
+        };
         let flight = Flight { read_at, bytes: counts.read_bytes, records: outgoing.records.len() as u64 };
         let receipt = work.ack.issue(resume, flight);
         if outgoing.records.is_empty() {

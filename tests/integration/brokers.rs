@@ -21,7 +21,7 @@ fn each_leader_is_killed_in_turn() {
             wait::until("every partition to have another leader", || {
                 kafka.leaders(&topic).filter(|leaders| leaders.iter().all(|&now| now > 0 && now != node))
             });
-            let before = kafka.ends(&topic).expect("the brokers answer");
+            let before = wait::until("the brokers that are left to answer", || kafka.ends(&topic));
             wait::until("every partition to take records with a broker away", || {
                 let now = kafka.ends(&topic)?;
                 now.iter().zip(&before).all(|(now, before)| now > &(before + 20)).then_some(())

@@ -39,7 +39,12 @@ fn the_endpoints_tell_what_happened() {
     let output = logferry(&["status", "-c", &agent.config().display().to_string()], b"");
     let table = String::from_utf8_lossy(&output.stdout).into_owned();
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
-    assert!(table.contains("a.log") && table.contains(&topic), "{table}");
+    // It names the files that lag and the lanes that do not flow: there are none.
+    assert!(["files", "main", "1,000", "UP"].iter().all(|word| table.contains(word)), "{table}");
+    assert!(!table.contains("a.log") && !table.contains(&topic), "{table}");
+    let output = logferry(&["status", "--json", "-c", &agent.config().display().to_string()], b"");
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert!(json["inputs"][0]["files"][0]["path"].as_str().is_some_and(|path| path.ends_with("a.log")), "{json}");
     agent.stop();
     let output = logferry(&["status", "-c", &agent.config().display().to_string()], b"");
     assert_eq!(output.status.code(), Some(1), "no agent runs");

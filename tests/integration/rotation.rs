@@ -43,13 +43,16 @@ fn rename_rotation_seen_by_polling_alone() {
     all_arrived(kafka, &mut agent, &writer, &topic);
 }
 
-/// Scenario: files are renamed to names that the input's pattern matches too.
-/// Guarantee: a renamed file is the same file; nothing is read twice.
+/// Scenario: files are renamed to names that the input's pattern matches too, faster than they can be looked at; inotify
+/// tells of it, no scan comes between.
+/// Guarantee: a renamed file is the same file, and of the same log: nothing is read twice, all of it is in order.
 #[test]
 fn a_rename_within_the_pattern_is_not_a_new_file() {
     let kafka = kafka_or_skip!();
-    let (mut agent, mut writer, topic) = shipped(kafka, "inside", "");
+    let (mut agent, mut writer, topic) = shipped(kafka, "inside", "scan_every: 10m");
+    writer.write(300);
     agent.start();
+    kafka.wait_count(&topic, 300);
     for number in 0..8 {
         writer.write(300);
         let to = agent.log(&format!("app-{number}.log"));

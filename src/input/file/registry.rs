@@ -297,7 +297,12 @@ impl Registry {
         let carried = self.carried.remove(from).map(|(name, _)| name);
         let link = || self.files.link_to(from).cloned().unwrap_or_else(|| from.to_owned());
         let name = carried.unwrap_or_else(link);
-        let had_our_name = self.patterns.matches(&name) && !self.patterns.matches(to);
+        // A rotated form of its name may be in the glob too: it is of the same log, so its name stays.
+        let is_rotated = match (name.file_name(), to.file_name()) {
+            (Some(base), Some(name)) => names::rotated(base.as_bytes(), name.as_bytes()).is_some(),
+            _ => false,
+        };
+        let had_our_name = self.patterns.matches(&name) && (is_rotated || !self.patterns.matches(to));
         if let Ok(stat) = Stat::of_path(to) {
             match self.files.find(&stat) {
                 Some(key) if self.files.at(from) == Some(key) => self.moved(key, to),

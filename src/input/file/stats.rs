@@ -13,10 +13,6 @@ pub struct FileStats {
     pub bytes_read: AtomicU64,
     /// Events made.
     pub lines: AtomicU64,
-    /// Lines cut at `max_line_bytes`.
-    pub lines_truncated: AtomicU64,
-    /// Lines that `include_lines` or `exclude_lines` left out.
-    pub lines_filtered: AtomicU64,
     /// Files cut back or rewritten in place.
     pub truncations: AtomicU64,
     /// Files that left their name: renamed away, replaced or unlinked.

@@ -307,8 +307,8 @@ impl FileTail {
         let stats = &self.context.stats;
         FileStats::add(&stats.bytes_read, split.consumed as u64);
         FileStats::add(&stats.lines, fill.events.len() as u64);
-        FileStats::add(&stats.lines_truncated, split.truncated);
-        FileStats::add(&stats.lines_filtered, split.filtered);
+        fill.lines_truncated += split.truncated;
+        fill.lines_filtered += split.filtered;
         self.link.rest_bytes.store(rest as u64, Ordering::Release);
         self.link.size_bytes.fetch_max(self.position.offset + rest as u64, Ordering::AcqRel);
         self.link.at_end.store(is_end, Ordering::Release);
@@ -334,10 +334,10 @@ impl FileTail {
             Some(event) => {
                 FileStats::add(&stats.lines, 1);
                 let cut = event.flags().contains(crate::event::Flags::TRUNCATED);
-                FileStats::add(&stats.lines_truncated, u64::from(cut));
+                fill.lines_truncated += u64::from(cut);
                 fill.events.push(event);
             }
-            None => FileStats::add(&stats.lines_filtered, 1),
+            None => fill.lines_filtered += 1,
         }
         self.advance(Position { offset: self.position.offset + consumed, check });
         self.link.rest_bytes.store(0, Ordering::Release);

@@ -50,6 +50,8 @@ struct Inner {
     settled_lines: Vec<Line>,
     positions: BTreeMap<SourceKey, Position>,
     added: usize,
+    lines_filtered: u64,
+    lines_truncated: u64,
 }
 
 /// The pipeline's part, by hand.
@@ -93,7 +95,7 @@ impl TestHost {
             // As in the pipeline: not before something settles.
             return true;
         }
-        let mut fill = Fill { buf: Vec::new(), events: Vec::new() };
+        let mut fill = Fill { buf: Vec::new(), events: Vec::new(), lines_filtered: 0, lines_truncated: 0 };
         let quantum = Quantum { bytes_max, events_max: 50, now: now(), all_settled: slot.mark.outstanding() == 0 };
         match slot.source.read(&mut fill, &quantum).expect("readable") {
             Read::Batch { resume, more } => {
@@ -110,6 +112,8 @@ impl TestHost {
                     slot.unsettled.push((seq, lines.clone()));
                 }
                 inner.lines.extend(lines);
+                inner.lines_filtered += fill.lines_filtered;
+                inner.lines_truncated += fill.lines_truncated;
             }
             Read::Idle | Read::Drained => {}
             Read::Finished => {
@@ -165,6 +169,16 @@ impl TestHost {
 
     fn is_ready(&self) -> bool {
         self.inner().slots.values().any(|slot| slot.ready)
+    }
+
+    /// Lines that a filter left out, counted again when they are read again.
+    pub fn lines_filtered(&self) -> u64 {
+        self.inner().lines_filtered
+    }
+
+    /// Lines that were cut, counted again when they are read again.
+    pub fn lines_truncated(&self) -> u64 {
+        self.inner().lines_truncated
     }
 
     /// Sources it has now.
