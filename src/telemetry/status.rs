@@ -114,7 +114,7 @@ pub struct InputStatus {
     pub lag_bytes: u64,
     /// The age of the oldest record read and not acknowledged.
     pub oldest_unacked_seconds: Option<f64>,
-    /// Records that did not become a Kafka record, by reason (`exclude_lines`, `drop_event`, …).
+    /// Records that did not become a Kafka record, by reason (`line_filter`, `drop_event`).
     pub dropped: ByReason,
     /// Bytes that are gone before they could be read (a file truncated or deleted while unread).
     pub lost_bytes_total: u64,
@@ -177,7 +177,7 @@ pub struct OutputStatus {
     pub produced_records_total: u64,
     /// Their keys and values, uncompressed.
     pub produced_bytes_total: u64,
-    /// Records that Kafka refused for good, by reason (`too_large`, `invalid`, `invalid_timestamp`); the dead letter has them.
+    /// Records that Kafka refused for good (`refused`); the dead letter has them, each with its reason.
     pub failed_total: ByReason,
     /// Records handed to the producer again.
     pub retried_total: u64,
