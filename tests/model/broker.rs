@@ -110,6 +110,11 @@ impl Broker {
         }
     }
 
+    /// Lines whose last refusal was not reported.
+    pub fn untold(&self) -> HashSet<Line> {
+        self.refused.iter().filter(|(_, number)| **number == u64::MAX).map(|(line, _)| *line).collect()
+    }
+
     pub fn all_refusals_known(&mut self, number: u64) {
         self.refused.values_mut().filter(|refused| **refused == u64::MAX).for_each(|refused| *refused = number);
     }

@@ -409,9 +409,11 @@ impl World {
         let producer = &mut self.zombies[zombie].1;
         let lanes = producer.lanes();
         if let Some(lane) = lanes.get(self.random.index(lanes.len())) {
+            let untold = self.broker.untold();
             producer.send(lane, records_max, &mut self.random, &mut self.broker);
             // What it refuses was handed over before it was replaced, like all that may overtake it.
-            self.broker.all_refusals_known(self.handed_over);
+            let refused: Vec<Line> = self.broker.untold().difference(&untold).copied().collect();
+            self.broker.refusals_known(&refused, self.handed_over);
         }
     }
 
