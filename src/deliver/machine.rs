@@ -299,8 +299,6 @@ impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
                 self.timed.insert(key);
             } else {
                 self.resend(&key, now);
-                // A lane whose last record was settled meanwhile is forgotten.
-                self.advance(&key, now);
             }
         }
         let mut topics: Vec<Arc<str>> = self.topics.keys().cloned().collect();
@@ -540,16 +538,16 @@ impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
         if matches!(lane.state, State::Direct) && lane.has_failures() {
             lane.state = State::Draining;
         }
+        if lane.flights.is_empty() && lane.in_flight_records == 0 && !lane.has_failures() {
+            self.lanes.remove(key);
+            self.timed.remove(key);
+            return;
+        }
         if lane.in_flight_records > 0 || self.rebuilding {
             return;
         }
         match std::mem::replace(&mut lane.state, State::Direct) {
-            State::Direct => {
-                if lane.flights.is_empty() {
-                    self.lanes.remove(key);
-                    self.timed.remove(key);
-                }
-            }
+            State::Direct => {}
             State::Draining => self.judge(key, now),
             State::Probing { at } => {
                 if lane.has_failures() {
@@ -593,7 +591,7 @@ impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
         }
         if !refused {
             self.resend(key, now);
-            return;
+            return self.advance(key, now);
         }
         let mut groups = match std::mem::replace(&mut lane.state, State::Direct) {
             State::Split { groups } => groups,

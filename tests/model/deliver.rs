@@ -162,6 +162,16 @@ fn sick_lanes_hold_only_who_feeds_them() {
                 healthy.push(who);
             }
         }
+        // Wide ones: more in one batch than the sick lanes leave, but little of it for each lane.
+        for _ in 0..random.below(3) {
+            let lines = (0..200).map(|number| LineSpec {
+                topic: Arc::clone(&topics[0]),
+                key: Some(number % partitions),
+                bytes: 1 + random.below(40),
+                guilt: None,
+            });
+            world.add_source(lines.collect(), 24);
+        }
         let done = world.run(3_000, |world| healthy.iter().all(|who| world.sources[*who].is_finished()));
         assert!(done, "sick: {sick:?}; {:#?}", world.machine);
         world.heal();

@@ -1,9 +1,8 @@
-//! Models: pure machines against simulated worlds, at random and by the table.
+//! Models: pure machines against simulated worlds, at random.
 //!
 //! `SIM_SEED=n` replays one case of the random ones, `MODEL_CASES=n` runs that many of each.
 
 mod broker;
 mod deliver;
-mod deliver_table;
 mod random;
 mod world;

@@ -47,7 +47,7 @@ use crate::telemetry::status::HistogramStatus;
 use crate::telemetry::{Status, logs, process};
 
 /// So many lines take about five seconds on two cores.
-const LINES_DEFAULT: u64 = 1_000_000;
+const LINES_DEFAULT: u64 = 2_000_000;
 /// With a rate, lines for so long.
 const SECONDS_DEFAULT: u64 = 5;
 /// Lines for each second of the log's own clock, without a rate.
