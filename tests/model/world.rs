@@ -292,6 +292,9 @@ impl World {
                     self.woken.push(who);
                 }
                 Action::Lookup { topic } => self.producer.lookup(&topic),
+                Action::Forget { topic } => {
+                    self.known.remove(&topic);
+                }
                 Action::Rebuild { .. } => {
                     assert!(!self.rebuild_due, "one rebuild at a time");
                     self.rebuild_due = true;
