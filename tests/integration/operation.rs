@@ -57,8 +57,8 @@ fn the_endpoints_tell_what_happened() {
 fn memory_is_bounded_while_kafka_is_away() {
     const MAX_BYTES: u64 = 16 << 20;
     /// Code, librdkafka with what it keeps for each of its 42,000 records, allocator and metadata; stated in
-    /// docs/operating.md. Measured: 39 MiB, and 44 MiB in the dev profile, whose code is larger.
-    const FIXED_BYTES: u64 = 48 << 20;
+    /// docs/operating.md. Measured: 39 MiB; 41 to 49 MiB in the dev profile, whose code is larger and slower.
+    const FIXED_BYTES: u64 = if cfg!(debug_assertions) { 60 << 20 } else { 48 << 20 };
     let setting =
         |name: &str, default: u64| std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default);
     let (megabytes, minutes) = (setting("MEMORY_MB", 80), setting("MEMORY_MINUTES", 0));

@@ -74,6 +74,8 @@ pub struct FileTail {
     end: u64,
     /// When `end` last moved, ns since the epoch; 0: it was not met yet.
     grown_ns: i64,
+    /// When it left its name, as known before the read that goes on; 0: it had it.
+    left_ns: i64,
     /// How the file ends.
     ending: Ending,
 }
@@ -118,6 +120,7 @@ impl FileTail {
             long: None,
             end: 0,
             grown_ns: 0,
+            left_ns: 0,
             ending: Ending::Open,
         }
     }
@@ -211,7 +214,7 @@ impl FileTail {
         self.link.rest_bytes.store(rest, Ordering::Release);
         self.link.size_bytes.fetch_max(end, Ordering::AcqRel);
         self.link.at_end.store(true, Ordering::Release);
-        let left = self.link.left_ns.load(Ordering::Acquire);
+        let left = self.left_ns;
         if self.ending == Ending::Open && left == 0 {
             let idle = quantum.now.0.saturating_sub(self.grown_ns) >= nanoseconds(self.context.timing.close_idle);
             if idle && quantum.all_settled && rest == 0 {
@@ -405,6 +408,8 @@ impl Source for FileTail {
         fill.buf.clear();
         fill.events.clear();
         self.link.drained.store(false, Ordering::Release);
+        // Before the read: an end that was met before the name was lost may not be the end.
+        self.left_ns = self.link.left_ns.load(Ordering::Acquire);
         if self.link.is_waiting() || self.undecided() {
             return Ok(Read::Idle);
         }
