@@ -80,6 +80,7 @@ struct After {
     settled: Vec<(Receipt, Settled)>,
     woken: Vec<Waiter>,
     done: Vec<Arc<Encoded>>,
+    forgotten: Vec<Arc<str>>,
 }
 
 /// One output's delivery, for status.
@@ -335,6 +336,13 @@ impl Deliver {
         for who in after.woken {
             (self.hooks.wake)(who);
         }
+        if !after.forgotten.is_empty() {
+            let mut topics = self.topics.write().unwrap_or_else(PoisonError::into_inner);
+            for topic in &after.forgotten {
+                topics.remove(topic);
+            }
+            self.topics_version.fetch_add(1, Ordering::AcqRel);
+        }
         for encoded in after.done {
             if let Ok(encoded) = Arc::try_unwrap(encoded) {
                 (self.hooks.recycle)(encoded.buf);
@@ -369,6 +377,7 @@ impl Core {
                 Action::Bury { parcel, record, reason, message } => self.graves.push((parcel, record, reason, message)),
                 Action::Wake(who) => after.woken.push(who),
                 Action::Lookup { topic } => self.producer.lookup(&topic),
+                Action::Forget { topic } => after.forgotten.push(topic),
                 Action::Rebuild { message } => self.rebuild = Some(message),
             }
         }

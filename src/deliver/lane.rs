@@ -18,7 +18,7 @@ pub enum State {
     /// Something was refused: nothing is sent until nothing is in flight.
     Draining,
     /// The topic can't take records: one record is sent at `at`, then the rest or a longer wait.
-    Probing { at: Duration },
+    Probing { at: Duration, sent: bool },
     /// A batch was refused: these groups are sent one at a time, in order.
     Split { groups: VecDeque<Pieces> },
 }
@@ -91,7 +91,9 @@ pub struct Lane {
     pub bytes: u64,
     pub in_flight_records: u64,
     pub state: State,
-    pub last_report: Duration,
+    last_report: Duration,
+    /// Records are in flight and nobody has said anything of any for long; as of the last tick.
+    is_stalled: bool,
     pub backoff: Backoff,
     failures: Vec<Failure>,
     /// The last fault, for status: kept while the lane is not `Direct`.
@@ -139,6 +141,7 @@ impl Lane {
             in_flight_records: 0,
             state: State::Direct,
             last_report: Duration::ZERO,
+            is_stalled: false,
             backoff: Backoff::new(probe_first, probe_longest),
             failures: Vec::new(),
             cause: None,
@@ -149,6 +152,12 @@ impl Lane {
     pub fn push(&mut self, flight: Flight) {
         self.bytes += flight.bytes;
         self.flights.push_back(flight);
+    }
+
+    /// Notes that something was said of the lane, or that there was nothing to be said before.
+    pub fn heard(&mut self, now: Duration) {
+        self.last_report = now;
+        self.is_stalled = false;
     }
 
     /// Notes that records were handed over.
@@ -264,11 +273,25 @@ impl Lane {
         due
     }
 
+    /// Whether records are in flight and nothing was said of any for longer than `after`.
+    fn stalls(&self, now: Duration, after: Duration) -> bool {
+        self.in_flight_records > 0 && now.saturating_sub(self.last_report) > after
+    }
+
+    /// Looks at the time.
+    pub fn tick(&mut self, now: Duration, stalled_after: Duration) {
+        self.is_stalled = self.stalls(now, stalled_after);
+    }
+
+    /// Whether the lane was stalled at the last tick, and nothing was said since.
+    pub fn is_stalled(&self) -> bool {
+        self.is_stalled
+    }
+
     /// How the lane is, for status.
     pub fn status(&self, key: &LaneKey, waiting: usize, now: Duration, stalled_after: Duration) -> LaneStatus {
-        let stalled = self.in_flight_records > 0 && now.saturating_sub(self.last_report) > stalled_after;
         let state = match self.state {
-            State::Direct if stalled => "stalled",
+            State::Direct if self.stalls(now, stalled_after) => "stalled",
             State::Direct => "direct",
             State::Draining => "draining",
             State::Probing { .. } => "probing",

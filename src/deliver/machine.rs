@@ -97,6 +97,10 @@ pub enum Action<W> {
     Lookup {
         topic: Arc<str>,
     },
+    /// The topic is out of use: forget its partition count. Whoever feeds it again has it looked up again.
+    Forget {
+        topic: Arc<str>,
+    },
     /// Make a new producer, then say [`Machine::rebuilt`].
     Rebuild {
         message: Arc<str>,
@@ -223,7 +227,7 @@ impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
         };
         let count = u64::from(records.end - records.start);
         let lane = self.lanes.get_mut(&key).expect("a parcel's lane exists while the parcel does");
-        lane.last_report = now;
+        lane.heard(now);
         match result {
             Ok(()) => {
                 self.totals.records_acked += count;
@@ -293,9 +297,9 @@ impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
         for key in keys {
             let lane = self.lanes.get_mut(&key).expect("just listed");
             lane.forget_flights();
-            lane.last_report = now;
+            lane.heard(now);
             if let State::Probing { .. } = lane.state {
-                lane.state = State::Probing { at: now };
+                lane.state = State::Probing { at: now, sent: false };
                 self.timed.insert(key);
             } else {
                 self.resend(&key, now);
@@ -312,14 +316,22 @@ impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
         for key in timed {
             self.tick_lane(&key, now);
         }
+        let stalled_after = self.limits.stalled_after;
+        self.lanes.values_mut().for_each(|lane| lane.tick(now, stalled_after));
         let kept = self.limits.topic_kept;
         let in_use: HashSet<Arc<str>> = self.lanes.keys().map(|key| Arc::clone(&key.topic)).collect();
         let waiting = &self.waiting;
-        self.topics.retain(|name, topic| {
-            now.saturating_sub(topic.last_used) < kept
-                || in_use.contains(name)
-                || waiting.count(&Blocker::Topic(Arc::clone(name))) > 0
-        });
+        let mut forgotten: Vec<Arc<str>> = self
+            .topics
+            .extract_if(|name, topic| {
+                now.saturating_sub(topic.last_used) >= kept
+                    && !in_use.contains(name)
+                    && waiting.count(&Blocker::Topic(Arc::clone(name))) == 0
+            })
+            .map(|(name, _)| name)
+            .collect();
+        forgotten.sort_unstable();
+        self.actions.extend(forgotten.into_iter().map(|topic| Action::Forget { topic }));
         self.touched.extend(self.waiting.blockers());
         self.wake();
     }
@@ -393,7 +405,8 @@ impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
     /// everybody). The partition of each share, or what blocks it.
     ///
     /// The window's rule: a lane may have in flight half of what the others leave free, and at least one batch while the
-    /// window has room at all. So a lane that hangs can't take the last of the credit, whatever the number of lanes.
+    /// window has room at all. So n lanes that hang leave the 2^n-th part of the window to the others, down to one batch.
+    /// And who feeds a lane that is stalled waits for that lane, not for the window, where others wait behind it.
     fn admit(&self, seq: Option<u64>, wants: &Wants) -> Result<Vec<i32>, Blocker> {
         let mut partitions = Vec::with_capacity(wants.len());
         let mut total = 0;
@@ -433,10 +446,22 @@ impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
         let used = self.bytes_used + promised;
         let max = self.limits.window_bytes_max;
         let has_room = used + total <= max || (all_fresh && used < max);
-        if !has_room || self.waiting.is_behind(&Blocker::Window, seq) {
+        if !has_room {
+            return Err(self.stalled_lane(wants).map_or(Blocker::Window, Blocker::Lane));
+        }
+        if self.waiting.is_behind(&Blocker::Window, seq) {
             return Err(Blocker::Window);
         }
         Ok(partitions)
+    }
+
+    /// The first lane of `wants` that is stalled.
+    fn stalled_lane(&self, wants: &Wants) -> Option<LaneKey> {
+        wants.iter().find_map(|(topic, place, _)| {
+            let Place::At(partition) = *place else { return None };
+            let key = LaneKey { topic: Arc::clone(topic), partition };
+            self.lanes.get(&key).is_some_and(|lane| lane.is_stalled()).then_some(key)
+        })
     }
 
     /// `Some(fresh)` if the lane takes `bytes` more; `fresh` if nothing of it is in flight.
@@ -464,6 +489,9 @@ impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
         let turn = i32::from(topic.sticky_bytes >= self.limits.sticky_bytes);
         (0..count).map(|step| (topic.sticky + turn + step).rem_euclid(count)).find_map(|partition| {
             let key = LaneKey { topic: Arc::clone(name), partition };
+            if self.lanes.get(&key).is_some_and(Lane::is_stalled) {
+                return None;
+            }
             self.lane_has_room(&key, bytes, seq).map(|fresh| (partition, fresh))
         })
     }
@@ -483,7 +511,7 @@ impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
         let limits = &self.limits;
         let lane = self.lanes.entry(key.clone()).or_insert_with(|| Lane::new(limits.probe_first, limits.probe_longest));
         if lane.in_flight_records == 0 {
-            lane.last_report = now;
+            lane.heard(now);
         }
         lane.push(Flight::new(parcel, share.records.clone(), share.bytes));
         self.parcels.insert(parcel, key.clone());
@@ -523,7 +551,7 @@ impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
         let lane = self.lanes.get_mut(key).expect("who resends has the lane");
         let pending = lane.pending();
         lane.state = State::Direct;
-        lane.last_report = now;
+        lane.heard(now);
         self.totals.records_resent +=
             pending.iter().map(|(_, records)| u64::from(records.end - records.start)).sum::<u64>();
         self.produce(key, pending);
@@ -549,11 +577,11 @@ impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
         match std::mem::replace(&mut lane.state, State::Direct) {
             State::Direct => {}
             State::Draining => self.judge(key, now),
-            State::Probing { at } => {
+            State::Probing { at, sent } => {
                 if lane.has_failures() {
                     self.judge(key, now);
-                } else if at > now {
-                    lane.state = State::Probing { at };
+                } else if !sent {
+                    lane.state = State::Probing { at, sent };
                 } else {
                     self.resend(key, now);
                     self.advance(key, now);
@@ -585,7 +613,7 @@ impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
         let named = refused && failures.iter().any(|failure| matches!(failure.kind, Kind::Neighbour));
         if topic_fault {
             let at = now + lane.backoff.fail();
-            lane.state = State::Probing { at };
+            lane.state = State::Probing { at, sent: false };
             self.timed.insert(key.clone());
             return;
         }
@@ -651,10 +679,13 @@ impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
         if !probing && !lane.is_burying() {
             self.timed.remove(key);
         }
-        if matches!(lane.state, State::Probing { at } if at <= now) && lane.in_flight_records == 0 && !self.rebuilding {
+        let State::Probing { at, sent: false } = lane.state else { return };
+        if at <= now && !self.rebuilding {
+            lane.state = State::Probing { at, sent: true };
             let probe = lane.pending().into_iter().next().map(|(parcel, range)| (parcel, range.start..range.start + 1));
             match probe {
                 Some(probe) => self.produce(key, vec![probe]),
+                // All that is left is on its way to the dead letter.
                 None => self.advance(key, now),
             }
         }

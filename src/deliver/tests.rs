@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::machine::{Action, Limits, Machine, Offered};
+use super::waiting::Blocker;
 use crate::batch::{Place, Settled, Share};
-use crate::output::{Fault, RecordFault, TopicFault};
+use crate::output::{Fault, Parcel, RecordFault, TopicFault};
 
 const WINDOW_BYTES: u64 = 4_000;
 const PARTITIONS: u32 = 3;
@@ -165,4 +166,182 @@ fn the_one_that_is_too_large_is_found_by_halves() {
     assert_eq!(acknowledged, (0..1_000).filter(|record| *record != GUILTY).collect::<Vec<_>>());
     assert!(sends <= 21, "two halves a step: {sends}");
     assert!(machine.is_idle());
+}
+
+fn taken(machine: &mut Machine<u64>, who: u64, shares: &[Share], now: Duration) -> Vec<Parcel> {
+    match machine.offer(who, shares, now) {
+        Offered::Taken(parcels) => parcels,
+        Offered::Held(blocker) => panic!("{who} is held by {blocker:?}"),
+    }
+}
+
+fn produced(actions: &[Action<u64>]) -> Vec<(Parcel, Range<u32>)> {
+    let one = |action: &Action<u64>| match action {
+        Action::Produce { parcel, records, .. } => Some((*parcel, records.clone())),
+        _ => None,
+    };
+    actions.iter().filter_map(one).collect()
+}
+
+/// Scenario: one partition hangs; a batch over all of them is more than the window has left. Guarantee: it waits for the
+/// partition that hangs, and not at the head of those who only want room (I6).
+#[test]
+fn who_feeds_a_stalled_lane_does_not_wait_for_the_window() {
+    let mut machine = known();
+    taken(&mut machine, 1, &[share(Place::At(0), 0..1, 1_000)], Duration::ZERO);
+    let wide = [share(Place::At(0), 0..1, 400), share(Place::At(1), 1..2, 1_400), share(Place::At(2), 2..3, 1_400)];
+    let narrow = [share(Place::At(1), 0..1, 1_000)];
+    assert_eq!(machine.offer(2, &wide, Duration::ZERO), Offered::Held(Blocker::Window));
+    assert_eq!(
+        machine.offer(3, &narrow, Duration::ZERO),
+        Offered::Held(Blocker::Window),
+        "who is later waits behind it"
+    );
+    actions(&mut machine);
+    machine.tick(Duration::from_secs(3));
+    assert_eq!(actions(&mut machine), [Action::Wake(3)]);
+    machine.report(0, Parcel(0), 0..1, Ok(()), Duration::from_secs(4));
+    machine.forget(3);
+    assert!(actions(&mut machine).contains(&Action::Wake(2)), "the lane flows again");
+}
+
+/// Scenario: the partition that keyless records go to hangs. Guarantee: they go to one that flows.
+#[test]
+fn keyless_records_avoid_a_stalled_lane() {
+    let mut machine = known();
+    let keyless = [share(Place::Any, 0..1, 10)];
+    taken(&mut machine, 1, &keyless, Duration::ZERO);
+    let now = Duration::from_secs(3);
+    machine.tick(now);
+    actions(&mut machine);
+    for who in 0..400 {
+        let parcels = taken(&mut machine, who, &keyless, now);
+        let to_hanging = |action: &Action<u64>| matches!(action, Action::Produce { partition: 0, .. });
+        assert!(!actions(&mut machine).iter().any(to_hanging), "batch {who} goes to the partition that hangs");
+        machine.report(0, parcels[0], 0..1, Ok(()), now);
+    }
+}
+
+/// Scenario: the producer dies with two batches in flight, one acknowledged in part; its reports come late. Guarantee: what
+/// is unacknowledged goes to the new one in order, and the late reports change nothing.
+#[test]
+fn a_rebuild_sends_again_in_order_and_ignores_the_past() {
+    let mut machine = known();
+    let first = taken(&mut machine, 1, &[share(Place::At(0), 0..10, 100)], Duration::ZERO)[0];
+    let second = taken(&mut machine, 1, &[share(Place::At(0), 0..5, 100)], Duration::ZERO)[0];
+    machine.report(0, first, 0..4, Ok(()), Duration::ZERO);
+    actions(&mut machine);
+    machine.lost(Arc::from("fenced"));
+    machine.lost(Arc::from("fenced"));
+    assert_eq!(actions(&mut machine), [Action::Rebuild { message: Arc::from("fenced") }], "one is enough");
+    machine.rebuilt(1, Duration::ZERO);
+    assert_eq!(produced(&actions(&mut machine)), [(first, 4..10), (second, 0..5)]);
+    machine.report(0, first, 4..10, Ok(()), Duration::ZERO);
+    let fault = Fault::Producer { message: Arc::from("purged") };
+    machine.report(0, second, 0..5, Err(fault), Duration::ZERO);
+    assert_eq!(actions(&mut machine), []);
+    machine.report(1, first, 4..10, Ok(()), Duration::ZERO);
+    machine.report(1, second, 0..5, Ok(()), Duration::ZERO);
+    assert!(machine.is_idle());
+}
+
+/// Scenario: of two batches of one lane, one is refused with its guilty record named, the other for its size. Guarantee:
+/// nobody is buried for being in the lane: who is accused goes alone first (I5).
+#[test]
+fn who_is_accused_beside_a_named_one_is_not_buried_with_it() {
+    let mut machine = known();
+    let parcel = taken(&mut machine, 1, &[share(Place::At(0), 0..6, 600)], Duration::ZERO)[0];
+    actions(&mut machine);
+    let fault = |reason| Err(Fault::Record { reason, message: Arc::from("refused") });
+    machine.report(0, parcel, 0..1, Err(Fault::Neighbour), Duration::ZERO);
+    machine.report(0, parcel, 1..2, fault(RecordFault::Invalid), Duration::ZERO);
+    machine.report(0, parcel, 2..6, fault(RecordFault::TooLarge), Duration::ZERO);
+    let mut buried = Vec::new();
+    loop {
+        let actions = actions(&mut machine);
+        if actions.is_empty() {
+            break;
+        }
+        for action in actions {
+            match action {
+                Action::Produce { records, .. } => {
+                    // The broker takes all but 1 and 4, and says of a batch with 4 only that it is too large.
+                    for record in records.clone() {
+                        let result = match record {
+                            _ if records.contains(&4) => fault(RecordFault::TooLarge),
+                            1 => fault(RecordFault::Invalid),
+                            _ if records.contains(&1) => Err(Fault::Neighbour),
+                            _ => Ok(()),
+                        };
+                        machine.report(0, parcel, record..record + 1, result, Duration::ZERO);
+                    }
+                }
+                Action::Bury { record, .. } => {
+                    buried.push(record);
+                    machine.buried(parcel, record, true, Duration::ZERO);
+                }
+                _ => {}
+            }
+        }
+    }
+    assert_eq!(buried, [1, 4]);
+    assert!(machine.is_idle());
+}
+
+/// Scenario: a topic is forgotten, then a source looks whether it may feed it. Guarantee: it is looked up again, and the
+/// source is woken.
+#[test]
+fn a_forgotten_topic_is_looked_up_for_who_waits_for_it() {
+    let mut machine = known();
+    let wants = vec![(topic(), Place::Any, 10)];
+    let now = Duration::from_secs(3_600);
+    machine.tick(now);
+    assert_eq!(actions(&mut machine), [Action::Forget { topic: topic() }]);
+    assert_eq!(machine.would_hold(7, &wants, now), Some(Blocker::Topic(topic())));
+    assert_eq!(actions(&mut machine), [Action::Lookup { topic: topic() }]);
+    machine.topic(&topic(), Ok(1), now);
+    assert_eq!(actions(&mut machine), [Action::Wake(7)]);
+}
+
+/// Scenario: a lane that probes has a record on its way to the dead letter, which becomes durable as the probe is due.
+/// Guarantee: the lane still sends one record first.
+#[test]
+fn a_burial_is_no_answer_to_a_probe() {
+    let mut machine = known();
+    let first = taken(&mut machine, 1, &[share(Place::At(0), 0..10, 100)], Duration::ZERO)[0];
+    machine.report(0, first, 0..9, Ok(()), Duration::ZERO);
+    let too_large = Fault::Record { reason: RecordFault::TooLarge, message: Arc::from("too large") };
+    machine.report(0, first, 9..10, Err(too_large), Duration::ZERO);
+    machine.rebuilt(1, Duration::ZERO);
+    let next = taken(&mut machine, 1, &[share(Place::At(0), 0..10, 100)], Duration::ZERO)[0];
+    let refused = Fault::Topic { reason: TopicFault::NotAuthorized, message: Arc::from("no") };
+    machine.report(1, next, 0..10, Err(refused), Duration::ZERO);
+    actions(&mut machine);
+    let now = Duration::from_secs(5);
+    machine.buried(first, 9, true, now);
+    assert_eq!(produced(&actions(&mut machine)), []);
+    machine.tick(now);
+    assert_eq!(produced(&actions(&mut machine)), [(next, 0..1)]);
+}
+
+/// Scenario: sources wait for one lane, in an order; newcomers come meanwhile. Guarantee: first come, first served; who
+/// gives up leaves its place to the next.
+#[test]
+fn first_come_is_first_served() {
+    let mut machine = known();
+    let all = [share(Place::At(0), 0..1, WINDOW_BYTES / 2)];
+    let mut parcel = taken(&mut machine, 0, &all, Duration::ZERO)[0];
+    for who in 1..5 {
+        assert!(matches!(machine.offer(who, &all, Duration::ZERO), Offered::Held(Blocker::Lane(_))));
+    }
+    actions(&mut machine);
+    machine.forget(2);
+    for who in [1, 3, 4] {
+        machine.report(0, parcel, 0..1, Ok(()), Duration::ZERO);
+        let woken: Vec<_> = actions(&mut machine).into_iter().filter(|one| matches!(one, Action::Wake(_))).collect();
+        assert_eq!(woken, [Action::Wake(who)]);
+        assert!(matches!(machine.offer(9, &all, Duration::ZERO), Offered::Held(_)), "a newcomer waits");
+        machine.forget(9);
+        parcel = taken(&mut machine, who, &all, Duration::ZERO)[0];
+    }
 }

@@ -110,11 +110,6 @@ impl Broker {
         }
     }
 
-    /// Lines whose last refusal was not reported.
-    pub fn untold(&self) -> HashSet<Line> {
-        self.refused.iter().filter(|(_, number)| **number == u64::MAX).map(|(line, _)| *line).collect()
-    }
-
     pub fn all_refusals_known(&mut self, number: u64) {
         self.refused.values_mut().filter(|refused| **refused == u64::MAX).for_each(|refused| *refused = number);
     }
@@ -127,6 +122,8 @@ type Asked = (Option<Result<u32, TopicFault>>, bool);
 #[derive(Default)]
 pub struct Producer {
     pub dead: bool,
+    /// It was replaced, or its process died, when so many records had been handed over: nobody hears what it refuses.
+    pub gone_at: Option<u64>,
     queues: BTreeMap<LaneKey, VecDeque<Sent>>,
     reports: BTreeMap<LaneKey, VecDeque<Report>>,
     /// Refusals on the spot: they overtake the reports of what was sent before.
@@ -197,7 +194,8 @@ impl Producer {
             if result.is_ok() {
                 broker.append(lane, sent);
             } else {
-                broker.refused.insert(sent.line, u64::MAX);
+                let refused = broker.refused.entry(sent.line).or_default();
+                *refused = (*refused).max(self.gone_at.unwrap_or(u64::MAX));
             }
             match reports.back_mut() {
                 Some(last)

@@ -292,6 +292,9 @@ impl World {
                     self.woken.push(who);
                 }
                 Action::Lookup { topic } => self.producer.lookup(&topic),
+                Action::Forget { topic } => {
+                    self.known.remove(&topic);
+                }
                 Action::Rebuild { .. } => {
                     assert!(!self.rebuild_due, "one rebuild at a time");
                     self.rebuild_due = true;
@@ -409,17 +412,17 @@ impl World {
         let producer = &mut self.zombies[zombie].1;
         let lanes = producer.lanes();
         if let Some(lane) = lanes.get(self.random.index(lanes.len())) {
-            let untold = self.broker.untold();
             producer.send(lane, records_max, &mut self.random, &mut self.broker);
-            // What it refuses was handed over before it was replaced, like all that may overtake it.
-            let refused: Vec<Line> = self.broker.untold().difference(&untold).copied().collect();
-            self.broker.refusals_known(&refused, self.handed_over);
         }
     }
 
     /// Answers to lookups, and news of topics.
     pub fn topic_news(&mut self) {
+        let life = self.life;
         for (topic, result) in self.producer.topic_news(&self.broker) {
+            if life != self.life {
+                return;
+            }
             if let Ok(partitions) = result {
                 self.known.insert(Arc::clone(&topic), partitions);
             }
@@ -472,7 +475,8 @@ impl World {
             return false;
         }
         let epoch = self.machine.epoch();
-        let old = std::mem::take(&mut self.producer);
+        let mut old = std::mem::take(&mut self.producer);
+        old.gone_at = Some(self.handed_over);
         self.zombies.push((epoch, old));
         self.out.clear();
         self.broker.all_refusals_known(self.handed_over);
@@ -492,7 +496,8 @@ impl World {
     pub fn crash(&mut self) {
         self.life += 1;
         self.machine = Machine::new(self.limits.clone());
-        let old = std::mem::take(&mut self.producer);
+        let mut old = std::mem::take(&mut self.producer);
+        old.gone_at = Some(self.handed_over);
         // Its requests may still arrive; its reports reach nobody: no machine ever has this epoch.
         self.zombies.push((u64::MAX, old));
         self.zombies.iter_mut().for_each(|(epoch, _)| *epoch = u64::MAX);
@@ -550,7 +555,10 @@ impl World {
 
     /// Everything has arrived, and nothing is left behind.
     pub fn is_drained(&self) -> bool {
-        self.sources.iter().all(Source::is_finished) && self.machine.is_idle() && self.machine.waiting_count() == 0
+        self.sources.iter().all(Source::is_finished)
+            && self.machine.is_idle()
+            && self.machine.waiting_count() == 0
+            && !self.rebuild_due
     }
 
     /// After the drain: no trace of lanes or bytes; the guilty are buried, the others are not.
