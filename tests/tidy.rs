@@ -27,7 +27,7 @@ const PURE: &[&str] = &[
     "deliver/backoff",
     "deliver/lane",
     "deliver/machine",
-    "deliver/window",
+    "deliver/waiting",
     "encode/",
     "event.rs",
     "event/",
