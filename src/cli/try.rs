@@ -178,23 +178,23 @@ impl Trial {
 
     fn print(&mut self, outgoing: &Outgoing, topic: &str, record: usize) -> anyhow::Result<()> {
         let record = &outgoing.records[record];
-        let value = outgoing.value(record);
+        let value = record.value_in(&outgoing.buf);
         if !self.envelope {
             self.out.write_all(value)?;
             self.out.write_all(b"\n")?;
             return Ok(());
         }
         let text = |bytes: &[u8]| Value::from(String::from_utf8_lossy(bytes).into_owned());
-        let headers: Vec<Value> = outgoing
-            .headers_of(record)
+        let headers: Vec<Value> = record
+            .headers_in(&outgoing.headers)
             .iter()
-            .flat_map(|header| [Value::from(&*header.name), text(outgoing.header_value(header))])
+            .flat_map(|header| [Value::from(&*header.name), text(header.value_in(&outgoing.buf))])
             .collect();
         let mut envelope = Map::new();
         envelope.insert("topic".into(), topic.into());
         envelope.insert("ts".into(), record.timestamp_ms.into());
         envelope.insert("headers".into(), json!(headers));
-        envelope.insert("key".into(), outgoing.key(record).map_or(Value::Null, text));
+        envelope.insert("key".into(), record.key_in(&outgoing.buf).map_or(Value::Null, text));
         envelope.insert("payload".into(), text(value));
         writeln!(self.out, "{}", Value::Object(envelope))?;
         Ok(())

@@ -64,26 +64,6 @@ pub struct Outgoing {
 }
 
 impl Outgoing {
-    /// The value of a record.
-    pub fn value(&self, record: &Record) -> &[u8] {
-        record.value_in(&self.buf)
-    }
-
-    /// The key of a record.
-    pub fn key(&self, record: &Record) -> Option<&[u8]> {
-        record.key_in(&self.buf)
-    }
-
-    /// The headers of a record.
-    pub fn headers_of(&self, record: &Record) -> &[Header] {
-        record.headers_in(&self.headers)
-    }
-
-    /// The value of a header.
-    pub fn header_value(&self, header: &Header) -> &[u8] {
-        header.value_in(&self.buf)
-    }
-
     /// With the permit for its bytes: ready to be offered.
     pub fn into_encoded(self, source: SourceKey, permit: BytePermit) -> Encoded {
         let Self { buf, records, headers, shares, counts: _ } = self;
@@ -406,7 +386,7 @@ mod tests {
         let share = &outgoing.shares[at];
         let lines = share.records.clone().map(|record| {
             let value: serde_json::Value =
-                serde_json::from_slice(outgoing.value(&outgoing.records[record as usize])).expect("JSON");
+                serde_json::from_slice(outgoing.records[record as usize].value_in(&outgoing.buf)).expect("JSON");
             value["message"].as_str().expect("text").to_owned()
         });
         (share.topic.to_string(), share.place, lines.collect())
@@ -430,13 +410,13 @@ mod tests {
         let outgoing = encode(&plan("t", Some("%{[message]}")), &topics, "x\ny\nx\n");
         for share in &outgoing.shares {
             for record in share.records.clone() {
-                let key = outgoing.key(&outgoing.records[record as usize]).expect("it has one");
+                let key = outgoing.records[record as usize].key_in(&outgoing.buf).expect("it has one");
                 let expected = i32::try_from(route::partition(key, 5)).expect("small");
                 assert_eq!(share.place, Place::At(expected));
             }
         }
-        let header = &outgoing.headers_of(&outgoing.records[0])[0];
-        assert_eq!((&*header.name, outgoing.header_value(header)), ("env", &b"test"[..]));
+        let header = &outgoing.records[0].headers_in(&outgoing.headers)[0];
+        assert_eq!((&*header.name, header.value_in(&outgoing.buf)), ("env", &b"test"[..]));
     }
 
     #[test]
@@ -445,7 +425,7 @@ mod tests {
         for topic in ["%{[no.such.field]}", "not/legal", "one-too-many"] {
             let outgoing = encode(&plan(topic, None), &topics, "line\n");
             assert_eq!(share(&outgoing, 0), ("logs.fallback".into(), Place::Any, vec!["line".into()]), "{topic}");
-            let value = String::from_utf8_lossy(outgoing.value(&outgoing.records[0])).into_owned();
+            let value = String::from_utf8_lossy(outgoing.records[0].value_in(&outgoing.buf)).into_owned();
             assert!(value.contains(FALLBACK_TAG), "{value}");
             assert_eq!(outgoing.counts.fallback_records, 1);
         }
