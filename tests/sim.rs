@@ -914,27 +914,23 @@ impl Run {
         }
     }
 
-    /// First arrivals of the lines of one file in one partition are in the order in which they were written (I3: one source,
-    /// one key). `SIM_ORDER=logs` holds the files of one name to it too: they come one after the other unless a file leaves its
-    /// name before the watcher has seen it, which is a known gap and fails some seeds.
+    /// First arrivals of the lines of one log in one partition are in the order in which they were written (I3): files of one
+    /// name come one after the other.
     fn check_order(&self, seen: &[Seen]) {
-        let over_files = std::env::var("SIM_ORDER").is_ok_and(|what| what == "logs");
         let mut last: HashMap<(usize, i32, &str), usize> = HashMap::new();
         let mut first = HashSet::new();
-        // A file that was first found under a rotated name is called so for life, as another was before it: `NAME.1` is no
-        // log of its own, and its order is not judged over files.
-        let is_named =
-            |record: &Seen| record.path.ends_with(&format!("/{}", self.logs[self.lines[record.line].log].name));
-        for (at, record) in seen.iter().enumerate().filter(|(_, record)| !over_files || is_named(record)) {
+        for (at, record) in seen.iter().enumerate() {
             // A topic that has grown moves what was not committed to other partitions after a restart, behind what had
             // gone there already: from then on order is judged anew.
             let era = self.eras[record.life as usize - 1];
             if first.insert((era, record.line)) {
-                let source = if over_files { &record.path } else { &record.file };
-                let before = last.insert((era, record.partition, source), record.line);
+                let before = last.insert((era, record.partition, &record.path), record.line);
                 if before.is_some_and(|before| before > record.line) {
                     let (partition, line) = (record.partition, record.line);
-                    self.fail(&format!("partition {partition}: line {line} comes after {before:?} (record {at})"));
+                    self.fail(&format!(
+                        "partition {partition}: line {line} of {} comes after {before:?} (record {at})",
+                        record.path
+                    ));
                 }
             }
         }

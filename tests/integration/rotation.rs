@@ -28,7 +28,7 @@ fn rename_rotation_under_load() {
     let kafka = kafka_or_skip!();
     let (mut agent, mut writer, topic) = shipped(kafka, "rename", "");
     agent.start();
-    during(&mut writer, 5_000, Rotation::Rename(1_000), || kafka.wait_count(&topic, 10_000));
+    during(&mut writer, 5_000, Rotation::Rename(400), || kafka.wait_count(&topic, 10_000));
     all_arrived(kafka, &mut agent, &writer, &topic);
 }
 

@@ -9,7 +9,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::identity::{Prefix, Stat, holds, looks_like_prefix, open};
+use super::identity::{Prefix, Stat, birth_clock_ns, holds, looks_like_prefix, open};
+use super::known::KnownFiles;
 use super::link::Fate;
 use super::names;
 use super::registry::{Registry, grow_fingerprint};
@@ -32,6 +33,8 @@ pub(super) enum Relation {
 impl Registry {
     /// A known file does not hold what it held: its generation retires, and the next one begins.
     pub(super) fn truncated(&mut self, key: SourceKey) {
+        // Whoever takes the name of the next generation from here on is born later; who had it since the last is looked for below.
+        let seen_ns = birth_clock_ns();
         let Some(position) = self.position_of(key) else { return };
         let Some(known) = self.files.get(key).filter(|known| !known.retired) else { return };
         let fingerprint = known.open.as_ref().map_or(known.entry.fingerprint, |open| *open.link.fingerprint());
@@ -47,6 +50,7 @@ impl Registry {
             finished: false,
             copy_of: None,
             gone_ns: 0,
+            registered_ns: seen_ns,
             ..known.entry.clone()
         };
         FileStats::add(&self.context.stats.truncations, 1);
@@ -62,7 +66,8 @@ impl Registry {
                 self.lose(key, size.saturating_sub(read));
             }
         }
-        self.missed(key, &was);
+        // Before the next generation is known, whose name it is from now on.
+        self.missed(&next.path, &was);
         let file = match (&held, &path) {
             (Some((file, _)), _) => Arc::clone(file),
             (None, Some(path)) => match open(path) {
@@ -159,7 +164,7 @@ impl Registry {
                 && position.offset == 0
                 && sibling.stat.size > 0
                 && !self.patterns.matches(&sibling.path)
-                && is_born_after(&sibling.stat, registered_ns);
+                && sibling.stat.born_ns.is_some_and(|born| born >= registered_ns);
             if fits || may_be {
                 if is_held {
                     if let Some(older) = found.replace(sibling).filter(|_| fits) {
@@ -175,74 +180,36 @@ impl Registry {
 
     /// Files with rotated names of a known one that may have its bytes: not known, or known as its copies.
     fn siblings(&mut self, key: SourceKey, was: &Path) -> Vec<Sibling> {
-        let mut bases = vec![was.to_owned()];
-        if let Some(known) = self.files.get(key) {
-            bases.push(known.entry.path.clone());
-        }
-        bases.dedup();
+        let Some(known) = self.files.get(key) else { return Vec::new() };
+        let name = known.entry.path.clone();
+        self.rotated(&name, was, |files, stat| {
+            files.find(stat).is_none_or(|other| {
+                other != key && files.get(other).is_some_and(|other| other.entry.copy_of == Some(key))
+            })
+        })
+    }
+
+    /// Files with rotated names of a name, and of the path it was really at.
+    pub(super) fn rotated(
+        &mut self,
+        name: &Path,
+        was: &Path,
+        wanted: impl Fn(&KnownFiles, &Stat) -> bool,
+    ) -> Vec<Sibling> {
         let mut found: Vec<Sibling> = Vec::new();
+        let bases = if name == was { &[was][..] } else { &[was, name] };
         for base in bases {
-            match rotated_siblings(&base) {
+            match rotated_siblings(base, |stat| wanted(&self.files, stat)) {
                 Ok(siblings) => found.extend(siblings),
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-                Err(error) => self.complain(&base, "list the directory of", &error),
+                Err(error) => self.complain(base, "list the directory of", &error),
             }
         }
-        let Some(known) = self.files.get(key) else { return Vec::new() };
-        found.retain(|sibling| match self.files.find(&sibling.stat) {
-            _ if known.is(&sibling.stat) => false,
-            None => true,
-            Some(other) => self.files.get(other).is_some_and(|other| other.entry.copy_of == Some(key)),
-        });
         found
     }
 
-    /// Reads what had our name while we did not look: see the rules above.
-    pub(super) fn missed(&mut self, key: SourceKey, was: &Path) {
-        let Some(known) = self.files.get(key) else { return };
-        let (name, registered_ns) = (known.entry.path.clone(), known.entry.registered_ns);
-        if known.entry.copy_of.is_some() || known.entry.finished || known.entry.gone_ns != 0 {
-            return;
-        }
-        let fingerprint = known.open.as_ref().map_or(known.entry.fingerprint, |open| *open.link.fingerprint());
-        for sibling in self.siblings(key, was) {
-            let is_copy = fingerprint.len > 0 && sibling.prefix.matches(fingerprint);
-            if sibling.stat.size == 0
-                || is_copy
-                || self.patterns.matches(&sibling.path)
-                || !is_born_after(&sibling.stat, registered_ns)
-                || self.is_accounted_for(&name, &sibling)
-            {
-                continue;
-            }
-            tracing::info!(input = %self.options.name, file = %sibling.path.display(), "a rotated file was not seen under its name; it is read now");
-            self.discover(&name, &sibling.path, &sibling.stat);
-        }
-    }
-
-    /// Whether a sibling is known, or is the copy of a file of this name, which may have been truncated a moment ago.
-    fn is_accounted_for(&mut self, name: &Path, sibling: &Sibling) -> bool {
-        for key in self.files.named(name) {
-            self.verify(key);
-            if self.files.find(&sibling.stat).is_some() {
-                return true;
-            }
-            let Some(open) = self.files.get(key).filter(|known| !known.retired).and_then(|known| known.open.as_ref())
-            else {
-                continue;
-            };
-            let is_copy = Stat::of_file(&open.file).is_ok_and(|stat| stat.size >= sibling.stat.size)
-                && looks_like_prefix(&open.file, &sibling.file, sibling.stat.size).unwrap_or(false);
-            if is_copy {
-                self.mark_copy(key, sibling);
-                return true;
-            }
-        }
-        self.files.find(&sibling.stat).is_some()
-    }
-
     /// Remembers that a file is a copy of a source's bytes.
-    fn mark_copy(&mut self, of: SourceKey, copy: &Sibling) {
+    pub(super) fn mark_copy(&mut self, of: SourceKey, copy: &Sibling) {
         match self.files.find(&copy.stat) {
             Some(known) => {
                 if let Some(known) = self.files.get_mut(known) {
@@ -250,7 +217,7 @@ impl Registry {
                 }
             }
             None => {
-                let mut entry = self.entry(&copy.path, &copy.path, &copy.stat, &copy.prefix);
+                let mut entry = self.entry(&copy.path, &copy.path, &copy.stat, &copy.prefix, i64::MIN);
                 entry.copy_of = Some(of);
                 self.register(entry, Some(&copy.path), &copy.file);
             }
@@ -308,7 +275,7 @@ impl Registry {
                 continue;
             }
             // It may have been truncated a moment ago: then this file is found as its copy there.
-            self.examine(&base);
+            self.look_at(&base);
             if let Some(key) = self.files.at(&base) {
                 self.verify(key);
             }
@@ -382,10 +349,4 @@ impl Registry {
         }
         self.gone(key, size.saturating_sub(position.offset));
     }
-}
-
-/// Born after that moment: in a later tick of the filesystem's clock, since within one nothing can be told. Without a
-/// birth time nothing is.
-fn is_born_after(stat: &Stat, moment_ns: i64) -> bool {
-    stat.born_ns.is_some_and(|born| born > moment_ns)
 }

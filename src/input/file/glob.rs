@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 
 use globset::{GlobBuilder, GlobMatcher, GlobSet, GlobSetBuilder};
 
+use super::identity::birth_clock_ns;
+
 /// A pattern that can't be used.
 #[derive(Debug, thiserror::Error)]
 #[error("pattern {pattern}: {message}")]
@@ -38,6 +40,8 @@ enum Part {
 /// What a walk found.
 #[derive(Debug, Default)]
 pub struct Walk {
+    /// When it began, by the clock that stamps births.
+    pub began_ns: i64,
     /// Everything that matches and is no directory, in order.
     pub files: BTreeSet<PathBuf>,
     /// Every directory in which a file or directory that appears would matter; those that are not there yet are
@@ -80,7 +84,7 @@ impl Patterns {
 
     /// Finds everything that matches now.
     pub fn walk(&self) -> Walk {
-        let mut walk = Walk::default();
+        let mut walk = Walk { began_ns: birth_clock_ns(), ..Walk::default() };
         for parts in &self.parts {
             descend(Path::new("/"), parts, &mut walk);
         }

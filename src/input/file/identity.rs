@@ -7,6 +7,7 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustix::fs::{AtFlags, CWD, FileType, Statx, StatxFlags};
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
@@ -67,6 +68,19 @@ impl From<&Statx> for Stat {
             is_file: FileType::from_raw_mode(raw.stx_mode.into()) == FileType::RegularFile,
         }
     }
+}
+
+/// Nanoseconds since the epoch.
+pub fn now_ns() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
+}
+
+/// The same by the clock that stamps births: it stands still for up to 10 ms, and a file born from now on is never stamped
+/// before it.
+pub fn birth_clock_ns() -> i64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::RealtimeCoarse);
+    now.tv_sec.saturating_mul(1_000_000_000).saturating_add(now.tv_nsec)
 }
 
 /// Opens a file for reading, never waiting (a FIFO that took the name meanwhile would block).

@@ -133,6 +133,18 @@ impl KnownFiles {
         self.by_name.get(name).cloned().unwrap_or_default()
     }
 
+    /// Whether any is.
+    pub fn is_named(&self, name: &Path) -> bool {
+        self.by_name.contains_key(name)
+    }
+
+    /// The last moment at which a file of this name, born by `born_ns`, is known to have been the youngest.
+    pub fn named_before(&self, name: &Path, born_ns: i64) -> Option<i64> {
+        let named = self.by_name.get(name)?.iter().filter_map(|key| self.files.get(key));
+        let older = named.filter(|known| known.entry.identity.born_ns.is_none_or(|born| born <= born_ns));
+        older.map(|known| known.entry.registered_ns).max()
+    }
+
     /// The link that leads, or led, to this path.
     pub fn link_to(&self, real: &Path) -> Option<&PathBuf> {
         self.links.get(real)

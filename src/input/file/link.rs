@@ -40,8 +40,8 @@ pub enum Signal {
 #[derive(Clone, Debug)]
 pub enum Gate {
     Open,
-    /// The scan that found it has not seen all files yet.
-    Scan,
+    /// The look that found it may find more, older ones.
+    Look,
     /// The file that had its name before.
     After(Arc<Link>),
 }
@@ -102,7 +102,7 @@ impl Link {
         *lock(&self.gate) = gate;
     }
 
-    /// Whether it has to wait, for its predecessor or the end of a scan.
+    /// Whether it has to wait, for its predecessor or the end of the look that found it.
     pub fn is_waiting(&self) -> bool {
         let mut gate = lock(&self.gate);
         if matches!(&*gate, Gate::After(before) if before.caught_up.load(Ordering::Acquire)) {

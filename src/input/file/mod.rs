@@ -10,6 +10,7 @@
 //! | `known` | the files known, by number, inode and path |
 //! | `registry` | every decision about which file is which; the rules are in its header |
 //! | `copies` | truncation: where a file's bytes are when they are not in it |
+//! | `order` | which file of a name comes after which |
 //! | `notices` | inotify |
 //! | `watcher` | the thread: events and timers → registry |
 //! | `link` | what a tail and the watcher know of each other |
@@ -33,6 +34,7 @@ mod link;
 mod names;
 mod notices;
 pub mod options;
+mod order;
 mod registry;
 mod siblings;
 mod stats;

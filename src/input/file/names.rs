@@ -4,6 +4,9 @@
 //! and `BASE.1.EXT`: a name with digits and date punctuation put in, as logrotate, Log4j, kubelet and Docker do. Compressed
 //! ones are told apart by [`Rotated::Compressed`]. Nothing else counts: `app.log.bak` and `app.log.swp` are other files.
 
+/// `20261124`, the shortest date.
+const DATE_DIGITS: usize = 8;
+
 /// What a name is to another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rotated {
@@ -19,12 +22,24 @@ pub fn rotated(base: &[u8], name: &[u8]) -> Option<Rotated> {
         (Some(stem), _) | (_, Some(stem)) => (stem, Rotated::Compressed),
         _ => (name, Rotated::Plain),
     };
-    let inserted = stem.strip_prefix(base).or_else(|| {
+    is_stamp(inserted(base, stem)?).then_some(kind)
+}
+
+/// Whether only rotation makes `name` of `base`: `NAME.1`, or a date put in. `worker-1.log` need not be what `worker.log` was.
+pub fn is_made_of(base: &[u8], name: &[u8]) -> bool {
+    inserted(base, name).is_some_and(|stamp| {
+        let is_suffix = name.starts_with(base) && stamp.starts_with(b".");
+        is_stamp(stamp) && (is_suffix || stamp.iter().filter(|byte| byte.is_ascii_digit()).count() >= DATE_DIGITS)
+    })
+}
+
+/// What `name` has more than `base`: at its end, or before its extension.
+fn inserted<'a>(base: &[u8], name: &'a [u8]) -> Option<&'a [u8]> {
+    name.strip_prefix(base).or_else(|| {
         let dot = base.iter().rposition(|&byte| byte == b'.').filter(|&dot| dot > 0)?;
         let (root, extension) = base.split_at(dot);
-        stem.strip_prefix(root)?.strip_suffix(extension)
-    })?;
-    is_stamp(inserted).then_some(kind)
+        name.strip_prefix(root)?.strip_suffix(extension)
+    })
 }
 
 /// The names that `name` may be a rotated, uncompressed form of.
@@ -85,5 +100,18 @@ mod tests {
         check("a.log.1", "a.log", None);
         check(".log", ".log.1", plain);
         check("a.log.1", "a.log.2", None);
+    }
+
+    #[test]
+    fn tells_what_only_rotation_makes() {
+        let check = |base: &str, name: &str, expect| {
+            assert_eq!(is_made_of(base.as_bytes(), name.as_bytes()), expect, "{name} of {base}");
+        };
+        for name in ["a.log.1", "a.log.12", "a.log-20261124", "a-20261124.log", "a.log.2026-11-24T10:00:00Z"] {
+            check("a.log", name, true);
+        }
+        for name in ["a.log", "a-1.log", "a.1.log", "a.log-1", "a.log.1.gz", "b.log.1"] {
+            check("a.log", name, false);
+        }
     }
 }

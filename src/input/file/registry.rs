@@ -11,32 +11,29 @@
 //!   known generation retires and the next one begins at 0 under a new number and `log.file.id`.
 //! - A file that lost its path **left**: it is read on until it has not grown for [`super::tail::Timing::grace`], and
 //!   its unterminated last line is then taken as it is. If it was closed, it is looked for in its directory by inode.
-//! - Files of one name are one log: the next one begins when the one before it has been read to its end (I3). So a lane
-//!   that holds a rotated file holds its successor too, which feeds the same lane.
+//! - Files of one name are one log, and are read one after the other: see [`super::order`].
 //! - **Copies.** A new file with a rotated name of a known one (`NAME.1` beside `NAME`), not born before it, whose content is a prefix of
 //!   it, is its copy: it is registered so and not read. While it is empty it could be either, so it waits; if it diverges later, it
 //!   is read after all. When a file is truncated, its copy is looked for among the rotated names: same
 //!   fingerprint, not shorter than our offset, the same bytes before it. The retiring generation reads the rest from there.
-//! - **Missed generations.** Files with a rotated name of ours, outside the glob, born after we registered the generation that
-//!   retired or left, and that are no copy of it, had our name while we did not look: they are read too.
 //! - Names never change what a source is called: `log.file.path` is the path it was first found under, for life.
 //! - Several names of one file (hard links, symbolic links) are one source, under the first name found.
 //!
 //! What is kept of a file is forgotten when it was seen unlinked and read to its end, or when it has not been found for a week
 //! (an unmounted filesystem must not be read again from its beginning).
 
-use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::fs::File;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::Sender;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use super::copies::Relation;
 use super::glob::{Patterns, Walk};
-use super::identity::{Prefix, Stat, file_id, holds, open, position_at, read_at};
+use super::identity::{Prefix, Stat, birth_clock_ns, file_id, holds, now_ns, open, position_at, read_at};
 use super::known::{Known, KnownFiles, Open};
 use super::link::{Fate, Gate, Link, Signal};
 use super::names;
@@ -51,8 +48,6 @@ use crate::input::source::{Host, Token};
 
 /// A file that can't be found is forgotten after this long.
 const FORGET_AFTER_NS: i64 = 7 * 24 * 3600 * 1_000_000_000;
-/// Filesystems stamp births with a clock that may lag ours by a tick of up to 10 ms.
-const CLOCK_SLACK_NS: i64 = 20_000_000;
 /// Files looked for and paths looked at again in one go.
 const CATCH_UP_MAX: usize = 10_000;
 /// How long after a rename the next one of the same file is expected to be told of at most.
@@ -78,7 +73,9 @@ pub struct Registry {
     pub(super) lost: VecDeque<(SourceKey, Option<PathBuf>)>,
     /// Paths that changed while they were looked at.
     pub(super) again: VecDeque<PathBuf>,
-    /// The two are being worked off.
+    /// Names that a file of theirs has left (and where that really was): others may have had them since.
+    pub(super) vacated: BTreeMap<PathBuf, PathBuf>,
+    /// The three are being worked off.
     pub(super) catching_up: bool,
     /// Where files are that had a name of ours, by what events say; that name, and when it was said.
     pub(super) carried: HashMap<PathBuf, (PathBuf, Instant)>,
@@ -90,8 +87,13 @@ pub struct Registry {
     pub(super) complained: HashSet<PathBuf>,
     /// The input has never started with this store.
     pub(super) first_start: bool,
-    /// What a scan that is going on has started: it may read once the scan is over.
-    pub(super) begun: Option<Vec<SourceKey>>,
+    /// A look at some paths goes on, and what it has started: that may read once the look is over.
+    pub(super) looking: bool,
+    pub(super) begun: Vec<SourceKey>,
+    /// When the directories of the globs were first listed, by the clock that stamps births.
+    pub(super) listed: HashMap<PathBuf, i64>,
+    /// Older files of a name are being looked for.
+    pub(super) probing: bool,
 }
 
 impl Registry {
@@ -140,13 +142,17 @@ impl Registry {
             leaving: BTreeSet::new(),
             lost: VecDeque::new(),
             again: VecDeque::new(),
+            vacated: BTreeMap::new(),
             catching_up: false,
             carried: HashMap::new(),
             found_link: false,
             unsaved: false,
             complained: HashSet::new(),
             first_start,
-            begun: None,
+            looking: false,
+            begun: Vec::new(),
+            listed: HashMap::new(),
+            probing: false,
         })
     }
 
@@ -169,29 +175,41 @@ impl Registry {
         for (path, error) in &walk.failed {
             self.complain(path, "list", error);
         }
-        // Who comes after whom is known once all are found.
-        self.begun = Some(Vec::new());
+        for directory in &walk.directories {
+            self.listed.entry(directory.clone()).or_insert(walk.began_ns);
+        }
+        self.in_one_look(|registry| registry.look_at_all(walk));
+        if self.first_start {
+            self.store.mark_started(&self.options.name, now_ns());
+            self.first_start = false;
+        }
+        self.carried.retain(|_, (_, since)| since.elapsed() < CARRIED_FOR);
+        self.follow_unnamed();
+        self.close_idle();
+    }
+
+    fn look_at_all(&mut self, walk: &Walk) {
         // First those that are known: a new file may be the copy or the successor of one of them.
         let named: Vec<PathBuf> = self.files.iter().filter_map(|(_, known)| known.path.clone()).collect();
         for path in named {
             if !walk.files.contains(&path) {
-                self.examine(&path);
+                self.look_at(&path);
             }
         }
         let mut fresh = Vec::new();
         for path in &walk.files {
             if self.files.at(path).is_some() {
-                self.examine(path);
+                self.look_at(path);
             }
             match Stat::of_path(path) {
                 Ok(stat) if self.files.find(&stat).is_none() => fresh.push((stat.born_ns, stat.modified_ns, path)),
-                Ok(_) => self.examine(path),
+                Ok(_) => self.look_at(path),
                 Err(_) => {}
             }
         }
         fresh.sort_unstable();
         for (_, _, path) in &fresh {
-            self.examine(path);
+            self.look_at(path);
         }
         // Those found under a rotated name before the file they are named after.
         for (_, _, path) in fresh {
@@ -202,17 +220,6 @@ impl Registry {
             }
         }
         self.recover();
-        self.catch_up();
-        for key in self.begun.take().unwrap_or_default() {
-            self.open_gate(key);
-        }
-        if self.first_start {
-            self.store.mark_started(&self.options.name, now_ns());
-            self.first_start = false;
-        }
-        self.carried.retain(|_, (_, since)| since.elapsed() < CARRIED_FOR);
-        self.follow_unnamed();
-        self.close_idle();
     }
 
     /// Makes durable what is new: a file that is rotated out of the glob before the next commit would be unknown after
@@ -227,8 +234,16 @@ impl Registry {
         }
     }
 
-    /// Looks at a path that may have changed in any way.
-    pub fn examine(&mut self, path: &Path) {
+    /// Looks at paths that may have changed in any way.
+    pub fn examine(&mut self, paths: impl IntoIterator<Item = PathBuf>) {
+        self.in_one_look(|registry| {
+            for path in paths {
+                registry.look_at(&path);
+            }
+        });
+    }
+
+    pub(super) fn look_at(&mut self, path: &Path) {
         self.examine_one(path);
         self.catch_up();
     }
@@ -244,6 +259,8 @@ impl Registry {
                 self.look_for(key, was.as_deref());
             } else if let Some(path) = self.again.pop_front() {
                 self.examine_one(&path);
+            } else if let Some((name, was)) = self.vacated.pop_first() {
+                self.missed(&name, &was);
             } else {
                 break;
             }
@@ -286,7 +303,8 @@ impl Registry {
             self.left(key);
         }
         if stat.is_file && self.patterns.matches(path) {
-            self.discover(path, path, &stat);
+            let name = self.name_of(path, &stat);
+            self.discover(&name, path, &stat);
         } else if !stat.is_file && self.patterns.matches(path) && !path.is_dir() {
             self.complain(path, "read", &std::io::Error::other("it is no regular file"));
         }
@@ -294,6 +312,10 @@ impl Registry {
 
     /// `from` was renamed to `to`, a moment ago. Both may have been renamed on since; then more such events follow.
     pub fn renamed(&mut self, from: &Path, to: &Path) {
+        self.in_one_look(|registry| registry.follow(from, to));
+    }
+
+    fn follow(&mut self, from: &Path, to: &Path) {
         let carried = self.carried.remove(from).map(|(name, _)| name);
         let link = || self.files.link_to(from).cloned().unwrap_or_else(|| from.to_owned());
         let name = carried.unwrap_or_else(link);
@@ -314,9 +336,9 @@ impl Registry {
         if had_our_name {
             self.carried.insert(to.to_owned(), (name, Instant::now()));
         }
-        self.examine(from);
+        self.look_at(from);
         if self.files.at(to).is_some() || self.patterns.matches(to) {
-            self.examine(to);
+            self.look_at(to);
         }
     }
 
@@ -414,11 +436,11 @@ impl Registry {
             if self.files.get(key).is_some_and(|known| !known.verified) {
                 self.confirm(key);
             }
-            self.missed(key, real);
+            self.vacated_by(key, real);
             return;
         }
         if let Some(real) = real {
-            self.missed(key, real);
+            self.vacated_by(key, real);
         }
         let Some(known) = self.files.get(key) else { return };
         if known.open.is_some() {
@@ -606,6 +628,8 @@ impl Registry {
 
     /// A file nobody has seen before is at `path`; its name is `name`.
     pub(super) fn discover(&mut self, name: &Path, path: &Path, stat: &Stat) {
+        // Whoever takes its name from here on is born later.
+        let seen_ns = birth_clock_ns();
         let at_end = self.first_start && self.options.start_at == StartAt::End;
         let age_ns = now_ns().saturating_sub(stat.modified_ns);
         let is_old = self.options.ignore_older.is_some_and(|limit| i128::from(age_ns) > limit.as_nanos().cast_signed());
@@ -623,7 +647,9 @@ impl Registry {
         if !stat.is_file || is_nameless || self.files.find(&stat).is_some() {
             return;
         }
-        let mut entry = self.entry(name, path, &stat, &prefix);
+        // Under another name than its own, nothing is known of who has that now.
+        let registered_ns = if name == path { seen_ns } else { i64::MIN };
+        let mut entry = self.entry(name, path, &stat, &prefix, registered_ns);
         match self.relation(path, &stat, &file) {
             Relation::Unclear => return,
             Relation::Copy(of) => {
@@ -633,6 +659,11 @@ impl Registry {
             }
             Relation::None if self.files.find(&stat).is_some() => return,
             Relation::None => {}
+        }
+        self.find_older(name, &stat);
+        // While older ones were looked for it may have been met itself.
+        if self.files.find(&stat).is_some() {
+            return;
         }
         if at_end {
             match last_line_start(&file, stat.size, self.options.max_line_bytes) {
@@ -653,25 +684,7 @@ impl Registry {
         }
     }
 
-    /// Lets a source begin: at once, or when the file that had its name before has caught up.
-    pub(super) fn open_gate(&mut self, key: SourceKey) {
-        let waits_for = self.files.before(key).into_iter().find_map(|older| {
-            let known = self.files.get(older).filter(|known| known.retired || self.has_left(older))?;
-            let link = &known.open.as_ref()?.link;
-            (!link.caught_up.load(Ordering::Acquire)).then(|| Arc::clone(link))
-        });
-        let Some(open) = self.files.get(key).and_then(|known| known.open.as_ref()) else { return };
-        if let Some(before) = waits_for {
-            self.waiters.entry(before.key).or_default().push(open.token);
-            open.link.set_gate(Gate::After(before));
-        } else {
-            open.link.set_gate(Gate::Open);
-        }
-        // It may have caught up, and said so, before anybody listened.
-        self.host.wake(open.token);
-    }
-
-    pub(super) fn entry(&self, name: &Path, path: &Path, stat: &Stat, prefix: &Prefix) -> Entry {
+    pub(super) fn entry(&self, name: &Path, path: &Path, stat: &Stat, prefix: &Prefix, registered_ns: i64) -> Entry {
         let first_line = if stat.born_ns.is_none() { prefix.first_line() } else { None };
         Entry {
             input: self.options.name.clone(),
@@ -685,6 +698,7 @@ impl Registry {
                 generation: 0,
             },
             fingerprint: prefix.fingerprint(),
+            registered_ns: registered_ns.max(stat.born_ns.unwrap_or(i64::MIN)),
             ..Entry::default()
         }
     }
@@ -699,7 +713,6 @@ impl Registry {
                 return None;
             }
         };
-        entry.registered_ns = registered_at(&stat, now_ns());
         let is_link = path.is_some_and(|path| std::fs::symlink_metadata(path).is_ok_and(|stat| stat.is_symlink()));
         let real = if is_link { path.and_then(|path| std::fs::canonicalize(path).ok()) } else { None };
         if let Some(real) = &real {
@@ -733,7 +746,7 @@ impl Registry {
     pub(super) fn start(&mut self, key: SourceKey, file: Arc<File>, position: Position, is_copy: bool) {
         let Some(known) = self.files.get_mut(key) else { return };
         let link = Link::new(key, position, known.entry.fingerprint, known.size);
-        link.set_gate(Gate::Scan);
+        link.set_gate(Gate::Look);
         let name = known.entry.path.display().to_string();
         let common = self.options.shared.file(&name, &format!("{:016x}", known.entry.file_id));
         let tail = FileTail::new(
@@ -748,20 +761,16 @@ impl Registry {
         let tail = if is_copy { tail.of_copy() } else { tail };
         let token = self.host.add(&self.options.name, Box::new(tail), position);
         known.open = Some(Open { link, token, file });
-        match &mut self.begun {
-            Some(begun) => begun.push(key),
-            None => self.open_gate(key),
-        }
+        self.begun.push(key);
     }
 
     /// What a tail says.
     pub fn heard(&mut self, signal: &Signal) {
-        match *signal {
-            Signal::Changed(key) => self.heard_changed(key),
-            Signal::CaughtUp(key) => self.release(key),
-            Signal::Finished(key) => self.heard_finished(key),
-        }
-        self.catch_up();
+        self.in_one_look(|registry| match *signal {
+            Signal::Changed(key) => registry.heard_changed(key),
+            Signal::CaughtUp(key) => registry.release(key),
+            Signal::Finished(key) => registry.heard_finished(key),
+        });
     }
 
     pub(super) fn heard_finished(&mut self, key: SourceKey) {
@@ -797,13 +806,6 @@ impl Registry {
         self.files.remove(key);
         self.leaving.remove(&key);
         self.release(key);
-    }
-
-    /// Wakes those that wait for this one.
-    pub(super) fn release(&mut self, key: SourceKey) {
-        for token in self.waiters.remove(&key).unwrap_or_default() {
-            self.host.wake(token);
-        }
     }
 
     /// Files the store knows and no path led to: their bytes are looked for, or they are gone.
@@ -844,6 +846,10 @@ impl Registry {
 
     /// Looks at the files that left their name: no event tells of them.
     pub fn follow_unnamed(&mut self) {
+        self.in_one_look(Self::look_at_leaving);
+    }
+
+    fn look_at_leaving(&mut self) {
         let grace = i64::try_from(self.context.timing.grace.as_nanos()).unwrap_or(i64::MAX);
         for key in self.leaving.clone() {
             let Some(open) = self.files.get(key).and_then(|known| known.open.as_ref()) else {
@@ -876,9 +882,7 @@ impl Registry {
                 known.path.clone()
             })
             .collect();
-        for path in due {
-            self.examine(&path);
-        }
+        self.examine(due);
     }
 
     /// Lets the tails of files that have not grown for long look whether they may close.
@@ -1032,13 +1036,6 @@ pub(super) fn grow_fingerprint(link: &Link, file: &File) -> std::io::Result<bool
     Ok(true)
 }
 
-/// The moment since which what takes a file's name, or is copied from it, must have been born: now. Births are stamped by
-/// the filesystem's clock, which lags ours a little, so its own stamps on the file count if they are later.
-fn registered_at(stat: &Stat, now_ns: i64) -> i64 {
-    let stamped = stat.modified_ns.min(now_ns).max(stat.born_ns.unwrap_or(i64::MIN));
-    stamped.max(now_ns.saturating_sub(CLOCK_SLACK_NS))
-}
-
 /// Where the last line of a file begins that may still grow: behind its last newline. If there is none within a line's
 /// length, at the end.
 fn last_line_start(file: &File, size: u64, max_line_bytes: usize) -> std::io::Result<Position> {
@@ -1049,9 +1046,4 @@ fn last_line_start(file: &File, size: u64, max_line_bytes: usize) -> std::io::Re
     let behind = memchr::memrchr(b'\n', &tail[..read]).map(|at| from + at as u64 + 1);
     let start = behind.unwrap_or(if from == 0 { 0 } else { from + read as u64 });
     Ok(position_at(file, start)?.unwrap_or_default())
-}
-
-fn now_ns() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
 }

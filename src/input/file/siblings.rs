@@ -21,6 +21,16 @@ pub struct Sibling {
     pub prefix: Prefix,
 }
 
+impl Sibling {
+    /// The file at `path`. `None` if it can't be opened or is no file: then it can't be read either.
+    pub fn at(path: PathBuf) -> Option<Sibling> {
+        let file = open(&path).ok()?;
+        let stat = Stat::of_file(&file).ok().filter(|stat| stat.is_file)?;
+        let prefix = Prefix::read(&file).ok()?;
+        Some(Sibling { path, file, stat, prefix })
+    }
+}
+
 /// The path in `directory` that leads to the file `is_it` knows, if there is one; `inode` is its number.
 ///
 /// # Errors
@@ -41,12 +51,12 @@ pub fn find_inode(directory: &Path, inode: u64, is_it: impl Fn(&Stat) -> bool) -
     Ok(None)
 }
 
-/// The uncompressed files in the directory of `base` whose names are rotated forms of its name, oldest first. Those that
-/// can't be opened are left out: they can't be read either.
+/// The uncompressed files in the directory of `base` whose names are rotated forms of its name and that are `wanted`, oldest
+/// first. Others are not even opened: there may be thousands.
 ///
 /// # Errors
 /// If the directory can't be listed.
-pub fn rotated_siblings(base: &Path) -> io::Result<Vec<Sibling>> {
+pub fn rotated_siblings(base: &Path, wanted: impl Fn(&Stat) -> bool) -> io::Result<Vec<Sibling>> {
     let (Some(directory), Some(name)) = (base.parent(), base.file_name()) else { return Ok(Vec::new()) };
     let mut found = Vec::new();
     for entry in std::fs::read_dir(directory)? {
@@ -55,13 +65,9 @@ pub fn rotated_siblings(base: &Path) -> io::Result<Vec<Sibling>> {
             continue;
         }
         let path = entry.path();
-        let Ok(file) = open(&path) else { continue };
-        let Ok(stat) = Stat::of_file(&file) else { continue };
-        if !stat.is_file {
-            continue;
+        if Stat::of_path(&path).is_ok_and(|stat| stat.is_file && wanted(&stat)) {
+            found.extend(Sibling::at(path).filter(|sibling| wanted(&sibling.stat)));
         }
-        let Ok(prefix) = Prefix::read(&file) else { continue };
-        found.push(Sibling { path, file, stat, prefix });
     }
     found.sort_by_key(|sibling| (sibling.stat.born_ns, sibling.stat.modified_ns));
     Ok(found)

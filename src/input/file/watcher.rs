@@ -115,9 +115,7 @@ impl Watcher {
                 }
                 self.take(message, &mut paths);
             }
-            for path in std::mem::take(&mut paths) {
-                self.registry.examine(&path);
-            }
+            self.registry.examine(std::mem::take(&mut paths));
             self.schedule.soon |= self.registry.take_found_link();
             self.registry.flush();
         }

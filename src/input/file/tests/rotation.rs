@@ -101,6 +101,7 @@ fn rotations_between_two_looks_are_not_missed() {
 fn files_with_rotated_names_that_were_there_before_are_not_ours() {
     let world = World::new(Setup::default());
     world.append("a.log.1", "not in the glob\n");
+    world.tick();
     let mut world = world;
     world.start();
     world.append("a.log", "one\n");
