@@ -189,13 +189,19 @@ pub struct Header {
     pub value: Range<u32>,
 }
 
+/// What a record in flight costs beside its payload: the client's own message (about 200 bytes, measured with librdkafka 2.12)
+/// and ours. Short lines are more of this than of themselves.
+pub const RECORD_BYTES: u64 = 200;
+
 /// Records of one batch for one lane: a range of [`Encoded::records`].
 #[derive(Clone, Debug)]
 pub struct Share {
     pub topic: Arc<str>,
     pub place: Place,
     pub records: Range<u32>,
-    /// Keys and values of the range, in bytes.
+    /// Keys, values and headers of the range.
+    pub payload_bytes: u64,
+    /// What it counts for in the window: the payload, and [`RECORD_BYTES`] for each record.
     pub bytes: u64,
 }
 

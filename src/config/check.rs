@@ -28,7 +28,7 @@ use super::world::World;
 use super::written::{self, CodecName, CommonInput, Config, Input, KafkaOutput, Output, Size, Span};
 
 /// The window of records in flight is a third of the memory, at most this.
-const WINDOW_BYTES_MAX: u64 = 10 << 20;
+const WINDOW_BYTES_MAX: u64 = 12 << 20;
 /// Less memory than this leaves no room for a window, what workers read, and what they encode.
 const MEMORY_BYTES_MIN: u64 = 16 << 20;
 /// The key of a file's records, if nobody says otherwise: one file, one partition.
@@ -75,7 +75,7 @@ pub(crate) fn check(
 }
 
 fn window_bytes(config: &Config) -> u64 {
-    (config.memory.max_bytes.0 / 3).min(WINDOW_BYTES_MAX)
+    (config.memory.max_bytes.0 / 8 * 3).min(WINDOW_BYTES_MAX)
 }
 
 struct Checker<'a> {
@@ -387,7 +387,7 @@ impl Checker<'_> {
 
     fn kafka(&mut self, name: &str, output: &KafkaOutput, config: &Config) -> Option<kafka::KafkaOptions> {
         let path = |key| ["outputs", name, key];
-        let window = window_bytes(config).max(MEMORY_BYTES_MIN / 3);
+        let window = window_bytes(config).max(MEMORY_BYTES_MIN / 8 * 3);
         self.span_within(&path("linger"), output.linger, Duration::ZERO, Duration::from_secs(60));
         self.size_within(&path("batch_bytes"), output.batch_bytes, 1000, window);
         self.size_within(&path("max_record_bytes"), output.max_record_bytes, 1000, window);

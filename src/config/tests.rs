@@ -465,8 +465,8 @@ fn inputs_together() {
 fn the_output_and_what_it_can_not_combine() {
     let output = |lines: &str, expect: &[&str]| check(&with_output(&format!("brokers: [k:1]\n{lines}")), expect);
     output("linger: 2m", &["7:13: `linger` must be 0s to 1m"]);
-    output("batch_bytes: 100MB", &["7:18: `batch_bytes` must be 1kB to 10MiB"]);
-    output("max_record_bytes: 10", &["7:23: `max_record_bytes` must be 1kB to 10MiB"]);
+    output("batch_bytes: 100MB", &["7:18: `batch_bytes` must be 1kB to 12MiB"]);
+    output("max_record_bytes: 10", &["7:23: `max_record_bytes` must be 1kB to 12MiB"]);
     output(
         "sasl: {mechanism: OAUTHBEARER, username: a, password: b}",
         &["7:23: `OAUTHBEARER` is not supported: it comes in a later"],
@@ -507,7 +507,7 @@ shutdown_after: 1m30s
 "#;
     let checked = fine(text, &Desk::default());
     assert_eq!(checked.data_dir, Path::new("/d"));
-    assert_eq!((checked.memory_bytes_max, checked.output.window_bytes), (24 << 20, 8 << 20));
+    assert_eq!((checked.memory_bytes_max, checked.output.window_bytes), (24 << 20, 9 << 20));
     assert_eq!(checked.admin, None);
     assert_eq!(checked.shutdown_after, Duration::from_secs(90));
     assert_eq!((checked.output.linger, checked.output.create_topics), (Duration::from_millis(5), true));

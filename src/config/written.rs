@@ -261,8 +261,8 @@ impl Default for Config {
 #[serde(default, deny_unknown_fields)]
 pub struct Memory {
     /// The most that log data takes at any time: what is being read, encoded, and in flight to Kafka. When it is full,
-    /// reading stops. Fixed costs (the program itself, the Kafka client) come on top. At least 16MiB. A third of it, at most
-    /// 10MiB, is the window of records in flight.
+    /// reading stops. Fixed costs (the program itself, the Kafka client) come on top. At least 16MiB. Three eighths
+    /// of it, at most 12MiB, are the window of records in flight, where each counts 200 bytes beside its key and value.
     pub max_bytes: Size,
 }
 
@@ -610,7 +610,7 @@ pub struct KafkaOutput {
     pub acks: Acks,
     /// How long a batch may wait to be filled. At most 1m. When there is much to send, batches are full before.
     pub linger: Span,
-    /// The most that one batch holds, before compression. 1kB to 10MiB, and no more than the window of records in flight.
+    /// The most that one batch holds, before compression. 1kB to 12MiB, and no more than the window of records in flight.
     pub batch_bytes: Size,
     /// The largest record: key, value and headers. Not more than the topic's `max.message.bytes` (and the brokers'
     /// `message.max.bytes`) allow.

@@ -11,7 +11,8 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::lane::LaneStatus;
-use super::machine::{Action, Limits, Machine, Offered, Totals};
+use super::machine::{Action, Limits, Machine, Offered};
+use super::tally::Counts;
 use super::waiting::Wants;
 use crate::batch::{Encoded, Receipt, Settled, SourceKey};
 use crate::output::dead_letter::{Buried, DeadLetter};
@@ -86,7 +87,9 @@ struct After {
 /// One output's delivery, for status.
 pub struct DeliverStatus {
     pub lanes: Vec<LaneStatus>,
-    pub totals: Totals,
+    /// By topic, in the order of their first record; `None`: all those beyond [`super::tally::TOPICS_MAX`].
+    pub topics: Vec<(Option<Arc<str>>, Counts)>,
+    pub rebuilds: u64,
     pub window_bytes_used: u64,
     pub window_bytes_max: u64,
     pub waiting_sources: usize,
@@ -203,7 +206,8 @@ impl Deliver {
         let (machine, producer) = (&core.machine, Arc::clone(&core.producer));
         let mut status = DeliverStatus {
             lanes: machine.lanes(now),
-            totals: machine.totals(),
+            topics: machine.tally().rows().to_vec(),
+            rebuilds: machine.rebuilds(),
             window_bytes_used: machine.bytes_used(),
             window_bytes_max: machine.bytes_max(),
             waiting_sources: machine.waiting_count(),

@@ -8,6 +8,8 @@ use std::time::Duration;
 use super::backoff::Backoff;
 use super::machine::{LaneKey, Pieces};
 use super::ranges::Ranges;
+use super::tally::Row;
+use crate::batch::Share;
 use crate::output::{Fault, Parcel, RecordFault, TopicFault};
 
 /// What may be sent on a lane.
@@ -46,7 +48,9 @@ pub struct Flight {
     pub parcel: Parcel,
     /// The numbers of its records in the encoded batch.
     pub records: Range<u32>,
+    /// What it counts for in the window.
     pub bytes: u64,
+    pub payload_bytes: u64,
     /// Acknowledged, or durable in the dead letter.
     done: Ranges,
     /// On their way to the dead letter.
@@ -65,8 +69,16 @@ struct Burial {
 
 impl Flight {
     /// A parcel of which nothing is acknowledged.
-    pub fn new(parcel: Parcel, records: Range<u32>, bytes: u64) -> Self {
-        Self { parcel, records, bytes, done: Ranges::default(), burying: Vec::new(), buried_any: false }
+    pub fn new(parcel: Parcel, share: &Share) -> Self {
+        Self {
+            parcel,
+            records: share.records.clone(),
+            bytes: share.bytes,
+            payload_bytes: share.payload_bytes,
+            done: Ranges::default(),
+            burying: Vec::new(),
+            buried_any: false,
+        }
     }
 
     fn is_done(&self) -> bool {
@@ -91,6 +103,8 @@ pub struct Lane {
     pub bytes: u64,
     pub in_flight_records: u64,
     pub state: State,
+    /// The counters of its topic.
+    pub row: Row,
     last_report: Duration,
     /// Records are in flight and nobody has said anything of any for long; as of the last tick.
     is_stalled: bool,
@@ -134,12 +148,13 @@ impl LaneStatus {
 
 impl Lane {
     /// An empty lane in `Direct`.
-    pub fn new(probe_first: Duration, probe_longest: Duration) -> Self {
+    pub fn new(probe_first: Duration, probe_longest: Duration, row: Row) -> Self {
         Self {
             flights: VecDeque::new(),
             bytes: 0,
             in_flight_records: 0,
             state: State::Direct,
+            row,
             last_report: Duration::ZERO,
             is_stalled: false,
             backoff: Backoff::new(probe_first, probe_longest),
@@ -239,13 +254,14 @@ impl Lane {
         }
     }
 
-    /// The record is durable in the dead letter.
-    pub fn bury_done(&mut self, parcel: Parcel, record: u32) {
-        if let Some(flight) = self.flight(parcel) {
-            flight.burying.retain(|burial| burial.record != record);
-            flight.done.insert(record..record + 1);
-            flight.buried_any = true;
-        }
+    /// The record is durable in the dead letter. Why it went there; `None` if it was not on its way.
+    pub fn bury_done(&mut self, parcel: Parcel, record: u32) -> Option<RecordFault> {
+        let flight = self.flight(parcel)?;
+        let at = flight.burying.iter().position(|burial| burial.record == record)?;
+        let burial = flight.burying.remove(at);
+        flight.done.insert(record..record + 1);
+        flight.buried_any = true;
+        Some(burial.reason)
     }
 
     /// The dead letter did not take the record: try again at `at`.

@@ -32,6 +32,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::lane::{Failure, Flight, Kind, Lane, LaneStatus, State};
+use super::tally::Tally;
 use super::waiting::{Blocker, Waiting, Wants};
 use crate::batch::{Place, Settled, Share};
 use crate::output::{Fault, Parcel, RecordFault, TopicFault};
@@ -117,18 +118,6 @@ struct Topic {
     last_used: Duration,
 }
 
-/// Totals since the start.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Totals {
-    pub records_acked: u64,
-    pub records_failed: u64,
-    pub records_resent: u64,
-    pub records_buried: u64,
-    /// Keys, values and headers of everything settled.
-    pub bytes_settled: u64,
-    pub rebuilds: u64,
-}
-
 /// The machine; `W` names a waiter (a source).
 #[derive(Debug)]
 pub struct Machine<W> {
@@ -146,7 +135,8 @@ pub struct Machine<W> {
     actions: VecDeque<Action<W>>,
     epoch: u64,
     rebuilding: bool,
-    totals: Totals,
+    tally: Tally,
+    rebuilds: u64,
 }
 
 impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
@@ -165,7 +155,8 @@ impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
             actions: VecDeque::new(),
             epoch: 0,
             rebuilding: false,
-            totals: Totals::default(),
+            tally: Tally::default(),
+            rebuilds: 0,
         }
     }
 
@@ -230,11 +221,10 @@ impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
         lane.heard(now);
         match result {
             Ok(()) => {
-                self.totals.records_acked += count;
+                self.tally.of(lane.row).records_acked += count;
                 lane.acknowledge(parcel, records);
             }
             Err(fault) => {
-                self.totals.records_failed += count;
                 if let Fault::Producer { message } = &fault {
                     self.need_rebuild(Arc::clone(message));
                 }
@@ -251,8 +241,9 @@ impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
         let Some(key) = self.parcels.get(&parcel).cloned() else { return };
         let lane = self.lanes.get_mut(&key).expect("a parcel's lane exists while the parcel does");
         if ok {
-            self.totals.records_buried += 1;
-            lane.bury_done(parcel, record);
+            if let Some(reason) = lane.bury_done(parcel, record) {
+                self.tally.of(lane.row).buried(reason);
+            }
         } else {
             lane.bury_again(parcel, record, now + self.limits.probe_first * 5);
             self.timed.insert(key.clone());
@@ -291,7 +282,7 @@ impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
     pub fn rebuilt(&mut self, epoch: u64, now: Duration) {
         self.epoch = epoch;
         self.rebuilding = false;
-        self.totals.rebuilds += 1;
+        self.rebuilds += 1;
         let mut keys: Vec<LaneKey> = self.lanes.keys().cloned().collect();
         keys.sort_unstable();
         for key in keys {
@@ -366,9 +357,14 @@ impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
         self.parcels.is_empty()
     }
 
-    /// Totals since the start.
-    pub fn totals(&self) -> Totals {
-        self.totals
+    /// What became of records, by topic, since the start.
+    pub fn tally(&self) -> &Tally {
+        &self.tally
+    }
+
+    /// How often the producer was replaced.
+    pub fn rebuilds(&self) -> u64 {
+        self.rebuilds
     }
 
     /// The epoch of the producer whose reports count.
@@ -509,11 +505,14 @@ impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
         }
         let key = LaneKey { topic: Arc::clone(&share.topic), partition };
         let limits = &self.limits;
-        let lane = self.lanes.entry(key.clone()).or_insert_with(|| Lane::new(limits.probe_first, limits.probe_longest));
+        let lane = self
+            .lanes
+            .entry(key.clone())
+            .or_insert_with(|| Lane::new(limits.probe_first, limits.probe_longest, self.tally.row(&share.topic)));
         if lane.in_flight_records == 0 {
             lane.heard(now);
         }
-        lane.push(Flight::new(parcel, share.records.clone(), share.bytes));
+        lane.push(Flight::new(parcel, share));
         self.parcels.insert(parcel, key.clone());
         self.produce(&key, vec![(parcel, share.records.clone())]);
         parcel
@@ -552,7 +551,7 @@ impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
         let pending = lane.pending();
         lane.state = State::Direct;
         lane.heard(now);
-        self.totals.records_resent +=
+        self.tally.of(lane.row).records_resent +=
             pending.iter().map(|(_, records)| u64::from(records.end - records.start)).sum::<u64>();
         self.produce(key, pending);
         self.touched.insert(Blocker::Lane(key.clone()));
@@ -650,10 +649,11 @@ impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
             return;
         }
         lane.backoff.reset();
+        let row = lane.row;
         for flight in done {
             self.bytes_used -= flight.bytes;
             self.parcels.remove(&flight.parcel);
-            self.totals.bytes_settled += flight.bytes;
+            self.tally.of(row).payload_bytes_settled += flight.payload_bytes;
             let how = if flight.buried_any { Settled::DeadLettered } else { Settled::Delivered };
             self.actions.push_back(Action::Settle { parcel: flight.parcel, how });
         }

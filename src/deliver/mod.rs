@@ -1,12 +1,13 @@
 //! Deliver: from encoded batches to acknowledged records.
 //!
-//! [`machine`] decides (pure), [`driver`] does. [`lane`], [`waiting`], [`ranges`] and [`backoff`] are the machine's parts.
+//! [`machine`] decides (pure), [`driver`] does. [`lane`], [`waiting`], [`ranges`], [`backoff`] and [`tally`] are the machine's parts.
 
 pub mod backoff;
 pub mod driver;
 pub mod lane;
 pub mod machine;
 pub mod ranges;
+pub mod tally;
 #[cfg(test)]
 mod tests;
 pub mod waiting;

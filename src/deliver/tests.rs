@@ -28,7 +28,7 @@ fn limits() -> Limits {
 }
 
 fn share(place: Place, records: Range<u32>, bytes: u64) -> Share {
-    Share { topic: topic(), place, records, bytes }
+    Share { topic: topic(), place, records, payload_bytes: bytes, bytes }
 }
 
 fn known() -> Machine<u64> {

@@ -38,6 +38,9 @@ pub enum RecordFault {
 }
 
 impl RecordFault {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::TooLarge, Self::Invalid, Self::InvalidTimestamp];
+
     /// The word for metrics and the dead letter.
     pub fn name(self) -> &'static str {
         match self {

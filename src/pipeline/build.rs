@@ -17,6 +17,7 @@ use super::acks::Ledger;
 use super::plan::Plan;
 use super::report::Inner;
 use super::sources::Sources;
+use super::threads::Threads;
 use super::worker::{BUFFER_BYTES, Pool, Shop, Worker};
 use crate::batch::OutputId;
 use crate::budget::Budget;
@@ -55,9 +56,8 @@ const CLOSE_POLL: Duration = Duration::from_millis(5);
 /// A running pipeline.
 pub struct Pipeline {
     inner: Arc<Inner>,
-    workers: Vec<JoinHandle<()>>,
-    output: JoinHandle<()>,
-    committer: Committer,
+    /// To the thread that commits positions.
+    committer: Sender<Last>,
     admin: Option<AdminServer>,
     shutdown_after: Duration,
     /// Held until everything has ended: its lock keeps a second agent away.
@@ -68,12 +68,6 @@ pub struct Pipeline {
 pub enum Running {
     File(FileInput),
     Stdin(StdinInput),
-}
-
-/// The thread that commits positions.
-struct Committer {
-    stop: Sender<Last>,
-    thread: JoinHandle<()>,
 }
 
 /// How the committer ends.
@@ -126,23 +120,28 @@ impl Pipeline {
             inputs: Mutex::default(),
             output_name: checked.output.name.clone(),
             delivery_seconds,
+            workers: Threads::default(),
+            committer: Threads::default(),
+            output: Threads::default(),
         });
+        inner.output.push(output);
         let admin = match checked.admin {
             Some(listen) => {
                 Some(AdminServer::start(listen, data_dir.path(), Arc::clone(&inner) as Arc<dyn StatusSource>)?)
             }
             None => None,
         };
-        let committer = Committer::start(Arc::clone(&ledger), Arc::clone(&store))?;
+        let (committer, thread) = start_committer(Arc::clone(&ledger), Arc::clone(&store))?;
+        inner.committer.push(thread);
         let shop = Arc::new(Shop { sources: Arc::clone(&sources), deliver, budget: inner.budget.clone(), pool });
-        let workers = start_workers(&shop)?;
+        start_workers(&shop, &inner.workers)?;
         for input in &checked.inputs {
             let running = start_input(&checked, input, &store, &sources)?;
             inner.inputs.lock().unwrap_or_else(PoisonError::into_inner).push(running);
         }
         inner.set_running();
         let shutdown_after = checked.shutdown_after;
-        Ok(Self { inner, workers, output, committer, admin, shutdown_after, _data_dir: data_dir })
+        Ok(Self { inner, committer, admin, shutdown_after, _data_dir: data_dir })
     }
 
     /// Whether everything that is known is read and acknowledged. With [`Pipeline::rescan`] before it: everything there is.
@@ -181,7 +180,7 @@ impl Pipeline {
 
     /// Ends in order: nothing more is read, what is in flight is waited for (`within` at most), what is acknowledged is
     /// committed. Whether all was acknowledged.
-    pub fn stop(mut self, within: Duration) -> bool {
+    pub fn stop(self, within: Duration) -> bool {
         let deadline = Instant::now() + within;
         self.inner.set_stopping();
         self.end_reading();
@@ -194,13 +193,13 @@ impl Pipeline {
     }
 
     /// Ends as a crash would: nothing is waited for, nothing more is committed.
-    pub fn kill(mut self) {
+    pub fn kill(self) {
         self.end_reading();
         self.finish(Last::Nothing);
     }
 
     /// Nothing is read or handed over from here on.
-    fn end_reading(&mut self) {
+    fn end_reading(&self) {
         let inputs = std::mem::take(&mut *self.inner.inputs.lock().unwrap_or_else(PoisonError::into_inner));
         self.inner.sources.stop();
         for input in inputs {
@@ -210,16 +209,16 @@ impl Pipeline {
             }
         }
         // A turn that is going on hands over: what is in flight is known once it is done.
-        for worker in self.workers.drain(..) {
-            join(worker);
-        }
+        self.inner.workers.join();
     }
 
     fn finish(self, last: Last) {
         // The last commit comes before the output goes: what it gives up is not settled.
-        self.committer.stop(last);
+        // A thread that is gone has said why.
+        self.committer.send(last).ok();
+        self.inner.committer.join();
         self.inner.deliver.stop();
-        join(self.output);
+        self.inner.output.join();
         if let Some(admin) = self.admin {
             admin.stop();
         }
@@ -228,26 +227,18 @@ impl Pipeline {
     }
 }
 
-impl Committer {
-    fn start(ledger: Arc<Ledger>, store: Arc<Store>) -> anyhow::Result<Self> {
-        let (stop, stopped) = channel();
-        let thread = std::thread::Builder::new().name("checkpoints".into()).spawn(move || {
-            loop {
-                match stopped.recv_timeout(COMMIT_EVERY) {
-                    Err(RecvTimeoutError::Timeout) => commit(&ledger, &store),
-                    Ok(Last::Commit) => return commit(&ledger, &store),
-                    Ok(Last::Nothing) | Err(RecvTimeoutError::Disconnected) => return,
-                }
+fn start_committer(ledger: Arc<Ledger>, store: Arc<Store>) -> anyhow::Result<(Sender<Last>, JoinHandle<()>)> {
+    let (stop, stopped) = channel();
+    let thread = std::thread::Builder::new().name("checkpoints".into()).spawn(move || {
+        loop {
+            match stopped.recv_timeout(COMMIT_EVERY) {
+                Err(RecvTimeoutError::Timeout) => commit(&ledger, &store),
+                Ok(Last::Commit) => return commit(&ledger, &store),
+                Ok(Last::Nothing) | Err(RecvTimeoutError::Disconnected) => return,
             }
-        })?;
-        Ok(Self { stop, thread })
-    }
-
-    fn stop(self, last: Last) {
-        // A thread that is gone has said why.
-        self.stop.send(last).ok();
-        join(self.thread);
-    }
+        }
+    })?;
+    Ok((stop, thread))
 }
 
 fn commit(ledger: &Ledger, store: &Store) {
@@ -296,17 +287,14 @@ fn start_output(
         .map_err(|error| anyhow::anyhow!("output {}: {error}", options.name))
 }
 
-fn start_workers(shop: &Arc<Shop>) -> anyhow::Result<Vec<JoinHandle<()>>> {
+fn start_workers(shop: &Arc<Shop>, threads: &Threads) -> anyhow::Result<()> {
     let count = std::thread::available_parallelism().map_or(1, usize::from).min(WORKERS_MAX);
-    (0..count)
-        .map(|number| {
-            let worker = Worker::new(Arc::clone(shop));
-            std::thread::Builder::new()
-                .name(format!("worker-{number}"))
-                .spawn(move || worker.run())
-                .context("a worker can't be started")
-        })
-        .collect()
+    for number in 0..count {
+        let worker = Worker::new(Arc::clone(shop));
+        let builder = std::thread::Builder::new().name(format!("worker-{number}"));
+        threads.push(builder.spawn(move || worker.run()).context("a worker can't be started")?);
+    }
+    Ok(())
 }
 
 fn start_input(
@@ -376,11 +364,4 @@ pub(crate) fn host() -> ThisHost {
     let id = std::fs::read_to_string("/etc/machine-id").map(|id| id.trim().to_owned()).unwrap_or_default();
     let id = if id.is_empty() { name.clone() } else { id };
     ThisHost { name, id }
-}
-
-fn join(thread: JoinHandle<()>) {
-    let name = thread.thread().name().unwrap_or("a thread").to_owned();
-    if thread.join().is_err() {
-        tracing::error!(thread = name, "a thread has panicked");
-    }
 }

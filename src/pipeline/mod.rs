@@ -9,6 +9,7 @@
 //! | `outgoing` | route and encode: a batch becomes records, grouped by where they go |
 //! | `acks` | what became of each source's batches; positions to be committed |
 //! | `report` | the state of it all, for status and metrics |
+//! | `threads` | who must not end before the pipeline does |
 //!
 //! Threads: one a file input (discovery), one for stdin, the workers (cores, at most 4), one an output (reports), one for
 //! checkpoints, one for the admin endpoint; librdkafka has its own.
@@ -19,6 +20,7 @@ mod outgoing;
 mod plan;
 mod report;
 mod sources;
+mod threads;
 mod worker;
 
 pub use build::{Pipeline, ProducerFactory};

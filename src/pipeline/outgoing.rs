@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::plan::{Counts, Plan, RouteCache};
-use crate::batch::{Batch, Encoded, Header, NONE, Place, Record, Share, SourceKey};
+use crate::batch::{Batch, Encoded, Header, NONE, Place, RECORD_BYTES, Record, Share, SourceKey};
 use crate::budget::BytePermit;
 use crate::encode::{self, Codec, Fit};
 use crate::event::{Common, Event, EventView, Timestamp};
@@ -114,7 +114,7 @@ impl Encoder {
             self.record(plan, &view, routed, now, &mut out);
         }
         out.counts.read_records = batch.events.len() as u64;
-        out.counts.encoded_bytes = self.shares.iter().map(|share| share.bytes).sum();
+        out.counts.encoded_bytes = self.shares.iter().map(|share| share.payload_bytes).sum();
         self.group(&mut out);
         out
     }
@@ -240,7 +240,8 @@ impl Encoder {
             out.headers.push(headers);
         }
         let share = self.share(&routed.topic, routed.place, out.records.len());
-        self.shares[share as usize].bytes += bytes;
+        self.shares[share as usize].payload_bytes += bytes;
+        self.shares[share as usize].bytes += bytes + RECORD_BYTES;
         self.counts[share as usize] += 1;
         if self.shares.len() > 1 {
             self.share_of.push(share);
@@ -263,7 +264,7 @@ impl Encoder {
                 self.share_of.clear();
                 self.share_of.resize(before, 0);
             }
-            self.shares.push(Share { topic: Arc::clone(topic), place, records: 0..0, bytes: 0 });
+            self.shares.push(Share { topic: Arc::clone(topic), place, records: 0..0, payload_bytes: 0, bytes: 0 });
             self.counts.push(0);
         }
         share

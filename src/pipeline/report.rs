@@ -8,13 +8,16 @@ use super::acks::Ledger;
 use super::build::Running;
 use super::plan::Plan;
 use super::sources::{Doing, Sources};
+use super::threads::Threads;
 use crate::budget::Budget;
 use crate::deliver::driver::Deliver;
 use crate::deliver::lane;
+use crate::deliver::tally::Counts;
 use crate::input::file::{FileState, FileStatus as File};
-use crate::output::TopicFault;
+use crate::output::{RecordFault, TopicFault};
 use crate::telemetry::status::{
-    BrokerStatus, FileStatus, InputStatus, LaneStatus, MemoryStatus, OutputStatus, WindowStatus, Word,
+    BrokerStatus, FileStatus, InputStatus, LaneStatus, MemoryStatus, OutputStatus, TOPICS_OTHER, TopicStatus,
+    WindowStatus, Word,
 };
 use crate::telemetry::{Histogram, Status, StatusSource, logs, process};
 
@@ -35,6 +38,9 @@ pub struct Inner {
     pub inputs: Mutex<Vec<Running>>,
     pub output_name: String,
     pub delivery_seconds: Arc<Histogram>,
+    pub workers: Threads,
+    pub committer: Threads,
+    pub output: Threads,
 }
 
 impl Inner {
@@ -103,15 +109,16 @@ impl Inner {
         let mut status = OutputStatus {
             name: self.output_name.clone(),
             kind: "kafka".into(),
-            produced_records_total: deliver.totals.records_acked,
-            produced_bytes_total: deliver.totals.bytes_settled,
-            retried_total: deliver.totals.records_resent,
-            rebuilds_total: deliver.totals.rebuilds,
+            rebuilds_total: deliver.rebuilds,
             window: WindowStatus { used_bytes: deliver.window_bytes_used, max_bytes: deliver.window_bytes_max },
             delivery_seconds: self.delivery_seconds.status(),
-            failed_total: [("refused".into(), deliver.totals.records_buried)].into(),
             ..OutputStatus::default()
         };
+        status.set_topics(deliver.topics.into_iter().map(|(topic, counts)| topic_status(topic.as_deref(), counts)));
+        // Who counts from zero on misses no first time.
+        for reason in RecordFault::ALL {
+            status.failed_total.entry(reason.name().into()).or_default();
+        }
         status.brokers = deliver
             .brokers
             .into_iter()
@@ -154,7 +161,20 @@ impl StatusSource for Inner {
     }
 
     fn healthy(&self) -> Result<(), String> {
-        Ok(())
+        let inputs = self.inputs.lock().unwrap_or_else(PoisonError::into_inner);
+        let watcher = || {
+            inputs.iter().zip(&self.plans).find_map(|(input, plan)| match input {
+                Running::File(file) if !file.is_running() => Some(format!("file {}", plan.name)),
+                Running::File(_) | Running::Stdin(_) => None,
+            })
+        };
+        // Who is stopping ends them in order.
+        let is_stopping = self.state.load(Ordering::Acquire) > 1;
+        let ended = || self.workers.ended().or_else(|| self.output.ended()).or_else(|| self.committer.ended());
+        match ended().or_else(watcher).filter(|_| !is_stopping) {
+            Some(thread) => Err(format!("the thread {thread:?} has ended: restart the process; its log says why")),
+            None => Ok(()),
+        }
     }
 
     fn ready(&self) -> Result<(), String> {
@@ -191,6 +211,16 @@ fn file_status(file: File) -> FileStatus {
         oldest_unacked_seconds: None,
         state,
         waiting_for: None,
+    }
+}
+
+fn topic_status(topic: Option<&str>, counts: Counts) -> TopicStatus {
+    TopicStatus {
+        topic: topic.unwrap_or(TOPICS_OTHER).into(),
+        produced_records_total: counts.records_acked,
+        produced_bytes_total: counts.payload_bytes_settled,
+        failed_total: counts.records_buried.into_iter().map(|(reason, count)| (reason.name().into(), count)).collect(),
+        retried_total: counts.records_resent,
     }
 }
 

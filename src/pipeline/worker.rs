@@ -10,7 +10,7 @@ use super::acks::Flight;
 use super::outgoing::{Encoder, Topics};
 use super::plan::Counts;
 use super::sources::{Next, RETRY_FIRST, RETRY_LONGEST, Sources, Work};
-use crate::batch::{Batch, Position, Settled};
+use crate::batch::{Batch, Position, RECORD_BYTES, Record, Settled};
 use crate::budget::Budget;
 use crate::deliver::driver::{Deliver, Offer};
 use crate::event::{Event, Timestamp};
@@ -225,7 +225,8 @@ impl Worker {
             let large = std::mem::replace(&mut outgoing.buf, small);
             self.keep(large);
         }
-        permit.resize(outgoing.buf.capacity() + std::mem::size_of_val(&outgoing.records[..]));
+        let in_flight = outgoing.records.len() * (size_of::<Record>() + RECORD_BYTES as usize);
+        permit.resize(outgoing.buf.capacity() + in_flight);
         let encoded = outgoing.into_encoded(work.source.key(), permit);
         match self.shop.deliver.offer(work.token.0, encoded, receipt) {
             Offer::Taken => {

@@ -177,7 +177,7 @@ pub struct OutputStatus {
     pub produced_records_total: u64,
     /// Their keys and values, uncompressed.
     pub produced_bytes_total: u64,
-    /// Records that Kafka refused for good (`refused`); the dead letter has them, each with its reason.
+    /// Records that Kafka refused for good, by reason (`too_large`, `invalid`, `invalid_timestamp`); the dead letter has them.
     pub failed_total: ByReason,
     /// Records handed to the producer again.
     pub retried_total: u64,

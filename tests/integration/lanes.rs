@@ -98,3 +98,42 @@ fn a_topic_made_anew_is_written_to_again() {
     let check = Check::of(&records, &[&writer]);
     assert!(check.lost.is_empty() && check.invented.is_empty(), "{check:?}");
 }
+
+/// Scenario: a topic takes batches of 20,000 bytes at most, and three of 1,500 lines are longer than that.
+/// Guarantee: all others arrive, once and in order; the three are in the dead letter with their reason, and counted by
+/// topic and reason.
+#[test]
+fn records_too_large_for_their_topic_are_set_aside_and_counted() {
+    let kafka = kafka_or_skip!();
+    let topic = Cluster::name("narrow");
+    kafka.create_with(&topic, 1, &[("max.message.bytes", "20000")]);
+    let output = format!("topic: {topic}\ncompression: none\nbatch_bytes: 15000");
+    let mut agent = Agent::shipping("narrow", kafka, &output);
+    let mut writer = Writer::new(&agent.log("a.log"), "a");
+    for _ in 0..3 {
+        writer.write(500).append(format!("{}\n", "x".repeat(30_000)).as_bytes());
+    }
+    agent.start();
+    kafka.wait_count(&topic, 1_500);
+    let failed = agent.wait_status("everything to be settled", |status| {
+        let done = status["inputs"][0]["acked_records_total"] == 1_503;
+        done.then(|| status["outputs"][0]["topics"][0].clone())
+    });
+    assert_eq!(
+        (&failed["topic"], &failed["failed_total"]["too_large"]),
+        (&topic.as_str().into(), &3.into()),
+        "{failed}"
+    );
+    assert_eq!(failed["produced_records_total"], 1_500, "{failed}");
+    let labels = [format!("topic=\"{topic}\""), "reason=\"too_large\"".to_owned()];
+    let labels: Vec<&str> = labels.iter().map(String::as_str).collect();
+    assert_eq!(agent.metric("logferry_topic_failed_records_total", &labels), Some(3.0));
+    let letter = std::fs::read_to_string(agent.data().join("dead_letter/main.jsonl")).expect("it was written");
+    let reasons: Vec<serde_json::Value> = letter
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).expect("JSON")["reason"].clone())
+        .collect();
+    assert_eq!(reasons, ["too_large"; 3]);
+    agent.stop();
+    Check::of(&kafka.records(&topic), &[&writer]).exact();
+}

@@ -223,7 +223,7 @@ impl World {
             let start = lines.len() as u32;
             let bytes = numbers.iter().map(|number| self.sources[who].lines[*number as usize].bytes).sum();
             lines.extend(numbers.into_iter().map(|number| (who, number)));
-            shares.push(Share { topic, place, records: start..lines.len() as u32, bytes });
+            shares.push(Share { topic, place, records: start..lines.len() as u32, payload_bytes: bytes, bytes });
         }
         (lines, shares)
     }

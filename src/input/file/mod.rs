@@ -154,6 +154,11 @@ impl FileInput {
         }
     }
 
+    /// Whether its thread watches.
+    pub fn is_running(&self) -> bool {
+        self.thread.as_ref().is_some_and(|thread| !thread.is_finished())
+    }
+
     /// Looks at everything now; returns when every file that is there is known and its source has been added or woken.
     pub fn rescan_now(&self) {
         self.ask(Message::Rescan);
