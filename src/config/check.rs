@@ -12,13 +12,14 @@ use serde_json::{Map, Value};
 use crate::decode::LineFilter;
 use crate::encode::Codec;
 use crate::event::{FieldPath, Object, RESERVED_ROOTS, SyntaxError};
-use crate::input::file::options::{StartAt, Watch};
+use crate::input::file::options::{FileOptions, StartAt, Watch};
+use crate::input::stdin::StdinOptions;
 use crate::output::kafka::options as kafka;
 use crate::process::condition::Condition;
 use crate::process::{Processor, Step};
 use crate::route::Template;
 
-use super::checked::{Checked, CheckedInput, FileInput, InputKind, Logging, Route, SpoolOptions, StdinOptions};
+use super::checked::{Checked, CheckedInput, InputKind, Logging, Route, SpoolOptions};
 use super::leaf;
 use super::marked::{Data, Node, Scalar};
 use super::mistake::{Mistakes, Pos, did_you_mean};
@@ -274,7 +275,7 @@ impl Checker<'_> {
         }
     }
 
-    fn file(&mut self, name: &str, file: &written::FileInput, max_line_bytes: usize, lines: LineFilter) -> FileInput {
+    fn file(&mut self, name: &str, file: &written::FileInput, max_line_bytes: usize, lines: LineFilter) -> FileOptions {
         let path = |key| ["inputs", name, key];
         self.span_within(&path("scan_every"), file.scan_every, Duration::from_millis(100), Duration::from_secs(3600));
         if let Some(older) = file.ignore_older {
@@ -291,7 +292,8 @@ impl Checker<'_> {
                 );
             }
         }
-        FileInput {
+        FileOptions {
+            name: name.to_owned(),
             paths: file.paths.iter().map(|glob| glob.0.clone()).collect(),
             exclude: file.exclude.iter().map(|glob| glob.0.clone()).collect(),
             start_at: match file.start_at {

@@ -8,10 +8,10 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::decode::LineFilter;
 use crate::encode::Codec;
-use crate::event::{Object, Shared};
-use crate::input::file::options::{FileOptions, StartAt, Watch};
+use crate::event::Object;
+use crate::input::file::options::FileOptions;
+use crate::input::stdin::StdinOptions;
 use crate::output::kafka::options::KafkaOptions;
 use crate::process::Step;
 use crate::route::Template;
@@ -55,52 +55,8 @@ pub struct CheckedInput {
 
 /// What kind of input it is, with the options of that kind.
 pub enum InputKind {
-    File(FileInput),
+    File(FileOptions),
     Stdin(StdinOptions),
-}
-
-/// A `file` input, but for what the pipeline knows: see [`FileInput::options`].
-#[derive(Clone, Debug)]
-pub struct FileInput {
-    /// Absolute glob patterns, at least one.
-    pub paths: Vec<String>,
-    pub exclude: Vec<String>,
-    pub start_at: StartAt,
-    pub ignore_older: Option<Duration>,
-    /// In bytes, terminator excluded.
-    pub max_line_bytes: usize,
-    pub watch: Watch,
-    pub scan_every: Duration,
-    pub lines: LineFilter,
-}
-
-impl FileInput {
-    /// The options of the file input `name`, with what the pipeline puts in.
-    pub fn options(&self, name: &str, shared: Shared, host_id: String, data_dir: PathBuf) -> FileOptions {
-        FileOptions {
-            name: name.to_owned(),
-            paths: self.paths.clone(),
-            exclude: self.exclude.clone(),
-            start_at: self.start_at,
-            ignore_older: self.ignore_older,
-            max_line_bytes: self.max_line_bytes,
-            watch: self.watch,
-            scan_every: self.scan_every,
-            lines: self.lines.clone(),
-            shared,
-            host_id,
-            data_dir,
-        }
-    }
-}
-
-/// A `stdin` input.
-#[derive(Clone, Debug)]
-pub struct StdinOptions {
-    pub name: String,
-    /// In bytes, terminator excluded.
-    pub max_line_bytes: usize,
-    pub lines: LineFilter,
 }
 
 /// Where the records of an input go, and as what.

@@ -33,13 +33,12 @@ const NONBLOCKING_PAUSE: Duration = Duration::from_millis(10);
 
 /// The checked options of a `stdin` input.
 #[derive(Clone, Debug)]
-pub struct StdinSettings {
+pub struct StdinOptions {
     /// The input's name in the config.
     pub name: String,
     /// Longer lines are cut here, marked and counted. In bytes, terminator excluded.
     pub max_line_bytes: usize,
     pub lines: LineFilter,
-    pub shared: Shared,
 }
 
 /// Counters of a stdin input.
@@ -79,7 +78,7 @@ struct State {
 }
 
 struct StdinSource {
-    settings: StdinSettings,
+    options: StdinOptions,
     key: SourceKey,
     pipe: Arc<Pipe>,
     stats: Arc<StdinStats>,
@@ -96,7 +95,8 @@ impl StdinInput {
     /// # Errors
     /// If the thread can't be started.
     pub fn start(
-        settings: StdinSettings,
+        options: StdinOptions,
+        shared: &Shared,
         reader: impl io::Read + Send + 'static,
         key: SourceKey,
         run_id: &str,
@@ -104,10 +104,10 @@ impl StdinInput {
     ) -> io::Result<StdinInput> {
         let pipe = Arc::new(Pipe { state: Mutex::default(), freed: Condvar::new(), stopped: AtomicBool::new(false) });
         let stats = Arc::new(StdinStats::default());
-        let name = settings.name.clone();
+        let name = options.name.clone();
         let source = StdinSource {
-            common: Arc::new(settings.shared.stream(run_id)),
-            settings,
+            common: Arc::new(shared.stream(run_id)),
+            options,
             key,
             pipe: Arc::clone(&pipe),
             stats: Arc::clone(&stats),
@@ -289,9 +289,9 @@ impl StdinSource {
 
     fn line_options(&self, quantum: &Quantum) -> LineOptions<'_> {
         LineOptions {
-            max_line_bytes: self.settings.max_line_bytes,
+            max_line_bytes: self.options.max_line_bytes,
             events_max: quantum.events_max,
-            filter: &self.settings.lines,
+            filter: &self.options.lines,
         }
     }
 
@@ -388,13 +388,14 @@ mod tests {
     fn start(max_line_bytes: usize) -> (Stage, io::PipeWriter) {
         let (reader, writer) = io::pipe().expect("a pipe");
         let host = Arc::new(TestHost::default());
-        let settings = StdinSettings {
+        let options = StdinOptions {
             name: "in".into(),
             max_line_bytes,
             lines: LineFilter::new(&[], &["^#".to_owned()]).expect("good expressions"),
-            shared: Shared::new(SharedOptions::default()),
         };
-        let input = StdinInput::start(settings, reader, SourceKey(1), "run-1", Arc::clone(&host) as Arc<dyn Host>);
+        let shared = Shared::new(SharedOptions::default());
+        let input =
+            StdinInput::start(options, &shared, reader, SourceKey(1), "run-1", Arc::clone(&host) as Arc<dyn Host>);
         (Stage { host, input: input.expect("starts") }, writer)
     }
 

@@ -29,7 +29,7 @@ use crate::deliver::machine::Limits;
 use crate::event::{Shared, SharedOptions};
 use crate::input::file::FileInput;
 use crate::input::source::{Host, Token};
-use crate::input::stdin::{StdinInput, StdinSettings};
+use crate::input::stdin::StdinInput;
 use crate::output::Producer;
 use crate::output::dead_letter::FileDeadLetter;
 use crate::output::kafka::{KafkaProducer, wait_closed};
@@ -136,7 +136,7 @@ impl Pipeline {
         let shop = Arc::new(Shop { sources: Arc::clone(&sources), deliver, budget: inner.budget.clone(), pool });
         start_workers(&shop, &inner.workers)?;
         for input in &checked.inputs {
-            let running = start_input(&checked, input, &store, &sources)?;
+            let running = start_input(input, &store, &sources)?;
             inner.inputs.lock().unwrap_or_else(PoisonError::into_inner).push(running);
         }
         inner.set_running();
@@ -297,29 +297,17 @@ fn start_workers(shop: &Arc<Shop>, threads: &Threads) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn start_input(
-    checked: &Checked,
-    input: &CheckedInput,
-    store: &Arc<Store>,
-    sources: &Arc<Sources>,
-) -> anyhow::Result<Running> {
+fn start_input(input: &CheckedInput, store: &Arc<Store>, sources: &Arc<Sources>) -> anyhow::Result<Running> {
     let shared = shared_of(input);
     let host_side = Arc::clone(sources) as Arc<dyn Host>;
     match &input.kind {
         InputKind::File(file) => {
-            let options = file.options(&input.name, shared, host().id, checked.data_dir.clone());
-            Ok(Running::File(FileInput::start(options, Arc::clone(store), host_side, &[OUTPUT])?))
+            Ok(Running::File(FileInput::start(file.clone(), shared, Arc::clone(store), host_side, &[OUTPUT])?))
         }
         InputKind::Stdin(stdin) => {
-            let settings = StdinSettings {
-                name: input.name.clone(),
-                max_line_bytes: stdin.max_line_bytes,
-                lines: stdin.lines.clone(),
-                shared,
-            };
             let run = format!("{}-{}", input.name, jiff::Timestamp::now().as_nanosecond());
             let key = store.number()?;
-            let stdin = StdinInput::start(settings, std::io::stdin(), key, &run, host_side)
+            let stdin = StdinInput::start(stdin.clone(), &shared, std::io::stdin(), key, &run, host_side)
                 .with_context(|| format!("input {}", input.name))?;
             Ok(Running::Stdin(stdin))
         }

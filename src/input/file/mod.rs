@@ -58,6 +58,7 @@ use self::tail::TailContext;
 use self::watcher::{Message, Watcher};
 use crate::batch::OutputId;
 use crate::checkpoint::{Store, StoreError};
+use crate::event::Shared;
 use crate::input::source::Host;
 
 /// A running file input.
@@ -98,11 +99,12 @@ impl FileInput {
     /// A pattern that is none, or a store that can't be read.
     pub fn start(
         options: FileOptions,
+        shared: Shared,
         store: Arc<Store>,
         host: Arc<dyn Host>,
         outputs: &[OutputId],
     ) -> Result<FileInput, StartError> {
-        Self::start_with(options, store, host, outputs, Timing::default())
+        Self::start_with(options, shared, store, host, outputs, Timing::default())
     }
 
     /// The same with other waiting times.
@@ -111,6 +113,7 @@ impl FileInput {
     /// As [`FileInput::start`].
     pub fn start_with(
         options: FileOptions,
+        shared: Shared,
         store: Arc<Store>,
         host: Arc<dyn Host>,
         outputs: &[OutputId],
@@ -129,8 +132,9 @@ impl FileInput {
         let (messages, received) = channel();
         let notices = Notices::new(&input, options.watch == Watch::Auto, messages.clone());
         let scan_every = options.scan_every;
-        let registry = Registry::load(options, patterns, store, host, outputs.to_vec(), context, messages.clone())
-            .map_err(|source| StartError::Store { input: input.clone(), source })?;
+        let registry =
+            Registry::load(options, shared, patterns, store, host, outputs.to_vec(), context, messages.clone())
+                .map_err(|source| StartError::Store { input: input.clone(), source })?;
         let watcher = Watcher::new(registry, notices, received, scan_every, timing.grace, Arc::clone(&stats));
         let thread = std::thread::Builder::new()
             .name(format!("file {input}"))

@@ -1,6 +1,5 @@
 //! The checked options of a `file` input.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 /// Where to start in files that are there at the very first start; later ones are always read from the beginning.
@@ -35,9 +34,4 @@ pub struct FileOptions {
     pub watch: Watch,
     pub scan_every: Duration,
     pub lines: crate::decode::LineFilter,
-    /// Where the sources' shared fields come from: the input's `fields`, `tags`, `host.name`, `agent.*`.
-    pub shared: crate::event::Shared,
-    /// For files that share an inode number after a lost data_dir: `event.id` is hashed over it (I8). The machine-id.
-    pub host_id: String,
-    pub data_dir: PathBuf,
 }

@@ -44,6 +44,7 @@ use super::tail::{FileTail, TailContext};
 use super::watcher::Message;
 use crate::batch::{OutputId, Position, SourceKey};
 use crate::checkpoint::{Entry, Identity, Store, StoreError};
+use crate::event::Shared;
 use crate::input::source::{Host, Token};
 
 /// A file that can't be found is forgotten after this long.
@@ -58,6 +59,8 @@ pub const POLL_PAUSE: Duration = Duration::from_millis(250);
 /// Everything known of the files of one input.
 pub struct Registry {
     pub(super) options: FileOptions,
+    /// What the events of its files have in common.
+    shared: Shared,
     pub(super) patterns: Patterns,
     pub(super) store: Arc<Store>,
     pub(super) host: Arc<dyn Host>,
@@ -103,6 +106,7 @@ impl Registry {
     /// If the store can't be read.
     pub fn load(
         options: FileOptions,
+        shared: Shared,
         patterns: Patterns,
         store: Arc<Store>,
         host: Arc<dyn Host>,
@@ -131,6 +135,7 @@ impl Registry {
         let first_start = !store.input_started(&options.name)?;
         Ok(Registry {
             options,
+            shared,
             patterns,
             store,
             host,
@@ -748,7 +753,7 @@ impl Registry {
         let link = Link::new(key, position, known.entry.fingerprint, known.size);
         link.set_gate(Gate::Look);
         let name = known.entry.path.display().to_string();
-        let common = self.options.shared.file(&name, &format!("{:016x}", known.entry.file_id));
+        let common = self.shared.file(&name, &format!("{:016x}", known.entry.file_id));
         let tail = FileTail::new(
             Arc::clone(&self.context),
             Arc::clone(&link),

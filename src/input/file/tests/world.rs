@@ -310,12 +310,10 @@ impl World {
             watch: self.setup.watch,
             scan_every: self.setup.scan_every,
             lines: LineFilter::new(&[], &exclude_lines).expect("good expressions"),
-            shared: Shared::new(SharedOptions::default()),
-            host_id: "host".into(),
-            data_dir: self.dir.path().to_owned(),
         };
         let input = FileInput::start_with(
             options,
+            Shared::new(SharedOptions::default()),
             Arc::clone(&self.store),
             Arc::clone(&self.host) as Arc<dyn Host>,
             &[OUTPUT],
