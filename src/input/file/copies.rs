@@ -5,16 +5,17 @@
 
 use std::fs::File;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use super::content::Content;
 use super::identity::{Prefix, Stat, birth_clock_ns, holds, looks_like_prefix, open};
 use super::known::KnownFiles;
 use super::link::Fate;
 use super::names;
 use super::registry::{Registry, grow_fingerprint};
-use super::siblings::{Sibling, rotated_siblings};
+use super::siblings::{Sibling, packed_siblings, rotated_siblings};
 use super::stats::FileStats;
 use crate::batch::{Position, SourceKey};
 use crate::checkpoint::{Entry, Fingerprint, Identity};
@@ -71,17 +72,17 @@ impl Registry {
         let file = match (&held, &path) {
             (Some((file, _)), _) => Arc::clone(file),
             (None, Some(path)) => match open(path) {
-                Ok(file) => Arc::new(file),
+                Ok(file) => Arc::new(Content::Plain(file)),
                 Err(error) => return self.complain(path, "open", &error),
             },
             (None, None) => return,
         };
         let mut next = next;
-        match Prefix::read(&file) {
+        match Prefix::read(&*file) {
             Ok(prefix) => next.fingerprint = prefix.fingerprint(),
             Err(error) => self.complain(&next.path, "read", &error),
         }
-        if let Some(next) = self.register(next, path.as_deref(), &file) {
+        if let Some(next) = self.register(next, path.as_deref(), file.file()) {
             self.start(next, file, Position::default(), false);
             if has_left {
                 self.leave_quietly(next);
@@ -104,20 +105,29 @@ impl Registry {
 
     /// What is left of a generation is read from a copy.
     fn read_copy(&mut self, key: SourceKey, copy: Sibling, position: Position) {
-        self.mark_copy(key, &copy);
-        let size = copy.stat.size;
-        let file = Arc::new(copy.file);
+        // Compressed files are never read for themselves, so nothing has to be remembered of them; their size is not known.
+        let size = match &copy.content {
+            Content::Plain(_) => {
+                self.mark_copy(key, &copy);
+                copy.stat.size
+            }
+            Content::Packed(_) => {
+                tracing::info!(input = %self.options.name, file = %copy.path.display(), offset = position.offset, "the rest of a rotated file is read from its compressed form");
+                u64::MAX
+            }
+        };
+        let file = Arc::new(copy.content);
         if let Some(known) = self.files.get_mut(key) {
             known.retired = true;
             if let Some(open) = &mut known.open {
-                open.link.size_bytes.store(size, Ordering::Release);
+                open.link.size_bytes.store(if size == u64::MAX { position.offset } else { size }, Ordering::Release);
                 open.link.at_end.store(false, Ordering::Release);
                 *open.link.fate() = Fate::Copied(Arc::clone(&file));
                 open.file = file;
                 self.host.wake(open.token);
                 return;
             }
-            known.size = size;
+            known.size = if size == u64::MAX { position.offset } else { size };
         }
         if size > position.offset {
             self.start(key, file, position, true);
@@ -155,7 +165,7 @@ impl Registry {
         let registered_ns = self.files.get(key)?.entry.registered_ns;
         let mut found: Option<Sibling> = None;
         for sibling in self.siblings(key, was) {
-            let is_held = sibling.stat.size >= position.offset && holds(&sibling.file, position).unwrap_or(false);
+            let is_held = sibling.stat.size >= position.offset && holds(&sibling.content, position).unwrap_or(false);
             // A crash may forget the fingerprint, not the position: then the bytes before that must do.
             let fits =
                 if fingerprint.len > 0 { sibling.prefix.matches(fingerprint) } else { position.offset > 0 && is_held };
@@ -175,7 +185,29 @@ impl Registry {
                 }
             }
         }
-        found
+        found.or_else(|| self.find_packed(key, was, position, fingerprint))
+    }
+
+    /// The same among the compressed files. Only what was being read is looked for there: something of it must be known.
+    fn find_packed(
+        &mut self,
+        key: SourceKey,
+        was: &Path,
+        position: Position,
+        fingerprint: Fingerprint,
+    ) -> Option<Sibling> {
+        if fingerprint.len == 0 && position.offset == 0 {
+            return None;
+        }
+        let name = self.files.get(key)?.entry.path.clone();
+        let (siblings, failed) = beside(&name, was, packed_siblings);
+        self.complain_of_listing(failed);
+        siblings.into_iter().find(|sibling| {
+            // Other logs may begin with the same heading: the bytes before the offset decide, which must be decoded for that.
+            sibling.prefix.matches(fingerprint)
+                && sibling.content.decode_to(position.offset).is_ok()
+                && holds(&sibling.content, position).unwrap_or(false)
+        })
     }
 
     /// Files with rotated names of a known one that may have its bytes: not known, or known as its copies.
@@ -196,16 +228,15 @@ impl Registry {
         was: &Path,
         wanted: impl Fn(&KnownFiles, &Stat) -> bool,
     ) -> Vec<Sibling> {
-        let mut found: Vec<Sibling> = Vec::new();
-        let bases = if name == was { &[was][..] } else { &[was, name] };
-        for base in bases {
-            match rotated_siblings(base, |stat| wanted(&self.files, stat)) {
-                Ok(siblings) => found.extend(siblings),
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-                Err(error) => self.complain(base, "list the directory of", &error),
-            }
-        }
+        let (found, failed) = beside(name, was, |base| rotated_siblings(base, |stat| wanted(&self.files, stat)));
+        self.complain_of_listing(failed);
         found
+    }
+
+    fn complain_of_listing(&mut self, failed: Option<(PathBuf, std::io::Error)>) {
+        if let Some((base, error)) = failed.filter(|(_, error)| error.kind() != std::io::ErrorKind::NotFound) {
+            self.complain(&base, "list the directory of", &error);
+        }
     }
 
     /// Remembers that a file is a copy of a source's bytes.
@@ -219,7 +250,7 @@ impl Registry {
             None => {
                 let mut entry = self.entry(&copy.path, &copy.path, &copy.stat, &copy.prefix, i64::MIN);
                 entry.copy_of = Some(of);
-                self.register(entry, Some(&copy.path), &copy.file);
+                self.register(entry, Some(&copy.path), copy.content.file());
             }
         }
     }
@@ -239,10 +270,11 @@ impl Registry {
             Some(original) if original.retired => true,
             Some(original) => {
                 let held = original.open.as_ref().map(|open| Arc::clone(&open.file));
-                let held = held.or_else(|| open(original.path.as_deref()?).ok().map(Arc::new));
+                let reopened = || open(original.path.as_deref()?).ok().map(|file| Arc::new(Content::Plain(file)));
+                let held = held.or_else(reopened);
                 held.is_some_and(|held| {
-                    let longer = Stat::of_file(&held).is_ok_and(|original| original.size >= stat.size);
-                    longer && looks_like_prefix(&held, &file, stat.size).unwrap_or(true)
+                    let longer = held.stat().is_ok_and(|original| original.size >= stat.size);
+                    longer && looks_like_prefix(&*held, &file, stat.size).unwrap_or(true)
                 })
             }
             None => !has_grown,
@@ -262,7 +294,7 @@ impl Registry {
             known.entry.copy_of = None;
             known.position = Some(Position::default());
             self.store.update(key, &known.entry);
-            self.start(key, Arc::new(file), Position::default(), false);
+            self.start(key, Arc::new(Content::Plain(file)), Position::default(), false);
         }
     }
 
@@ -290,15 +322,15 @@ impl Registry {
             let original = match &known.open {
                 Some(open) => Arc::clone(&open.file),
                 None => match open(&base) {
-                    Ok(file) => Arc::new(file),
+                    Ok(file) => Arc::new(Content::Plain(file)),
                     Err(_) => continue,
                 },
             };
-            let Ok(original_stat) = Stat::of_file(&original) else { continue };
+            let Ok(original_stat) = original.stat() else { continue };
             if stat.size == 0 {
                 return if original_stat.size > 0 { Relation::Unclear } else { Relation::None };
             }
-            if original_stat.size >= stat.size && looks_like_prefix(&original, file, stat.size).unwrap_or(false) {
+            if original_stat.size >= stat.size && looks_like_prefix(&*original, file, stat.size).unwrap_or(false) {
                 return Relation::Copy(key);
             }
         }
@@ -309,8 +341,8 @@ impl Registry {
     pub(super) fn verify(&mut self, key: SourceKey) {
         let known = self.files.get(key).filter(|known| !known.retired);
         let Some(open) = known.and_then(|known| known.open.as_ref()) else { return };
-        let is_same =
-            grow_fingerprint(&open.link, &open.file).and_then(|same| Ok(same && holds(&open.file, open.link.read())?));
+        let is_same = grow_fingerprint(&open.link, &*open.file)
+            .and_then(|same| Ok(same && holds(&*open.file, open.link.read())?));
         match is_same {
             Ok(true) => self.remember_fingerprint(key),
             Ok(false) => self.truncated(key),
@@ -324,8 +356,8 @@ impl Registry {
             return;
         };
         let (link, file, token) = (Arc::clone(&open.link), Arc::clone(&open.file), open.token);
-        let is_same = Prefix::read(&file)
-            .and_then(|prefix| Ok(prefix.matches(*link.fingerprint()) && holds(&file, link.read())?));
+        let is_same = Prefix::read(&*file)
+            .and_then(|prefix| Ok(prefix.matches(*link.fingerprint()) && holds(&*file, link.read())?));
         if is_same.unwrap_or(false) {
             // Somebody wrote it back; nothing was lost of it.
             *link.fate() = Fate::Live;
@@ -349,4 +381,21 @@ impl Registry {
         }
         self.gone(key, size.saturating_sub(position.offset));
     }
+}
+
+/// What `list` finds beside a name and beside the path it was really at; and which of them could not be listed.
+fn beside(
+    name: &Path,
+    was: &Path,
+    list: impl Fn(&Path) -> std::io::Result<Vec<Sibling>>,
+) -> (Vec<Sibling>, Option<(PathBuf, std::io::Error)>) {
+    let bases = if name == was { &[was][..] } else { &[was, name] };
+    let (mut found, mut failed) = (Vec::new(), None);
+    for base in bases {
+        match list(base) {
+            Ok(siblings) => found.extend(siblings),
+            Err(error) => failed = Some(((*base).to_owned(), error)),
+        }
+    }
+    (found, failed)
 }

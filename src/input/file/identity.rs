@@ -88,11 +88,26 @@ pub fn open(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC | libc::O_NOCTTY).open(path)
 }
 
+/// Bytes that can be read at any offset.
+pub trait ReadAt {
+    /// Reads at `offset` into `buf`, as `pread`: how much; 0 at the end.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn read_some_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize>;
+}
+
+impl ReadAt for File {
+    fn read_some_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.read_at(buf, offset)
+    }
+}
+
 /// Reads at `offset` until `buf` is full or the file ends. How much was read.
-pub fn read_at(file: &File, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+pub fn read_at(file: &impl ReadAt, buf: &mut [u8], offset: u64) -> io::Result<usize> {
     let mut filled = 0;
     while filled < buf.len() {
-        match file.read_at(&mut buf[filled..], offset + filled as u64) {
+        match file.read_some_at(&mut buf[filled..], offset + filled as u64) {
             Ok(0) => break,
             Ok(more) => filled += more,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -108,7 +123,7 @@ pub fn check_of(before: &[u8]) -> u64 {
 }
 
 /// The position at `offset`. `None` if the file is shorter.
-pub fn position_at(file: &File, offset: u64) -> io::Result<Option<Position>> {
+pub fn position_at(file: &impl ReadAt, offset: u64) -> io::Result<Option<Position>> {
     let mut before = [0; CHECK_BYTES];
     let before = &mut before[..usize::try_from(offset).map_or(CHECK_BYTES, |offset| offset.min(CHECK_BYTES))];
     let read = read_at(file, before, offset - before.len() as u64)?;
@@ -116,7 +131,7 @@ pub fn position_at(file: &File, offset: u64) -> io::Result<Option<Position>> {
 }
 
 /// Whether the bytes before `position` are in this file where they should be.
-pub fn holds(file: &File, position: Position) -> io::Result<bool> {
+pub fn holds(file: &impl ReadAt, position: Position) -> io::Result<bool> {
     Ok(position_at(file, position.offset)? == Some(position))
 }
 
@@ -127,7 +142,7 @@ pub struct Prefix {
 }
 
 impl Prefix {
-    pub fn read(file: &File) -> io::Result<Prefix> {
+    pub fn read(file: &impl ReadAt) -> io::Result<Prefix> {
         let mut bytes = [0; FINGERPRINT_BYTES];
         let len = read_at(file, &mut bytes, 0)?;
         Ok(Prefix { bytes, len })
@@ -167,7 +182,7 @@ pub fn fingerprint_of(bytes: &[u8]) -> Fingerprint {
 
 /// Whether the first `len` bytes of two files are equal, judged by up to 16 samples spread over them and their ends: a copy
 /// of gigabytes is not read for it.
-pub fn looks_like_prefix(one: &File, other: &File, len: u64) -> io::Result<bool> {
+pub fn looks_like_prefix(one: &impl ReadAt, other: &impl ReadAt, len: u64) -> io::Result<bool> {
     const SAMPLES: u64 = 16;
     let (mut left, mut right) = ([0; FINGERPRINT_BYTES], [0; FINGERPRINT_BYTES]);
     let span = len.saturating_sub(FINGERPRINT_BYTES as u64);

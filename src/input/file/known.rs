@@ -3,11 +3,11 @@
 //! Only bookkeeping: nothing is opened or decided here.
 
 use std::collections::HashMap;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::content::Content;
 use super::identity::Stat;
 use super::link::Link;
 use crate::batch::{Position, SourceKey};
@@ -39,7 +39,7 @@ pub struct Known {
 pub struct Open {
     pub link: Arc<Link>,
     pub token: Token,
-    pub file: Arc<File>,
+    pub file: Arc<Content>,
 }
 
 impl Known {

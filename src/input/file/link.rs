@@ -5,10 +5,10 @@
 //! file's name and, after a truncation, where the rest of the bytes is. Nobody waits for the other: a tail that needs an
 //! answer says "nothing to read now" and is woken with it.
 
-use std::fs::File;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::content::Content;
 use crate::batch::{Position, SourceKey};
 use crate::checkpoint::Fingerprint;
 
@@ -20,7 +20,7 @@ pub enum Fate {
     /// The tail found the file changed under it and waits for the watcher to say more.
     Changed,
     /// The file was truncated, and this copy has them.
-    Copied(Arc<File>),
+    Copied(Arc<Content>),
     /// The file was truncated, and nothing has them.
     Gone,
 }

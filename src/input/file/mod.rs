@@ -6,6 +6,7 @@
 //! | `glob` | `paths` and `exclude`: which files there are |
 //! | `names` (P) | what rotation makes of a name |
 //! | `identity` | statx, fingerprint, the hash before an offset |
+//! | `content` | bytes at any offset, decompressed where they are compressed |
 //! | `siblings` | a file's bytes under another name in its directory |
 //! | `known` | the files known, by number, inode and path |
 //! | `registry` | every decision about which file is which; the rules are in its header |
@@ -24,8 +25,9 @@
 //!            └──────────────────────────┼───────────────────┘        │
 //!                                 signals └────────── link ──────────┘
 //! ```
-//! Not here: positions of outputs (the pipeline commits them), formats of lines (decode), compressed files.
+//! Not here: positions of outputs (the pipeline commits them), formats of lines (decode).
 
+mod content;
 mod copies;
 mod glob;
 mod identity;

@@ -4,6 +4,8 @@
 //! and `BASE.1.EXT`: a name with digits and date punctuation put in, as logrotate, Log4j, kubelet and Docker do. Compressed
 //! ones are told apart by [`Rotated::Compressed`]. Nothing else counts: `app.log.bak` and `app.log.swp` are other files.
 
+use std::path::Path;
+
 /// `20261124`, the shortest date.
 const DATE_DIGITS: usize = 8;
 
@@ -31,6 +33,11 @@ pub fn is_made_of(base: &[u8], name: &[u8]) -> bool {
         let is_suffix = name.starts_with(base) && stamp.starts_with(b".");
         is_stamp(stamp) && (is_suffix || stamp.iter().filter(|byte| byte.is_ascii_digit()).count() >= DATE_DIGITS)
     })
+}
+
+/// Whether a path has the name of a compressed file.
+pub fn is_compressed(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "gz" || extension == "zst")
 }
 
 /// What `name` has more than `base`: at its end, or before its extension.

@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use super::content::Content;
 use super::identity::{Stat, holds, looks_like_prefix, open};
 use super::link::Gate;
 use super::names;
@@ -169,11 +170,11 @@ impl Registry {
         let held = known.open.as_ref().map(|open| Arc::clone(&open.file));
         let reopened = || {
             let file = open(known.path.as_deref()?).ok()?;
-            Stat::of_file(&file).is_ok_and(|stat| known.is(&stat)).then(|| Arc::new(file))
+            Stat::of_file(&file).is_ok_and(|stat| known.is(&stat)).then(|| Arc::new(Content::Plain(file)))
         };
         if let Some(file) = held.or_else(reopened) {
-            return Stat::of_file(&file).is_ok_and(|stat| stat.size >= sibling.stat.size)
-                && looks_like_prefix(&file, &sibling.file, sibling.stat.size).unwrap_or(false);
+            return file.stat().is_ok_and(|stat| stat.size >= sibling.stat.size)
+                && looks_like_prefix(&*file, &sibling.content, sibling.stat.size).unwrap_or(false);
         }
         // It is lost, or about to be looked for. All files of a log may begin with the same heading, so what was read last
         // must be there too.
@@ -182,7 +183,7 @@ impl Registry {
         let has_what_was_read = fingerprint.len > 0
             && sibling.prefix.matches(fingerprint)
             && position.offset > 0
-            && holds(&sibling.file, position).unwrap_or(false);
+            && holds(&sibling.content, position).unwrap_or(false);
         has_what_was_read && (!is_finished || sibling.stat.size == position.offset)
     }
 }

@@ -31,9 +31,10 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
+use super::content::{Content, is_packed};
 use super::copies::Relation;
 use super::glob::{Patterns, Walk};
-use super::identity::{Prefix, Stat, birth_clock_ns, file_id, holds, now_ns, open, position_at, read_at};
+use super::identity::{Prefix, ReadAt, Stat, birth_clock_ns, file_id, holds, now_ns, open, position_at, read_at};
 use super::known::{Known, KnownFiles, Open};
 use super::link::{Fate, Gate, Link, Signal};
 use super::names;
@@ -425,15 +426,14 @@ impl Registry {
     pub(super) fn look_for(&mut self, key: SourceKey, real: Option<&Path>) {
         // It may have been truncated before: then it is its copies that matter.
         let held = self.files.get(key).and_then(|known| known.open.as_ref()).map(|open| Arc::clone(&open.file));
-        if let Some(stat) = held.and_then(|file| Stat::of_file(&file).ok()) {
+        if let Some(stat) = held.and_then(|file| file.stat().ok()) {
             self.look(key, &stat);
         }
         let Some(known) = self.files.get(key) else { return };
         if known.retired || known.path.is_some() {
             return;
         }
-        let unlinked =
-            known.open.as_ref().is_some_and(|open| Stat::of_file(&open.file).is_ok_and(|stat| stat.links == 0));
+        let unlinked = known.open.as_ref().is_some_and(|open| open.file.stat().is_ok_and(|stat| stat.links == 0));
         if let Some(real) = real.filter(|_| !unlinked)
             && let Some(path) = self.whereabouts(key, real)
         {
@@ -531,7 +531,7 @@ impl Registry {
         match &known.open {
             Some(open) => {
                 let (link, token, file) = (Arc::clone(&open.link), open.token, Arc::clone(&open.file));
-                match grow_fingerprint(&link, &file) {
+                match grow_fingerprint(&link, &*file) {
                     Ok(true) => {}
                     Ok(false) => return self.truncated(key),
                     Err(error) => self.complain_of(key, "read", &error),
@@ -585,7 +585,7 @@ impl Registry {
             known.entry.finished = false;
             self.store.update(key, &known.entry);
         }
-        self.start(key, Arc::new(file), position, false);
+        self.start(key, Arc::new(Content::Plain(file)), position, false);
         if has_left {
             self.leave_quietly(key);
         }
@@ -649,7 +649,9 @@ impl Registry {
         };
         // Without a birth time the first line says who it is, so it must be there.
         let is_nameless = stat.born_ns.is_none() && prefix.first_line().is_none();
-        if !stat.is_file || is_nameless || self.files.find(&stat).is_some() {
+        // What is compressed is no text; its lines were read before, or are looked for in it by who was being read.
+        let is_packed = names::is_compressed(path) && is_packed(&file);
+        if !stat.is_file || is_packed || is_nameless || self.files.find(&stat).is_some() {
             return;
         }
         // Under another name than its own, nothing is known of who has that now.
@@ -683,7 +685,7 @@ impl Registry {
         if at_end && start.offset == stat.size {
             return;
         }
-        self.start(key, Arc::new(file), start, false);
+        self.start(key, Arc::new(Content::Plain(file)), start, false);
         if self.has_left(key) {
             self.leave_quietly(key);
         }
@@ -748,7 +750,7 @@ impl Registry {
     }
 
     /// Hands the source of a file to the pipeline.
-    pub(super) fn start(&mut self, key: SourceKey, file: Arc<File>, position: Position, is_copy: bool) {
+    pub(super) fn start(&mut self, key: SourceKey, file: Arc<Content>, position: Position, is_copy: bool) {
         let Some(known) = self.files.get_mut(key) else { return };
         let link = Link::new(key, position, known.entry.fingerprint, known.size);
         link.set_gate(Gate::Look);
@@ -788,7 +790,7 @@ impl Registry {
         if known.retired {
             return self.forget(key);
         }
-        let stat = Stat::of_file(&open.file);
+        let stat = open.file.stat();
         if stat.as_ref().is_ok_and(|stat| stat.links == 0 && stat.size <= position.offset) {
             return self.forget(key);
         }
@@ -861,7 +863,7 @@ impl Registry {
                 self.leaving.remove(&key);
                 continue;
             };
-            if let Ok(stat) = Stat::of_file(&open.file) {
+            if let Ok(stat) = open.file.stat() {
                 let (link, token) = (Arc::clone(&open.link), open.token);
                 self.look(key, &stat);
                 self.catch_up();
@@ -911,8 +913,7 @@ impl Registry {
             let Some(open) = &known.open else { continue };
             let link = &open.link;
             let read = link.read().offset + link.rest_bytes.load(Ordering::Acquire);
-            let has_more =
-                Stat::of_file(&open.file).is_ok_and(|stat| stat.size != read) && !matches!(*link.fate(), Fate::Gone);
+            let has_more = open.file.stat().is_ok_and(|stat| stat.size != read) && !matches!(*link.fate(), Fate::Gone);
             if !link.is_idle() || has_more {
                 idle = false;
                 self.host.wake(open.token);
@@ -1023,12 +1024,12 @@ fn status(known: &Known) -> FileStatus {
         offset_settled: settled,
         size,
         state,
-        unlinked: known.open.as_ref().is_some_and(|open| Stat::of_file(&open.file).is_ok_and(|stat| stat.links == 0)),
+        unlinked: known.open.as_ref().is_some_and(|open| open.file.stat().is_ok_and(|stat| stat.links == 0)),
     }
 }
 
 /// Lets the fingerprint of a file cover more of it. `false`: the file does not begin as it did.
-pub(super) fn grow_fingerprint(link: &Link, file: &File) -> std::io::Result<bool> {
+pub(super) fn grow_fingerprint(link: &Link, file: &impl ReadAt) -> std::io::Result<bool> {
     let mut fingerprint = link.fingerprint();
     let prefix = Prefix::read(file)?;
     if !prefix.matches(*fingerprint) {

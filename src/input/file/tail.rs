@@ -16,7 +16,6 @@
 //!                               ▲ position          ▲ position after the read
 //! ```
 
-use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
@@ -24,7 +23,8 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::Sender;
 use std::time::Duration;
 
-use super::identity::{CHECK_BYTES, FINGERPRINT_BYTES, Prefix, check_of, fingerprint_of, holds};
+use super::content::Content;
+use super::identity::{CHECK_BYTES, FINGERPRINT_BYTES, Prefix, check_of, fingerprint_of, holds, read_at};
 use super::link::{Fate, Link, Signal};
 use super::stats::FileStats;
 use super::watcher::Message;
@@ -64,7 +64,7 @@ pub struct FileTail {
     context: Arc<TailContext>,
     link: Arc<Link>,
     signals: Sender<Message>,
-    file: Arc<File>,
+    file: Arc<Content>,
     common: Arc<Common>,
     name: String,
     position: Position,
@@ -103,7 +103,7 @@ impl FileTail {
         context: Arc<TailContext>,
         link: Arc<Link>,
         signals: Sender<Message>,
-        file: Arc<File>,
+        file: Arc<Content>,
         common: Arc<Common>,
         name: String,
         position: Position,
@@ -196,7 +196,7 @@ impl FileTail {
                 return Ok(true);
             }
         }
-        Ok(Prefix::read(&self.file)?.matches(*fingerprint))
+        Ok(Prefix::read(&*self.file)?.matches(*fingerprint))
     }
 
     fn advance(&mut self, position: Position) {
@@ -356,7 +356,7 @@ impl FileTail {
         quantum: &Quantum,
         lines: &Lines<'_>,
     ) -> io::Result<Read> {
-        if !holds(&self.file, self.position)? || !self.begins_as_before(&[])? {
+        if !holds(&*self.file, self.position)? || !self.begins_as_before(&[])? {
             return Ok(self.changed(fill));
         }
         fill.buf.clear();
@@ -384,7 +384,7 @@ impl FileTail {
             );
         }
         let consumed = long.length();
-        let Some(after) = super::identity::position_at(&self.file, self.position.offset + consumed)? else {
+        let Some(after) = super::identity::position_at(&*self.file, self.position.offset + consumed)? else {
             return Ok(self.changed(fill));
         };
         fill.buf.clear();
@@ -427,6 +427,20 @@ impl Source for FileTail {
             Some(long) => self.read_long(long, fill, quantum, &lines),
             None => self.read_lines(fill, quantum, &lines),
         };
+        if let (Err(error), Content::Packed(_)) = (&done, &*self.file) {
+            fill.buf.clear();
+            fill.events.clear();
+            if error.kind() == io::ErrorKind::WouldBlock {
+                return Ok(Read::Batch { resume: self.position, more: true });
+            }
+            // What the system did not say, the decoder did: no second try will change it.
+            if error.raw_os_error().is_none() {
+                FileStats::add(&self.context.stats.errors, 1);
+                tracing::warn!(file = %self.name, offset = self.position.offset, %error, "the compressed file is damaged; what follows in it is lost");
+                self.ending = Ending::Gone;
+                return Ok(Read::Batch { resume: self.position, more: true });
+            }
+        }
         if done.is_err() {
             FileStats::add(&self.context.stats.errors, 1);
             fill.buf.clear();
@@ -482,12 +496,18 @@ fn lead_of(offset: u64) -> usize {
 }
 
 /// Appends what is at `offset` to `buf`: `want` bytes (up to 256 more if it has the room), or less where the file ends.
-fn append_at(file: &File, buf: &mut Vec<u8>, offset: u64, want: usize) -> io::Result<usize> {
+fn append_at(content: &Content, buf: &mut Vec<u8>, offset: u64, want: usize) -> io::Result<usize> {
     let start = buf.len();
     if buf.capacity() > start + want + CHECK_BYTES {
         buf.shrink_to(start + want);
     }
     buf.reserve_exact(want);
+    let Content::Plain(file) = content else {
+        buf.resize(start + want, 0);
+        let read = read_at(content, &mut buf[start..], offset);
+        buf.truncate(start + read.as_ref().map_or(0, |read| *read));
+        return read;
+    };
     loop {
         let got = buf.len() - start;
         match rustix::io::pread(file, rustix::buffer::spare_capacity(buf), offset + got as u64) {

@@ -212,3 +212,74 @@ fn an_output_that_comes_later_or_is_behind_decides_where_reading_begins() {
     world.crash();
     world.expect(&["one", "two"]);
 }
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    use std::io::Write as _;
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    encoder.write_all(bytes).expect("memory");
+    encoder.finish().expect("memory")
+}
+
+#[test]
+fn rotated_and_compressed_it_is_read_on_in_the_compressed_file() {
+    let pack = |world: &World, to: &str, compress: fn(&[u8]) -> Vec<u8>| {
+        let bytes = std::fs::read(world.at("a.log")).expect("it is there");
+        std::fs::write(world.at(to), compress(&bytes)).expect("writable");
+        world.remove("a.log");
+    };
+    for paths in [&["a.log"][..], &["a.log*"][..]] {
+        check(paths, |world| pack(world, "a.log.1.gz", gzip), &["three"]);
+        let away = |world: &World| {
+            pack(world, "a.log-20261124.zst", |bytes| zstd::encode_all(bytes, 3).expect("memory"));
+            world.append("a.log", "new\n");
+        };
+        check(paths, away, &["three", "new"]);
+        // An older file of the log begins in the same way, and another log is compressed too: nothing of them is read.
+        let away = |world: &World| {
+            std::fs::write(world.at("a.log.3.gz"), gzip(b"one\ntwo and not the same\n")).expect("writable");
+            std::fs::write(world.at("b.log.1.gz"), gzip(b"one\ntwo\nof another log\n")).expect("writable");
+            pack(world, "a.log.2.gz", gzip);
+            world.append("a.log", "new\n");
+        };
+        check(paths, away, &["three", "new"]);
+        // Its end is lost, and nothing else.
+        let away = |world: &World| {
+            world.append("a.log", &"more of it\n".repeat(100_000));
+            pack(world, "a.log.1.gz", |bytes| gzip(bytes)[..60].to_vec());
+            world.append("a.log", "new\n");
+        };
+        check_all_but_damaged(paths, away);
+    }
+}
+
+/// The rest of the file is compressed and damaged: whatever can be had of it comes, and what comes after it.
+#[track_caller]
+fn check_all_but_damaged(paths: &[&'static str], away: impl FnOnce(&World)) {
+    let mut world = World::started(Setup::of(paths));
+    world.append("a.log", "one\ntwo\n");
+    world.expect(&["one", "two"]);
+    world.append("a.log", "three\n");
+    world.stop();
+    world.tick();
+    away(&world);
+    world.reopen();
+    world.run();
+    let texts = world.texts();
+    assert!(texts.contains(&"new".to_owned()), "{:?}", texts.len());
+    world.restart();
+    world.expect(&[]);
+}
+
+#[test]
+fn truncated_while_held_back_and_its_copy_compressed() {
+    let world = World::started(Setup::of(&["a.log"]));
+    world.append("a.log", "one\n");
+    world.expect(&["one"]);
+    world.append("a.log", "two\nthree\n");
+    let bytes = std::fs::read(world.at("a.log")).expect("it is there");
+    std::fs::write(world.at("a.log.1.gz"), gzip(&bytes)).expect("writable");
+    world.truncate("a.log");
+    world.append("a.log", "four\n");
+    world.expect(&["two", "three", "four"]);
+    world.expect(&[]);
+}
