@@ -15,6 +15,8 @@ use crate::config::{System, load};
 use crate::pipeline::Pipeline;
 use crate::telemetry::logs;
 
+/// Open files at most.
+const DESCRIPTORS_MAX: u64 = 1 << 20;
 /// How often `--until-idle` looks.
 const IDLE_POLL: Duration = Duration::from_millis(20);
 
@@ -34,6 +36,7 @@ pub fn run(args: &RunArgs) -> anyhow::Result<Exit> {
     for line in warnings(&checked).lines() {
         tracing::warn!("{line}");
     }
+    raise_descriptor_limit();
     let signals = Signals::new([SIGTERM, SIGINT]).context("signals can't be caught")?;
     let stop = watch_signals(signals);
     let pipeline = Pipeline::start(checked)?;
@@ -54,6 +57,20 @@ pub fn run(args: &RunArgs) -> anyhow::Result<Exit> {
         tracing::warn!(within = ?within, "stopped; what Kafka did not acknowledge in time is read again at the next start");
     }
     Ok(Exit::Fine)
+}
+
+/// Raises the soft limit of open files to the hard one: each file that has something unread is open.
+fn raise_descriptor_limit() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    // `None` is no limit; what the kernel makes of that differs, and a million files are enough.
+    let wanted = limit.maximum.map_or(DESCRIPTORS_MAX, |hard| hard.min(DESCRIPTORS_MAX));
+    if limit.current.is_some_and(|soft| soft < wanted) {
+        limit.current = Some(wanted);
+        if let Err(error) = setrlimit(Resource::Nofile, limit) {
+            tracing::warn!(%error, "the limit of open files can't be raised");
+        }
+    }
 }
 
 /// Sets up the agent's own log.

@@ -27,7 +27,7 @@ use crate::config::checked::{CheckedInput, InputKind};
 use crate::deliver::driver::{Deliver, Hooks};
 use crate::deliver::machine::Limits;
 use crate::event::{Shared, SharedOptions};
-use crate::input::file::FileInput;
+use crate::input::file::{Descriptors, FileInput};
 use crate::input::source::{Host, Token};
 use crate::input::stdin::StdinInput;
 use crate::output::Producer;
@@ -135,8 +135,9 @@ impl Pipeline {
         inner.committer.push(thread);
         let shop = Arc::new(Shop { sources: Arc::clone(&sources), deliver, budget: inner.budget.clone(), pool });
         start_workers(&shop, &inner.workers)?;
+        let descriptors = Descriptors::of_process();
         for input in &checked.inputs {
-            let running = start_input(input, &store, &sources)?;
+            let running = start_input(input, &store, &sources, &descriptors)?;
             inner.inputs.lock().unwrap_or_else(PoisonError::into_inner).push(running);
         }
         inner.set_running();
@@ -297,13 +298,23 @@ fn start_workers(shop: &Arc<Shop>, threads: &Threads) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn start_input(input: &CheckedInput, store: &Arc<Store>, sources: &Arc<Sources>) -> anyhow::Result<Running> {
+fn start_input(
+    input: &CheckedInput,
+    store: &Arc<Store>,
+    sources: &Arc<Sources>,
+    descriptors: &Arc<Descriptors>,
+) -> anyhow::Result<Running> {
     let shared = shared_of(input);
     let host_side = Arc::clone(sources) as Arc<dyn Host>;
     match &input.kind {
-        InputKind::File(file) => {
-            Ok(Running::File(FileInput::start(file.clone(), shared, Arc::clone(store), host_side, &[OUTPUT])?))
-        }
+        InputKind::File(file) => Ok(Running::File(FileInput::start(
+            file.clone(),
+            shared,
+            Arc::clone(store),
+            host_side,
+            &[OUTPUT],
+            Arc::clone(descriptors),
+        )?)),
         InputKind::Stdin(stdin) => {
             let run = format!("{}-{}", input.name, jiff::Timestamp::now().as_nanosecond());
             let key = store.number()?;

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::content::Content;
+use super::descriptors::Place;
 use crate::batch::{Position, SourceKey};
 use crate::checkpoint::Fingerprint;
 
@@ -50,6 +51,8 @@ pub enum Gate {
 #[derive(Debug)]
 pub struct Link {
     pub key: SourceKey,
+    /// Its file is open as long as one of both has this.
+    _place: Place,
     fate: Mutex<Fate>,
     /// Covers only bytes that were verified to follow on those covered before.
     fingerprint: Mutex<Fingerprint>,
@@ -72,9 +75,16 @@ pub struct Link {
 
 impl Link {
     /// Of a source that stands at `position`.
-    pub fn new(key: SourceKey, position: Position, fingerprint: Fingerprint, size_bytes: u64) -> Arc<Link> {
+    pub fn new(
+        key: SourceKey,
+        position: Position,
+        fingerprint: Fingerprint,
+        size_bytes: u64,
+        place: Place,
+    ) -> Arc<Link> {
         Arc::new(Link {
             key,
+            _place: place,
             fate: Mutex::new(Fate::Live),
             fingerprint: Mutex::new(fingerprint),
             read: Mutex::new(position),

@@ -7,6 +7,7 @@
 //! | `names` (P) | what rotation makes of a name |
 //! | `identity` | statx, fingerprint, the hash before an offset |
 //! | `content` | bytes at any offset, decompressed where they are compressed |
+//! | `descriptors` | how many files may be open at once |
 //! | `siblings` | a file's bytes under another name in its directory |
 //! | `known` | the files known, by number, inode and path |
 //! | `registry` | every decision about which file is which; the rules are in its header |
@@ -29,6 +30,7 @@
 
 mod content;
 mod copies;
+mod descriptors;
 mod glob;
 mod identity;
 mod known;
@@ -49,6 +51,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Sender, SyncSender, channel, sync_channel};
 use std::thread::JoinHandle;
 
+pub use self::descriptors::Descriptors;
 pub use self::glob::{PatternError, Patterns};
 pub use self::stats::{FileState, FileStats, FileStatus};
 pub use self::tail::Timing;
@@ -105,8 +108,9 @@ impl FileInput {
         store: Arc<Store>,
         host: Arc<dyn Host>,
         outputs: &[OutputId],
+        descriptors: Arc<Descriptors>,
     ) -> Result<FileInput, StartError> {
-        Self::start_with(options, shared, store, host, outputs, Timing::default())
+        Self::start_with(options, shared, store, host, outputs, descriptors, Timing::default())
     }
 
     /// The same with other waiting times.
@@ -119,6 +123,7 @@ impl FileInput {
         store: Arc<Store>,
         host: Arc<dyn Host>,
         outputs: &[OutputId],
+        descriptors: Arc<Descriptors>,
         timing: Timing,
     ) -> Result<FileInput, StartError> {
         let input = options.name.clone();
@@ -130,13 +135,14 @@ impl FileInput {
             max_line_bytes: options.max_line_bytes,
             timing,
             stats: Arc::clone(&stats),
+            shared,
+            descriptors,
         });
         let (messages, received) = channel();
         let notices = Notices::new(&input, options.watch == Watch::Auto, messages.clone());
         let scan_every = options.scan_every;
-        let registry =
-            Registry::load(options, shared, patterns, store, host, outputs.to_vec(), context, messages.clone())
-                .map_err(|source| StartError::Store { input: input.clone(), source })?;
+        let registry = Registry::load(options, patterns, store, host, outputs.to_vec(), context, messages.clone())
+            .map_err(|source| StartError::Store { input: input.clone(), source })?;
         let watcher = Watcher::new(registry, notices, received, scan_every, timing.grace, Arc::clone(&stats));
         let thread = std::thread::Builder::new()
             .name(format!("file {input}"))

@@ -45,7 +45,6 @@ use super::tail::{FileTail, TailContext};
 use super::watcher::Message;
 use crate::batch::{OutputId, Position, SourceKey};
 use crate::checkpoint::{Entry, Identity, Store, StoreError};
-use crate::event::Shared;
 use crate::input::source::{Host, Token};
 
 /// A file that can't be found is forgotten after this long.
@@ -60,8 +59,6 @@ pub const POLL_PAUSE: Duration = Duration::from_millis(250);
 /// Everything known of the files of one input.
 pub struct Registry {
     pub(super) options: FileOptions,
-    /// What the events of its files have in common.
-    shared: Shared,
     pub(super) patterns: Patterns,
     pub(super) store: Arc<Store>,
     pub(super) host: Arc<dyn Host>,
@@ -77,6 +74,8 @@ pub struct Registry {
     pub(super) lost: VecDeque<(SourceKey, Option<PathBuf>)>,
     /// Paths that changed while they were looked at.
     pub(super) again: VecDeque<PathBuf>,
+    /// Files to be read that wait for a descriptor, in the order in which they were found.
+    pub(super) postponed: VecDeque<SourceKey>,
     /// Names that a file of theirs has left (and where that really was): others may have had them since.
     pub(super) vacated: BTreeMap<PathBuf, PathBuf>,
     /// The three are being worked off.
@@ -107,7 +106,6 @@ impl Registry {
     /// If the store can't be read.
     pub fn load(
         options: FileOptions,
-        shared: Shared,
         patterns: Patterns,
         store: Arc<Store>,
         host: Arc<dyn Host>,
@@ -136,7 +134,6 @@ impl Registry {
         let first_start = !store.input_started(&options.name)?;
         Ok(Registry {
             options,
-            shared,
             patterns,
             store,
             host,
@@ -148,6 +145,7 @@ impl Registry {
             leaving: BTreeSet::new(),
             lost: VecDeque::new(),
             again: VecDeque::new(),
+            postponed: VecDeque::new(),
             vacated: BTreeMap::new(),
             catching_up: false,
             carried: HashMap::new(),
@@ -751,11 +749,17 @@ impl Registry {
 
     /// Hands the source of a file to the pipeline.
     pub(super) fn start(&mut self, key: SourceKey, file: Arc<Content>, position: Position, is_copy: bool) {
+        let place = match self.context.descriptors.take() {
+            // The bytes of a copy are not found by a name of ours.
+            None if is_copy => self.context.descriptors.take_anyway(),
+            Some(place) if !self.is_after_postponed(key) => place,
+            _ => return self.postpone(key, position),
+        };
         let Some(known) = self.files.get_mut(key) else { return };
-        let link = Link::new(key, position, known.entry.fingerprint, known.size);
+        let link = Link::new(key, position, known.entry.fingerprint, known.size, place);
         link.set_gate(Gate::Look);
         let name = known.entry.path.display().to_string();
-        let common = self.shared.file(&name, &format!("{:016x}", known.entry.file_id));
+        let common = self.context.shared.file(&name, &format!("{:016x}", known.entry.file_id));
         let tail = FileTail::new(
             Arc::clone(&self.context),
             Arc::clone(&link),
@@ -769,6 +773,50 @@ impl Registry {
         let token = self.host.add(&self.options.name, Box::new(tail), position);
         known.open = Some(Open { link, token, file });
         self.begun.push(key);
+    }
+
+    /// Leaves a file to be opened once there is a descriptor for it.
+    fn postpone(&mut self, key: SourceKey, position: Position) {
+        let Some(known) = self.files.get_mut(key) else { return };
+        known.position = Some(position);
+        if self.postponed.is_empty() {
+            tracing::warn!(input = %self.options.name, "all file descriptors are in use; files wait for others to be read to their end; raise the limit (LimitNOFILE, ulimit -n)");
+        }
+        if !self.postponed.contains(&key) {
+            self.context.descriptors.set_waiting(self.postponed.len(), self.postponed.len() + 1);
+            self.postponed.push_back(key);
+        }
+    }
+
+    /// Whether an older file of its name waits for a descriptor.
+    fn is_after_postponed(&self, key: SourceKey) -> bool {
+        !self.postponed.is_empty() && self.files.before(key).iter().any(|older| self.postponed.contains(older))
+    }
+
+    /// Opens files that waited for a descriptor, as far as there are some; if not, lets the others look whether they can close.
+    fn open_postponed(&mut self) {
+        let waiting = std::mem::take(&mut self.postponed);
+        self.context.descriptors.set_waiting(waiting.len(), 0);
+        let mut waiting = waiting.into_iter();
+        for key in waiting.by_ref() {
+            let known = self.files.get(key).filter(|known| known.open.is_none());
+            let Some(path) = known.and_then(|known| known.path.clone()) else { continue };
+            self.reopen(key, &path);
+            if self.postponed.contains(&key) {
+                break;
+            }
+        }
+        let rest: Vec<SourceKey> = waiting.collect();
+        let before = self.postponed.len();
+        self.postponed.extend(rest);
+        self.context.descriptors.set_waiting(before, self.postponed.len());
+        if self.context.descriptors.are_short() {
+            for (_, known) in self.files.iter() {
+                if let Some(open) = known.open.as_ref().filter(|open| open.link.at_end.load(Ordering::Acquire)) {
+                    self.host.wake(open.token);
+                }
+            }
+        }
     }
 
     /// What a tail says.
@@ -853,7 +901,10 @@ impl Registry {
 
     /// Looks at the files that left their name: no event tells of them.
     pub fn follow_unnamed(&mut self) {
-        self.in_one_look(Self::look_at_leaving);
+        self.in_one_look(|registry| {
+            registry.open_postponed();
+            registry.look_at_leaving();
+        });
     }
 
     fn look_at_leaving(&mut self) {
@@ -908,7 +959,7 @@ impl Registry {
 
     /// Whether everything that is known to be there was read. Files that grew unnoticed are woken.
     pub fn is_idle(&mut self) -> bool {
-        let mut idle = true;
+        let mut idle = self.postponed.is_empty();
         for (_, known) in self.files.iter() {
             let Some(open) = &known.open else { continue };
             let link = &open.link;
@@ -924,8 +975,9 @@ impl Registry {
 
     /// Every file that is known and there.
     pub fn snapshot(&self) -> Vec<FileStatus> {
-        let mut files: Vec<FileStatus> =
-            self.files.iter().filter(|(_, known)| known.entry.gone_ns == 0).map(|(_, known)| status(known)).collect();
+        let postponed: HashSet<SourceKey> = self.postponed.iter().copied().collect();
+        let there = self.files.iter().filter(|(_, known)| known.entry.gone_ns == 0);
+        let mut files: Vec<FileStatus> = there.map(|(key, known)| status(known, postponed.contains(&key))).collect();
         files.sort_by(|one, other| one.path.cmp(&other.path).then_with(|| one.id.cmp(&other.id)));
         files
     }
@@ -1000,7 +1052,7 @@ impl Known {
     }
 }
 
-fn status(known: &Known) -> FileStatus {
+fn status(known: &Known, is_postponed: bool) -> FileStatus {
     let position = known.position.unwrap_or(known.entry.start);
     let (read, settled, size) = match &known.open {
         Some(open) => {
@@ -1011,6 +1063,7 @@ fn status(known: &Known) -> FileStatus {
     };
     let state = match &known.open {
         _ if known.entry.copy_of.is_some() => FileState::Copy,
+        None if is_postponed => FileState::Waiting,
         Some(open) if open.link.is_waiting() => FileState::Waiting,
         Some(open) if open.link.has_left() || known.retired => FileState::Leaving,
         Some(_) => FileState::Following,

@@ -24,13 +24,14 @@ use std::sync::mpsc::Sender;
 use std::time::Duration;
 
 use super::content::Content;
+use super::descriptors::Descriptors;
 use super::identity::{CHECK_BYTES, FINGERPRINT_BYTES, Prefix, check_of, fingerprint_of, holds, read_at};
 use super::link::{Fate, Link, Signal};
 use super::stats::FileStats;
 use super::watcher::Message;
 use crate::batch::{Position, SourceKey};
 use crate::decode::{self, LineFilter, LineOptions, LongLine};
-use crate::event::{Common, Timestamp};
+use crate::event::{Common, Shared, Timestamp};
 use crate::input::source::{Fill, Quantum, Read, Source};
 
 /// Bytes of an unterminated line from which on it is scanned instead of read again and again.
@@ -57,6 +58,9 @@ pub struct TailContext {
     pub max_line_bytes: usize,
     pub timing: Timing,
     pub stats: Arc<FileStats>,
+    /// What the events of its files have in common.
+    pub shared: Shared,
+    pub descriptors: Arc<Descriptors>,
 }
 
 /// The source of one file generation.
@@ -217,7 +221,8 @@ impl FileTail {
         let left = self.left_ns;
         if self.ending == Ending::Open && left == 0 {
             let idle = quantum.now.0.saturating_sub(self.grown_ns) >= nanoseconds(self.context.timing.close_idle);
-            if idle && quantum.all_settled && rest == 0 {
+            let is_wanted = self.context.descriptors.are_short();
+            if quantum.all_settled && (is_wanted || idle && rest == 0) {
                 self.tell(Signal::Finished(self.link.key));
                 return Some(Read::Finished);
             }

@@ -156,3 +156,36 @@ fn idle_files_are_closed_and_opened_again() {
     world.append("a.log", "5\n");
     world.expect(&["5"]);
 }
+
+#[test]
+fn more_files_than_descriptors_are_read_one_after_the_other() {
+    // Scenario: three files may be open, and there are twenty; some are renamed and go on while they wait.
+    // Guarantee: every line, once; files of one name in their order.
+    let mut world = World::started(Setup { open_files_max: 3, ..Setup::default() });
+    let mut expect = Vec::new();
+    for n in 0..20 {
+        world.append(&format!("{n}.log"), &format!("{n} first\n{n} second\n"));
+        expect.extend([format!("{n} first"), format!("{n} second")]);
+    }
+    world.look();
+    for n in (0..20).step_by(3) {
+        world.rename(&format!("{n}.log"), &format!("{n}.log.1"));
+        world.append(&format!("{n}.log"), &format!("{n} third\n"));
+        expect.push(format!("{n} third"));
+    }
+    world.run();
+    let found = world.texts();
+    for n in (0..20).step_by(3) {
+        let at = |what: &str| found.iter().position(|line| *line == format!("{n} {what}"));
+        assert!(at("first") < at("second") && at("second") < at("third"), "{found:?}");
+    }
+    let mut sorted = found;
+    sorted.sort();
+    expect.sort();
+    assert_eq!(sorted, expect);
+    assert!(world.host.sources() <= 3, "{} are open", world.host.sources());
+    world.append("7.log", "7 third\n");
+    world.expect(&["7 third"]);
+    world.restart();
+    world.expect(&[]);
+}

@@ -13,7 +13,7 @@ use crate::checkpoint::{DataDir, Store};
 use crate::decode::LineFilter;
 use crate::event::{EventView, FieldPath, Shared, SharedOptions, Timestamp, ValueRef};
 use crate::input::file::options::{FileOptions, StartAt, Watch};
-use crate::input::file::{FileInput, Timing};
+use crate::input::file::{Descriptors, FileInput, Timing};
 use crate::input::source::{Fill, Host, Quantum, Read, Source, Token};
 
 pub const OUTPUT: OutputId = OutputId(1);
@@ -240,6 +240,7 @@ pub struct Setup {
     pub exclude_lines: Vec<&'static str>,
     pub timing: Timing,
     pub bytes_max: usize,
+    pub open_files_max: usize,
 }
 
 impl Default for Setup {
@@ -256,6 +257,7 @@ impl Default for Setup {
             exclude_lines: vec![],
             timing: Timing { grace: Duration::ZERO, close_idle: Duration::from_secs(3600) },
             bytes_max: 64,
+            open_files_max: 1000,
         }
     }
 }
@@ -317,6 +319,7 @@ impl World {
             Arc::clone(&self.store),
             Arc::clone(&self.host) as Arc<dyn Host>,
             &[OUTPUT],
+            Descriptors::new(self.setup.open_files_max),
             self.setup.timing,
         );
         self.input = Some(input.expect("starts"));
