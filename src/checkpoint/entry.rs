@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! offset  size  what (numbers are little endian)
-//!      0     1  layout version, 1
+//!      0     1  layout version, 2 (1 has no size when unlinked)
 //!      1     1  flags: 1 urgent · 2 finished · 4 copy · 8 birth time known · 16 first line known
 //!      2     2  fingerprint: bytes covered, at most 1024
 //!      4     4  truncation generation
@@ -16,7 +16,8 @@
 //!     72     8  registered at, ns since the epoch
 //!     80     8  gone since, ns since the epoch; 0: it is there
 //!     88     8  the source it is a copy of, if it is a copy
-//!     96     .  three times (length u32, bytes): input name, first path, path last seen at
+//!     96     8  its size when it was last seen without a name; 0: it had one
+//!    104     .  three times (length u32, bytes): input name, first path, path last seen at
 //! ```
 //! Fields are only ever added at the end, under a new version; a version from the future is refused by name.
 
@@ -26,8 +27,9 @@ use std::path::PathBuf;
 
 use crate::batch::{Position, SourceKey};
 
-const VERSION: u8 = 1;
-const FIXED_BYTES: usize = 96;
+const VERSION: u8 = 2;
+const FIXED_BYTES: usize = 104;
+const FIXED_BYTES_1: usize = 96;
 const URGENT: u8 = 1;
 const FINISHED: u8 = 2;
 const COPY: u8 = 4;
@@ -82,6 +84,8 @@ pub struct Entry {
     pub registered_ns: i64,
     /// Since when it can't be found; 0: it is there.
     pub gone_ns: i64,
+    /// Its size when it was last seen open and without a name: what dies with the process. 0: it had one.
+    pub unlinked_bytes: u64,
 }
 
 impl Entry {
@@ -111,6 +115,7 @@ impl Entry {
         out.extend(self.registered_ns.to_le_bytes());
         out.extend(self.gone_ns.to_le_bytes());
         out.extend(self.copy_of.map_or(0, |key| key.0).to_le_bytes());
+        out.extend(self.unlinked_bytes.to_le_bytes());
         for text in [OsStr::new(&self.input), self.path.as_os_str(), self.at.as_os_str()] {
             let len = u32::try_from(text.len()).expect("a name is shorter than 4 GiB");
             out.extend(len.to_le_bytes());
@@ -124,13 +129,14 @@ impl Entry {
     /// # Errors
     /// What is wrong with the bytes.
     pub fn decode(bytes: &[u8]) -> Result<Entry, String> {
-        match bytes.first() {
-            Some(&VERSION) => {}
+        let fixed_bytes = match bytes.first() {
+            Some(&VERSION) => FIXED_BYTES,
+            Some(1) => FIXED_BYTES_1,
             Some(version) => return Err(format!("layout version {version}, this agent knows {VERSION}")),
             None => return Err("no bytes".to_owned()),
-        }
+        };
         let short = || format!("{} bytes are too few", bytes.len());
-        let (fixed, mut rest) = bytes.split_at_checked(FIXED_BYTES).ok_or_else(short)?;
+        let (fixed, mut rest) = bytes.split_at_checked(fixed_bytes).ok_or_else(short)?;
         let eight = |at: usize| u64::from_le_bytes(fixed[at..at + 8].try_into().expect("8 bytes of the fixed part"));
         let flags = fixed[1];
         let mut text = || {
@@ -161,6 +167,7 @@ impl Entry {
             copy_of: (flags & COPY != 0).then(|| SourceKey(eight(88))),
             registered_ns: eight(72).cast_signed(),
             gone_ns: eight(80).cast_signed(),
+            unlinked_bytes: if fixed_bytes > FIXED_BYTES_1 { eight(96) } else { 0 },
         })
     }
 }
@@ -185,6 +192,7 @@ mod tests {
             copy_of: Some(SourceKey(6)),
             registered_ns: 13,
             gone_ns: 14,
+            unlinked_bytes: 15,
         }
     }
 
@@ -205,8 +213,16 @@ mod tests {
     #[test]
     fn a_version_from_the_future_is_refused() {
         let mut bytes = entry().encode();
-        bytes[0] = 2;
-        assert_eq!(Entry::decode(&bytes), Err("layout version 2, this agent knows 1".to_owned()));
+        bytes[0] = 3;
+        assert_eq!(Entry::decode(&bytes), Err("layout version 3, this agent knows 2".to_owned()));
+    }
+
+    #[test]
+    fn the_version_before_is_read() {
+        let mut bytes = entry().encode();
+        bytes[0] = 1;
+        bytes.drain(FIXED_BYTES_1..FIXED_BYTES);
+        assert_eq!(Entry::decode(&bytes), Ok(Entry { unlinked_bytes: 0, ..entry() }));
     }
 
     proptest! {

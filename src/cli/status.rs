@@ -186,6 +186,10 @@ fn inputs(out: &mut String, inputs: &[InputStatus]) {
                 &format!("  {}: {} gone before they could be read", input.name, bytes(input.lost_bytes_total)),
             );
         }
+        if input.unlinked_bytes > 0 {
+            let held = bytes(input.unlinked_bytes);
+            push_line(out, &format!("  {}: {held} only in deleted files, which die with the process", input.name));
+        }
     }
 }
 
@@ -198,6 +202,7 @@ fn files(out: &mut String, inputs: &[InputStatus]) {
             Some(what) => format!("{} for {what}", file.state),
             None => file.state.to_string(),
         };
+        let state = if file.unlinked { format!("{state}, deleted") } else { state };
         vec![bytes(file.lag_bytes), bytes(file.acked_bytes), bytes(file.size_bytes), state, file.path.clone()]
     });
     push_rows(out, &[">LAG", ">ACKED", ">SIZE", "STATE", "FILE"], rows.collect());
@@ -467,9 +472,10 @@ given up: 6 records (exclude_lines 4, too_large 2)
 INPUT  TYPE  SOURCES  WAITING    READ  RECORDS ACKED    LAG  OLDEST UNACKED  DROPPED
 nginx  file        1        0  1000 B              9  200 B           1.5 s        4
   nginx: 2 read errors, the last: cannot read /var/log/a.log: permission denied
+  nginx: 200 B only in deleted files, which die with the process
 
-  LAG  ACKED     SIZE  STATE                         FILE
-200 B  900 B  1.1 KiB  waiting for main/logs.gone/3  /var/log/<b>"\n.log
+  LAG  ACKED     SIZE  STATE                                  FILE
+200 B  900 B  1.1 KiB  waiting for main/logs.gone/3, deleted  /var/log/<b>"\n.log
 
 OUTPUT  TYPE   RECORDS ACKED    BYTES  SENT AGAIN  FAILED         WINDOW  LATENCY P50 / P99  REBUILDS
 main    kafka              9  2.0 KiB           3       2  10 B of 100 B      18 ms / 25 ms         1

@@ -292,6 +292,10 @@ impl Checker<'_> {
                 );
             }
         }
+        if let Some(age) = file.deleted_files.max_age {
+            let path = ["inputs", name, "deleted_files", "max_age"];
+            self.span_within(&path, age, Duration::from_secs(1), Duration::from_secs(36_500 * 86_400));
+        }
         FileOptions {
             name: name.to_owned(),
             paths: file.paths.iter().map(|glob| glob.0.clone()).collect(),
@@ -307,6 +311,8 @@ impl Checker<'_> {
                 written::WatchName::Poll => Watch::Poll,
             },
             scan_every: file.scan_every.0,
+            deleted_bytes_max: file.deleted_files.max_bytes.map(|size| size.0),
+            deleted_age_max: file.deleted_files.max_age.map(|span| span.0),
             lines,
         }
     }

@@ -408,7 +408,7 @@ macro_rules! input {
 
 input! {
     /// An input that tails files.
-    #[schemars(extend("required" = ["paths"], "x-later" = ["encoding", "multiline", "deleted_files", "outputs"]))]
+    #[schemars(extend("required" = ["paths"], "x-later" = ["encoding", "multiline", "outputs"]))]
     pub struct FileInput {
         /// The files to read: glob patterns over absolute paths, with `*`, `?`, `[…]`, `{a,b}` and `**` (any number of
         /// directories). `*` and `?` do not match a `/`.
@@ -428,6 +428,8 @@ input! {
         pub watch: WatchName = WatchName::Auto,
         /// How often the directories are listed and the files looked at, for what the notifications missed. 100ms to 1h.
         pub scan_every: Span = Span(Duration::from_secs(10)),
+        /// Bounds for files that were deleted and are held open, because not all of them has been read and acknowledged.
+        pub deleted_files: DeletedFiles = DeletedFiles::default(),
     }
 }
 
@@ -436,6 +438,17 @@ input! {
     #[schemars(extend("x-later" = ["encoding", "multiline", "outputs"]))]
     pub struct StdinInput {
     }
+}
+
+/// How long deleted files are held open. They take disk space until they are closed. What is given up is counted and logged.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct DeletedFiles {
+    /// The most that the deleted files of the input may have unread, together; over it, the one that was deleted first is given
+    /// up. Default: as much as there is.
+    pub max_bytes: Option<Size>,
+    /// A deleted file is given up after this long, at least 1s. Default: never.
+    pub max_age: Option<Span>,
 }
 
 /// Where to start in files that are there at the first start.

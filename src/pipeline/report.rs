@@ -208,6 +208,7 @@ fn file_status(file: File) -> FileStatus {
         acked_bytes: file.offset_settled,
         size_bytes: file.size,
         lag_bytes,
+        unlinked: file.unlinked,
         oldest_unacked_seconds: None,
         state,
         waiting_for: None,

@@ -144,6 +144,11 @@ impl Families<'_> {
         self.counter("input_acked_records", "Records acknowledged", each(|input| input.acked_records_total))?;
         self.gauge("input_lag_bytes", "Bytes there and not acknowledged", each(|input| input.lag_bytes))?;
         self.gauge(
+            "input_unlinked_bytes",
+            "Those of them that are in deleted files only, and die with the process",
+            each(|input| input.unlinked_bytes),
+        )?;
+        self.gauge(
             "input_oldest_unacked_seconds",
             "Age of the oldest record read and not acknowledged, 0 if there is none",
             inputs
@@ -382,6 +387,7 @@ pub(crate) mod tests {
             acked_bytes: 900,
             size_bytes: 1_100,
             lag_bytes: 200,
+            unlinked: true,
             oldest_unacked_seconds: Some(1.5),
             state: "waiting".into(),
             waiting_for: Some("main/logs.gone/3".into()),
@@ -457,6 +463,7 @@ pub(crate) mod tests {
             "# UNIT logferry_input_read_bytes bytes",
             "logferry_input_read_bytes_total{input=\"nginx\"} 1000",
             "logferry_input_lag_bytes{input=\"nginx\"} 200",
+            "logferry_input_unlinked_bytes{input=\"nginx\"} 200",
             "logferry_input_oldest_unacked_seconds{input=\"nginx\"} 1.5",
             "logferry_input_dropped_records_total{input=\"nginx\",reason=\"exclude_lines\"} 4",
             "logferry_output_produced_records_total{output=\"main\"} 9",

@@ -112,6 +112,8 @@ pub struct InputStatus {
     pub acked_records_total: u64,
     /// Bytes that are in the files and not acknowledged, all files together.
     pub lag_bytes: u64,
+    /// The part of it that is in deleted files only: it dies with the process.
+    pub unlinked_bytes: u64,
     /// The age of the oldest record read and not acknowledged.
     pub oldest_unacked_seconds: Option<f64>,
     /// Records that did not become a Kafka record, by reason (`line_filter`, `drop_event`).
@@ -131,6 +133,7 @@ impl InputStatus {
     pub fn set_files(&mut self, mut files: Vec<FileStatus>) {
         self.files_count = files.len() as u64;
         self.lag_bytes = files.iter().map(|file| file.lag_bytes).sum();
+        self.unlinked_bytes = files.iter().filter(|file| file.unlinked).map(|file| file.lag_bytes).sum();
         self.oldest_unacked_seconds = files.iter().filter_map(|file| file.oldest_unacked_seconds).reduce(f64::max);
         keep_first(&mut files, FILES_LISTED_MAX, |file| Reverse(file.lag_bytes));
         self.files = files;
@@ -151,6 +154,8 @@ pub struct FileStatus {
     pub size_bytes: u64,
     /// `size_bytes - acked_bytes`.
     pub lag_bytes: u64,
+    /// It was deleted, and is held open until all of it is acknowledged.
+    pub unlinked: bool,
     pub oldest_unacked_seconds: Option<f64>,
     /// `reading`, `idle` (all is read), `waiting` (for [`FileStatus::waiting_for`]), `draining` (renamed away or unlinked,
     /// kept open until all is acknowledged), `failing` (read errors, tried again).

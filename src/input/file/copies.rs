@@ -143,6 +143,22 @@ impl Registry {
             let path = self.files.get(key).map(|known| known.entry.path.display().to_string()).unwrap_or_default();
             tracing::warn!(input = %self.options.name, file = %path, bytes = unread, "bytes that were not read are truncated away, and no copy was found");
         }
+        self.no_more(key);
+    }
+
+    /// A deleted file passes the bounds that the config sets: nothing more of it is read.
+    pub(super) fn give_up(&mut self, key: SourceKey, unread: u64) {
+        FileStats::add(&self.context.stats.bytes_given_up, unread);
+        self.leaving.remove(&key);
+        if let Some(known) = self.files.get_mut(key) {
+            known.retired = true;
+            tracing::warn!(input = %self.options.name, file = %known.entry.path.display(), bytes = unread, "a deleted file is given up with bytes that were not read: it passes `deleted_files`");
+        }
+        self.no_more(key);
+    }
+
+    /// Nothing more of a generation can be read.
+    fn no_more(&mut self, key: SourceKey) {
         let open = self.files.get(key).and_then(|known| known.open.as_ref());
         match open {
             Some(open) => {
@@ -372,7 +388,7 @@ impl Registry {
         let Some(position) = self.position_of(key) else { return };
         let Some(known) = self.files.get_mut(key) else { return };
         known.verified = true;
-        let (fingerprint, size) = (known.entry.fingerprint, known.size);
+        let (fingerprint, size) = (known.entry.fingerprint, known.size.max(known.entry.unlinked_bytes));
         if let Some(was) = was
             && let Some(copy) = self.find_copy(key, was, position, fingerprint)
         {

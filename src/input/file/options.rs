@@ -33,5 +33,9 @@ pub struct FileOptions {
     pub max_line_bytes: usize,
     pub watch: Watch,
     pub scan_every: Duration,
+    /// Deleted files with more unread than this, together, are given up, the first deleted first. `None`: never.
+    pub deleted_bytes_max: Option<u64>,
+    /// A deleted file is given up after this long. `None`: never.
+    pub deleted_age_max: Option<Duration>,
     pub lines: crate::decode::LineFilter,
 }

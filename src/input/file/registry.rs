@@ -448,6 +448,7 @@ impl Registry {
         let Some(known) = self.files.get(key) else { return };
         if known.open.is_some() {
             self.leave(key);
+            self.note_unlinked(key);
         } else if known.entry.copy_of.is_some() || known.entry.finished {
             self.gone(key, 0);
         } else {
@@ -908,6 +909,7 @@ impl Registry {
     }
 
     fn look_at_leaving(&mut self) {
+        self.bound_deleted();
         let grace = i64::try_from(self.context.timing.grace.as_nanos()).unwrap_or(i64::MAX);
         for key in self.leaving.clone() {
             let Some(open) = self.files.get(key).and_then(|known| known.open.as_ref()) else {
@@ -917,12 +919,51 @@ impl Registry {
             if let Ok(stat) = open.file.stat() {
                 let (link, token) = (Arc::clone(&open.link), open.token);
                 self.look(key, &stat);
+                self.note_unlinked(key);
                 self.catch_up();
                 // Whether its time is really up is the tail's to say.
                 let is_due = now_ns() - link.left_ns.load(Ordering::Acquire) >= grace;
                 if is_due && link.at_end.load(Ordering::Acquire) && !link.drained.load(Ordering::Acquire) {
                     self.host.wake(token);
                 }
+            }
+        }
+    }
+
+    /// Remembers the size of a file without a name: after a crash, nothing else tells what was lost with it.
+    fn note_unlinked(&mut self, key: SourceKey) {
+        let Some(known) = self.files.get_mut(key) else { return };
+        let Some(open) = known.open.as_ref().filter(|_| !known.retired) else { return };
+        if let Ok(stat) = open.file.stat()
+            && stat.links == 0
+            && stat.size != known.entry.unlinked_bytes
+        {
+            known.entry.unlinked_bytes = stat.size;
+            self.store.update(key, &known.entry);
+        }
+    }
+
+    /// Gives deleted files up that pass the bounds of `deleted_files`, the first deleted first.
+    fn bound_deleted(&mut self) {
+        let (bytes_max, age_max) = (self.options.deleted_bytes_max, self.options.deleted_age_max);
+        if bytes_max.is_none() && age_max.is_none() {
+            return;
+        }
+        let unread = |key: &SourceKey| {
+            let open = self.files.get(*key)?.open.as_ref()?;
+            let stat = open.file.stat().ok().filter(|stat| stat.links == 0)?;
+            let left_ns = open.link.left_ns.load(Ordering::Acquire);
+            Some((left_ns, *key, stat.size.saturating_sub(open.link.read().offset)))
+        };
+        let mut deleted: Vec<(i64, SourceKey, u64)> = self.leaving.iter().filter_map(unread).collect();
+        deleted.sort_unstable();
+        let mut total: u64 = deleted.iter().map(|(_, _, unread)| unread).sum();
+        let now = now_ns();
+        for (left_ns, key, unread) in deleted {
+            let is_old = age_max.is_some_and(|age| i128::from(now - left_ns) > age.as_nanos().cast_signed());
+            if unread > 0 && (is_old || bytes_max.is_some_and(|max| total > max)) {
+                total -= unread;
+                self.give_up(key, unread);
             }
         }
     }

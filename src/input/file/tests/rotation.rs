@@ -271,6 +271,39 @@ fn deleted_while_open_is_read_to_its_end() {
 }
 
 #[test]
+fn deleted_files_are_given_up_where_the_user_bounds_them() {
+    let world = World::started(Setup { deleted_bytes_max: Some(100), ..Setup::default() });
+    for name in ["a.log", "b.log"] {
+        world.append(name, &format!("{}\n", "x".repeat(69)));
+    }
+    world.look();
+    world.remove("a.log");
+    world.look();
+    world.remove("b.log");
+    world.look();
+    world.run();
+    assert_eq!(world.texts().len(), 1, "140 bytes are unread, 100 may be: the first that was deleted goes");
+    assert_eq!(world.input().stats().bytes_given_up.load(std::sync::atomic::Ordering::Relaxed), 70);
+    assert_eq!(world.host.sources(), 0);
+}
+
+#[test]
+fn what_died_with_a_deleted_file_is_counted_at_the_next_start() {
+    let mut world = World::started(Setup::default());
+    world.append("a.log", "one\n");
+    world.expect(&["one"]);
+    world.append("a.log", "two\nthree\n");
+    world.look();
+    world.remove("a.log");
+    world.look();
+    world.commit();
+    world.crash();
+    world.run();
+    assert!(world.texts().is_empty());
+    assert_eq!(world.input().stats().bytes_given_up.load(std::sync::atomic::Ordering::Relaxed), 10);
+}
+
+#[test]
 fn deleted_and_not_settled_is_kept_open() {
     let world = World::started(Setup::default());
     world.append("a.log", "one\ntwo\n");

@@ -241,6 +241,7 @@ pub struct Setup {
     pub timing: Timing,
     pub bytes_max: usize,
     pub open_files_max: usize,
+    pub deleted_bytes_max: Option<u64>,
 }
 
 impl Default for Setup {
@@ -258,6 +259,7 @@ impl Default for Setup {
             timing: Timing { grace: Duration::ZERO, close_idle: Duration::from_secs(3600) },
             bytes_max: 64,
             open_files_max: 1000,
+            deleted_bytes_max: None,
         }
     }
 }
@@ -311,6 +313,8 @@ impl World {
             max_line_bytes: self.setup.max_line_bytes,
             watch: self.setup.watch,
             scan_every: self.setup.scan_every,
+            deleted_bytes_max: self.setup.deleted_bytes_max,
+            deleted_age_max: None,
             lines: LineFilter::new(&[], &exclude_lines).expect("good expressions"),
         };
         let input = FileInput::start_with(
