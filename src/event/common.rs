@@ -125,6 +125,7 @@ impl Common {
             ecs_log.push(b',');
         }
         ecs_log.extend_from_slice(b"\"offset\":");
+        ecs_log.shrink_to_fit();
 
         let mut ecs_rest = Vec::new();
         let mut ecs_members = Vec::new();
@@ -133,6 +134,7 @@ impl Common {
             json::write_member(&mut ecs_rest, key, value);
             ecs_members.push(start..ecs_rest.len());
         }
+        ecs_rest.shrink_to_fit();
 
         let mut json_object = object.clone();
         remove_same(&mut json_object, &agent);
@@ -140,6 +142,7 @@ impl Common {
         for (key, value) in json_object.iter() {
             json::write_member(&mut json_rest, key, value);
         }
+        json_rest.shrink_to_fit();
         let id_seed = id_seed(host_id, file_id);
         Self { object, agent, ecs_log, ecs_rest, ecs_members, json_object, json_rest, id_seed }
     }

@@ -63,7 +63,8 @@ impl Known {
 /// All of them.
 #[derive(Default)]
 pub struct KnownFiles {
-    files: HashMap<SourceKey, Known>,
+    /// Boxed: a table with a third of its room free is better small.
+    files: HashMap<SourceKey, Box<Known>>,
     by_inode: HashMap<u64, Vec<SourceKey>>,
     by_path: HashMap<PathBuf, SourceKey>,
     /// By the path they were first found under: files of one name are one log.
@@ -74,19 +75,19 @@ pub struct KnownFiles {
 
 impl KnownFiles {
     pub fn get(&self, key: SourceKey) -> Option<&Known> {
-        self.files.get(&key)
+        self.files.get(&key).map(|known| &**known)
     }
 
     pub fn get_mut(&mut self, key: SourceKey) -> Option<&mut Known> {
-        self.files.get_mut(&key)
+        self.files.get_mut(&key).map(|known| &mut **known)
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (SourceKey, &Known)> {
-        self.files.iter().map(|(key, known)| (*key, known))
+        self.files.iter().map(|(key, known)| (*key, &**known))
     }
 
     pub fn iter_mut(&mut self) -> impl Iterator<Item = (SourceKey, &mut Known)> {
-        self.files.iter_mut().map(|(key, known)| (*key, known))
+        self.files.iter_mut().map(|(key, known)| (*key, &mut **known))
     }
 
     /// The current generation of the file of `stat`. Several files of one inode number and birth time (on two devices, or
@@ -169,7 +170,7 @@ impl KnownFiles {
         if let (Some(link), Some(real)) = (&known.path, &known.real) {
             self.links.insert(real.clone(), link.clone());
         }
-        self.files.insert(key, known);
+        self.files.insert(key, Box::new(known));
     }
 
     /// Takes the path from a file. The path it had.
@@ -196,7 +197,7 @@ impl KnownFiles {
         self.by_path.insert(path.to_owned(), key).filter(|other| *other != key)
     }
 
-    pub fn remove(&mut self, key: SourceKey) -> Option<Known> {
+    pub fn remove(&mut self, key: SourceKey) -> Option<Box<Known>> {
         self.unname(key);
         let known = self.files.remove(&key)?;
         let inode = known.entry.identity.inode;

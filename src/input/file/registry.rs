@@ -53,6 +53,8 @@ const FORGET_AFTER_NS: i64 = 7 * 24 * 3600 * 1_000_000_000;
 const CATCH_UP_MAX: usize = 10_000;
 /// How long after a rename the next one of the same file is expected to be told of at most.
 const CARRIED_FOR: Duration = Duration::from_secs(60);
+/// Files beyond what is comfortable that are opened in one go.
+const MORE_AT_ONCE: usize = 256;
 /// How soon a file that grows is looked at again where nothing tells of changes.
 pub const POLL_PAUSE: Duration = Duration::from_millis(250);
 
@@ -76,6 +78,10 @@ pub struct Registry {
     pub(super) again: VecDeque<PathBuf>,
     /// Files to be read that wait for a descriptor, in the order in which they were found.
     pub(super) postponed: VecDeque<SourceKey>,
+    /// Places beyond what is comfortable may be taken.
+    opening_more: bool,
+    /// That all descriptors are in use has been said.
+    has_warned: bool,
     /// Names that a file of theirs has left (and where that really was): others may have had them since.
     pub(super) vacated: BTreeMap<PathBuf, PathBuf>,
     /// The three are being worked off.
@@ -146,6 +152,8 @@ impl Registry {
             lost: VecDeque::new(),
             again: VecDeque::new(),
             postponed: VecDeque::new(),
+            opening_more: false,
+            has_warned: false,
             vacated: BTreeMap::new(),
             catching_up: false,
             carried: HashMap::new(),
@@ -194,16 +202,22 @@ impl Registry {
 
     fn look_at_all(&mut self, walk: &Walk) {
         // First those that are known: a new file may be the copy or the successor of one of them.
-        let named: Vec<PathBuf> = self.files.iter().filter_map(|(_, known)| known.path.clone()).collect();
-        for path in named {
-            if !walk.files.contains(&path) {
-                self.look_at(&path);
-            }
+        let named = self.files.iter().filter_map(|(_, known)| known.path.as_ref());
+        let elsewhere: Vec<PathBuf> = named.filter(|path| !walk.files.contains(*path)).cloned().collect();
+        for path in elsewhere {
+            self.look_at(&path);
         }
         let mut fresh = Vec::new();
         for path in &walk.files {
-            if self.files.at(path).is_some() {
-                self.look_at(path);
+            let here = self.files.at(path);
+            match Stat::of_path(path) {
+                // Nearly all, nearly always.
+                Ok(stat) if here.is_some() && self.files.find(&stat) == here => {
+                    self.look(here.expect("just asked"), &stat);
+                    continue;
+                }
+                _ if here.is_some() => self.look_at(path),
+                _ => {}
             }
             match Stat::of_path(path) {
                 Ok(stat) if self.files.find(&stat).is_none() => fresh.push((stat.born_ns, stat.modified_ns, path)),
@@ -750,9 +764,11 @@ impl Registry {
 
     /// Hands the source of a file to the pipeline.
     pub(super) fn start(&mut self, key: SourceKey, file: Arc<Content>, position: Position, is_copy: bool) {
-        let place = match self.context.descriptors.take() {
+        let descriptors = &self.context.descriptors;
+        let place = if self.opening_more { descriptors.take_more() } else { descriptors.take() };
+        let place = match place {
             // The bytes of a copy are not found by a name of ours.
-            None if is_copy => self.context.descriptors.take_anyway(),
+            None if is_copy => descriptors.take_anyway(),
             Some(place) if !self.is_after_postponed(key) => place,
             _ => return self.postpone(key, position),
         };
@@ -760,13 +776,12 @@ impl Registry {
         let link = Link::new(key, position, known.entry.fingerprint, known.size, place);
         link.set_gate(Gate::Look);
         let name = known.entry.path.display().to_string();
-        let common = self.context.shared.file(&name, &format!("{:016x}", known.entry.file_id));
         let tail = FileTail::new(
             Arc::clone(&self.context),
             Arc::clone(&link),
             self.signals.clone(),
             Arc::clone(&file),
-            Arc::new(common),
+            known.entry.file_id,
             name,
             position,
         );
@@ -780,7 +795,7 @@ impl Registry {
     fn postpone(&mut self, key: SourceKey, position: Position) {
         let Some(known) = self.files.get_mut(key) else { return };
         known.position = Some(position);
-        if self.postponed.is_empty() {
+        if self.context.descriptors.are_all_taken() && !std::mem::replace(&mut self.has_warned, true) {
             tracing::warn!(input = %self.options.name, "all file descriptors are in use; files wait for others to be read to their end; raise the limit (LimitNOFILE, ulimit -n)");
         }
         if !self.postponed.contains(&key) {
@@ -796,10 +811,15 @@ impl Registry {
 
     /// Opens files that waited for a descriptor, as far as there are some; if not, lets the others look whether they can close.
     fn open_postponed(&mut self) {
+        if self.postponed.is_empty() {
+            self.has_warned = false;
+            return;
+        }
         let waiting = std::mem::take(&mut self.postponed);
         self.context.descriptors.set_waiting(waiting.len(), 0);
         let mut waiting = waiting.into_iter();
-        for key in waiting.by_ref() {
+        for (count, key) in waiting.by_ref().enumerate() {
+            self.opening_more = count < MORE_AT_ONCE;
             let known = self.files.get(key).filter(|known| known.open.is_none());
             let Some(path) = known.and_then(|known| known.path.clone()) else { continue };
             self.reopen(key, &path);
@@ -807,6 +827,7 @@ impl Registry {
                 break;
             }
         }
+        self.opening_more = false;
         let rest: Vec<SourceKey> = waiting.collect();
         let before = self.postponed.len();
         self.postponed.extend(rest);
@@ -986,7 +1007,7 @@ impl Registry {
 
     /// Lets the tails of files that have not grown for long look whether they may close.
     pub(super) fn close_idle(&mut self) {
-        let limit = i64::try_from(self.context.timing.close_idle.as_nanos()).unwrap_or(i64::MAX);
+        let limit = i64::try_from(self.context.close_idle().as_nanos()).unwrap_or(i64::MAX);
         let now = now_ns();
         for (_, known) in self.files.iter() {
             if let Some(open) = &known.open

@@ -16,6 +16,7 @@
 //!                               ▲ position          ▲ position after the read
 //! ```
 
+use std::cell::OnceCell;
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
@@ -63,13 +64,23 @@ pub struct TailContext {
     pub descriptors: Arc<Descriptors>,
 }
 
+impl TailContext {
+    /// How long a file that was read and settled stays open without growing.
+    pub fn close_idle(&self) -> Duration {
+        let Timing { grace, close_idle } = self.timing;
+        if self.descriptors.are_many() { grace.min(close_idle) } else { close_idle }
+    }
+}
+
 /// The source of one file generation.
 pub struct FileTail {
     context: Arc<TailContext>,
     link: Arc<Link>,
     signals: Sender<Message>,
     file: Arc<Content>,
-    common: Arc<Common>,
+    /// Made when there is something to read: most files of a host are idle.
+    common: OnceCell<Arc<Common>>,
+    file_id: u64,
     name: String,
     position: Position,
     /// The line at `position` is long, and this much of it was scanned.
@@ -108,7 +119,7 @@ impl FileTail {
         link: Arc<Link>,
         signals: Sender<Message>,
         file: Arc<Content>,
-        common: Arc<Common>,
+        file_id: u64,
         name: String,
         position: Position,
     ) -> FileTail {
@@ -118,7 +129,8 @@ impl FileTail {
             link,
             signals,
             file,
-            common,
+            common: OnceCell::new(),
+            file_id,
             name,
             position,
             long: None,
@@ -220,7 +232,7 @@ impl FileTail {
         self.link.at_end.store(true, Ordering::Release);
         let left = self.left_ns;
         if self.ending == Ending::Open && left == 0 {
-            let idle = quantum.now.0.saturating_sub(self.grown_ns) >= nanoseconds(self.context.timing.close_idle);
+            let idle = quantum.now.0.saturating_sub(self.grown_ns) >= nanoseconds(self.context.close_idle());
             let is_wanted = self.context.descriptors.are_short();
             if quantum.all_settled && (is_wanted || idle && rest == 0) {
                 self.tell(Signal::Finished(self.link.key));
@@ -406,7 +418,8 @@ impl Source for FileTail {
     }
 
     fn common(&self) -> Arc<Common> {
-        Arc::clone(&self.common)
+        let make = || Arc::new(self.context.shared.file(&self.name, &format!("{:016x}", self.file_id)));
+        Arc::clone(self.common.get_or_init(make))
     }
 
     fn read(&mut self, fill: &mut Fill, quantum: &Quantum) -> Result<Read, io::Error> {
