@@ -4,7 +4,8 @@
 //! records, the records in flight) holds a [`BytePermit`] for it; dropping the permit gives the bytes back, so a permit
 //! travels inside the value whose bytes it stands for and can't outlive or leak them.
 //!
-//! Not here: fixed costs (regex caches, metadata, librdkafka's own), which are capped where they arise.
+//! Beside it, two words to the allocator about the memory that is not counted. Not here: fixed costs (regex caches, metadata,
+//! librdkafka's own), which are capped where they arise.
 
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
@@ -96,6 +97,25 @@ impl Drop for BytePermit {
         *used -= self.bytes;
         self.shared.freed.notify_all();
     }
+}
+
+/// Tells the C library's allocator what this process is like: few threads that allocate, buffers that are used again, and a
+/// burst now and then when thousands of files are found. To be called once, before threads are started.
+pub fn tune_allocator() {
+    const ARENAS_MAX: libc::c_int = 2;
+    /// Larger blocks are the system's again once they are free. Batches and their buffers are smaller.
+    const MAPPED_FROM_BYTES: libc::c_int = 2 << 20;
+    // SAFETY: mallopt has no preconditions; what an allocator does not know it ignores.
+    unsafe {
+        libc::mallopt(libc::M_ARENA_MAX, ARENAS_MAX);
+        libc::mallopt(libc::M_MMAP_THRESHOLD, MAPPED_FROM_BYTES);
+    }
+}
+
+/// Gives memory that is free back to the system. Takes milliseconds: for after a burst.
+pub fn give_back_memory() {
+    // SAFETY: malloc_trim has no preconditions.
+    unsafe { libc::malloc_trim(0) };
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use anyhow::Context as _;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
+use crate::budget::tune_allocator;
 use crate::cli::check::{mistakes_text, warnings};
 use crate::cli::{Exit, RunArgs};
 use crate::config::checked::Logging;
@@ -37,6 +38,7 @@ pub fn run(args: &RunArgs) -> anyhow::Result<Exit> {
         tracing::warn!("{line}");
     }
     raise_descriptor_limit();
+    tune_allocator();
     let signals = Signals::new([SIGTERM, SIGINT]).context("signals can't be caught")?;
     let stop = watch_signals(signals);
     let pipeline = Pipeline::start(checked)?;

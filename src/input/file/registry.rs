@@ -44,6 +44,7 @@ use super::stats::{FileState, FileStats, FileStatus};
 use super::tail::{FileTail, TailContext};
 use super::watcher::Message;
 use crate::batch::{OutputId, Position, SourceKey};
+use crate::budget::give_back_memory;
 use crate::checkpoint::{Entry, Identity, Store, StoreError};
 use crate::input::source::{Host, Token};
 
@@ -53,6 +54,8 @@ const FORGET_AFTER_NS: i64 = 7 * 24 * 3600 * 1_000_000_000;
 const CATCH_UP_MAX: usize = 10_000;
 /// How long after a rename the next one of the same file is expected to be told of at most.
 const CARRIED_FOR: Duration = Duration::from_secs(60);
+/// Files opened between two scans after which memory is given back.
+const MANY_STARTED: usize = 1000;
 /// Files beyond what is comfortable that are opened in one go.
 const MORE_AT_ONCE: usize = 256;
 /// How soon a file that grows is looked at again where nothing tells of changes.
@@ -78,6 +81,7 @@ pub struct Registry {
     pub(super) again: VecDeque<PathBuf>,
     /// Files to be read that wait for a descriptor, in the order in which they were found.
     pub(super) postponed: VecDeque<SourceKey>,
+    started_since_scan: usize,
     /// Places beyond what is comfortable may be taken.
     opening_more: bool,
     /// That all descriptors are in use has been said.
@@ -152,6 +156,7 @@ impl Registry {
             lost: VecDeque::new(),
             again: VecDeque::new(),
             postponed: VecDeque::new(),
+            started_since_scan: 0,
             opening_more: false,
             has_warned: false,
             vacated: BTreeMap::new(),
@@ -184,6 +189,10 @@ impl Registry {
 
     /// Looks at every path of a walk, and at every file that has none of them.
     pub fn scan(&mut self, walk: &Walk) {
+        // By now those of the last scan have been read and closed.
+        if std::mem::take(&mut self.started_since_scan) > MANY_STARTED {
+            give_back_memory();
+        }
         for (path, error) in &walk.failed {
             self.complain(path, "list", error);
         }
@@ -789,6 +798,7 @@ impl Registry {
         let token = self.host.add(&self.options.name, Box::new(tail), position);
         known.open = Some(Open { link, token, file });
         self.begun.push(key);
+        self.started_since_scan += 1;
     }
 
     /// Leaves a file to be opened once there is a descriptor for it.
