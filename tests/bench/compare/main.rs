@@ -4,11 +4,12 @@
 //! turns, so that a busy moment of the machine hurts both. What counts is CPU time: the kernel's account of the ended
 //! process, user and system, all threads. It refuses to judge a round in which a line is missing.
 //!
-//! `-- --lines N` (1,500,000), `--rounds N` (3), `--only logferry|rsyslog`.
+//! `-- --lines N` (1,500,000), `--rounds N` (3), `--only logferry|rsyslog`; `--latency` measures [`latency`] instead.
 
 #[allow(dead_code, reason = "the benchmark uses a part of the kit")]
 #[path = "../../integration/kit/mod.rs"]
 mod kit;
+mod latency;
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -41,6 +42,8 @@ struct Options {
     lines: u64,
     rounds: usize,
     shippers: Vec<Shipper>,
+    /// Measure latency for so many seconds instead of throughput.
+    latency_seconds: Option<u64>,
 }
 
 /// What one run took.
@@ -58,7 +61,12 @@ impl Run {
 }
 
 fn options() -> Result<Options, String> {
-    let mut options = Options { lines: 1_500_000, rounds: 3, shippers: vec![Shipper::Logferry, Shipper::Rsyslog] };
+    let mut options = Options {
+        lines: 1_500_000,
+        rounds: 3,
+        shippers: vec![Shipper::Logferry, Shipper::Rsyslog],
+        latency_seconds: None,
+    };
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
         let mut value = || arguments.next().ok_or(format!("{argument} wants a value"));
@@ -67,12 +75,13 @@ fn options() -> Result<Options, String> {
             "--bench" => {}
             "--lines" => options.lines = value()?.parse().map_err(|error| format!("--lines: {error}"))?,
             "--rounds" => options.rounds = value()?.parse().map_err(|error| format!("--rounds: {error}"))?,
+            "--latency" => options.latency_seconds = Some(20),
             "--only" => match value()?.as_str() {
                 "logferry" => options.shippers = vec![Shipper::Logferry],
                 "rsyslog" => options.shippers = vec![Shipper::Rsyslog],
                 other => return Err(format!("--only takes logferry or rsyslog, not {other}")),
             },
-            other => return Err(format!("unknown: {other}; there are --lines N, --rounds N, --only NAME")),
+            other => return Err(format!("unknown: {other}; there are --lines N, --rounds N, --only NAME, --latency")),
         }
     }
     Ok(options)
@@ -90,6 +99,9 @@ fn main() {
     if options.shippers.contains(&Shipper::Rsyslog) && !skip::has("rsyslogd") {
         eprintln!("there is no rsyslogd here: apt-get install rsyslog rsyslog-kafka (or --only logferry)");
         std::process::exit(1);
+    }
+    if let Some(seconds) = options.latency_seconds {
+        return latency::run(kafka, &options, seconds);
     }
     let log = scratch::folder("log").join("access.log");
     let bytes = generate(&log, options.lines);
@@ -198,7 +210,7 @@ fn measure(kafka: &Cluster, shipper: Shipper, log: &Path, options: &Options) -> 
     let topic = kafka.topic(shipper.name(), 6);
     let folder = scratch::folder(shipper.name());
     let command = match shipper {
-        Shipper::Logferry => logferry(kafka, &topic, &folder, log),
+        Shipper::Logferry => logferry(kafka, &topic, &folder, log, &["run", "--until-idle=1s"]),
         Shipper::Rsyslog => rsyslog(kafka, &topic, &folder, log),
     };
     let lines = i64::try_from(options.lines).expect("lines are counted");
@@ -244,7 +256,7 @@ fn write_config(folder: &Path, name: &str, text: &str) -> PathBuf {
     path
 }
 
-fn logferry(kafka: &Cluster, topic: &str, folder: &Path, log: &Path) -> Command {
+fn logferry(kafka: &Cluster, topic: &str, folder: &Path, log: &Path, arguments: &[&str]) -> Command {
     let config = format!(
         "data_dir: {}/data\nadmin: {{ listen: \"off\" }}\ninputs:\n  access: {{ type: file, paths: [{}] }}\n\
          outputs:\n  main: {{ type: kafka, brokers: [{}], topic: {topic}, compression: lz4 }}\n",
@@ -254,7 +266,7 @@ fn logferry(kafka: &Cluster, topic: &str, folder: &Path, log: &Path) -> Command 
     );
     let config = write_config(folder, "logferry.yaml", &config);
     let mut command = Command::new(agent::binary());
-    command.args(["run", "--until-idle=1s", "-c"]).arg(config);
+    command.args(arguments).arg("-c").arg(config);
     with_output(command, folder)
 }
 
