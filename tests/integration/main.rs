@@ -9,6 +9,7 @@ mod brokers;
 mod commands;
 mod delivery;
 mod empty_root;
+mod files;
 mod kit_itself;
 mod lanes;
 mod operation;

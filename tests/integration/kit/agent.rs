@@ -23,6 +23,7 @@ pub fn logferry(args: &[&str], input: &[u8]) -> Output {
 pub struct Agent {
     folder: PathBuf,
     environment: Vec<(String, String)>,
+    open_files_max: Option<u64>,
     process: Option<Guarded>,
 }
 
@@ -32,7 +33,7 @@ impl Agent {
         for sub in ["logs", "data"] {
             std::fs::create_dir_all(folder.join(sub)).expect("the scratch folder is writable");
         }
-        Self { folder, environment: Vec::new(), process: None }
+        Self { folder, environment: Vec::new(), open_files_max: None, process: None }
     }
 
     /// An agent that ships `logs/*.log` to `cluster`. `output` is a line or more of the output's keys, `topic: …` first.
@@ -57,6 +58,18 @@ impl Agent {
 
     pub fn env(&mut self, name: &str, value: &str) {
         self.environment.push((name.into(), value.into()));
+    }
+
+    /// What `ulimit -n` says to it, soft and hard.
+    pub fn limit_open_files(&mut self, max: u64) {
+        self.open_files_max = Some(max);
+    }
+
+    /// The CPU-seconds it has used, and the bytes that are resident.
+    pub fn usage_now(&self) -> (f64, u64) {
+        let status = self.status();
+        let cpu = status["cpu_seconds_total"].as_f64().expect("a number");
+        (cpu, status["memory"]["rss_bytes"].as_u64().expect("a number"))
     }
 
     pub fn folder(&self) -> &Path {
@@ -98,6 +111,15 @@ impl Agent {
             std::fs::File::options().create(true).append(true).open(path).expect("the scratch folder is writable")
         };
         let mut command = self.command(args);
+        if let Some(max) = self.open_files_max {
+            let limit = libc::rlimit { rlim_cur: max, rlim_max: max };
+            let lower = move || match unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) } {
+                0 => Ok(()),
+                _ => Err(std::io::Error::last_os_error()),
+            };
+            // SAFETY: a system call and nothing else, between fork and exec.
+            unsafe { std::os::unix::process::CommandExt::pre_exec(&mut command, lower) };
+        }
         command.stdin(stdin).stdout(open("stdout.log")).stderr(open("stderr.log"));
         self.process = Some(process::spawn("logferry", command));
     }
