@@ -2,7 +2,7 @@
 
 use crate::kit::cluster::{self, SASL_PASSWORD, SASL_USER, Secure};
 use crate::kit::pki::CLIENT_PRINCIPAL;
-use crate::kit::{agent::Agent, check::Check, cluster::Cluster, writer::Writer};
+use crate::kit::{agent::Agent, check::Check, cluster::Cluster, tokens, wait, writer::Writer};
 
 fn ship(secure: &Secure, hint: &str, port: u16, topic: &str, more: &str) {
     let mut agent = Agent::new(hint);
@@ -58,6 +58,50 @@ fn sasl_plain_and_scram() {
         secure.allow(&format!("User:{SASL_USER}"), &topic);
         ship(secure, &hint, secure.sasl_port, &topic, &sasl(secure, mechanism));
     }
+}
+
+/// Scenario: OAUTHBEARER with tokens that an identity provider gives over HTTPS and that live for five seconds.
+/// Guarantee: lines arrive, and go on arriving when the first token has expired: each is renewed in time. A secret that is
+/// not the provider's is refused, the log says so, and nobody sees it.
+#[test]
+fn oauthbearer() {
+    let Some(secure) = cluster::secure() else { return };
+    let topic = secure.cluster.topic("oauth", 2);
+    secure.allow("User:token-ferry", &topic);
+    let provider = tokens::Provider::start(&secure.pki.server, "token-ferry", 5);
+    let output = |secret: &str| {
+        format!(
+            "topic: {topic}\ntls: {{ ca_file: {} }}\nsasl:\n  mechanism: OAUTHBEARER\n  token_url: {}\n  client_id: {}\n  \
+             client_secret: \"{secret}\"\n  scope: kafka\n",
+            secure.pki.ca.display(),
+            provider.url,
+            tokens::CLIENT_ID,
+        )
+    };
+    let mut agent = Agent::new("oauth");
+    agent.env("FERRY_SECRET", tokens::CLIENT_SECRET);
+    let brokers = format!("127.0.0.1:{}", secure.oauth_port);
+    agent.ship("", &brokers, &output("wrong-s3cr3t"));
+    let mut writer = Writer::new(&agent.log("a.log"), "oauth");
+    writer.write(500);
+    agent.start();
+    let told = || agent.stderr().contains("invalid_client, who are you?").then_some(());
+    wait::until_or("the log to tell of the refusal", wait::LAST_RESORT, told, || agent.stderr());
+    assert_eq!((provider.given(), secure.cluster.count(&topic)), (0, Some(0)));
+    agent.stop();
+    agent.ship("", &brokers, &output("${FERRY_SECRET}"));
+    agent.start();
+    secure.cluster.wait_count(&topic, 500);
+    let renewed = || (provider.given() >= 3).then_some(());
+    wait::until_or("tokens to be renewed", wait::LAST_RESORT, renewed, || agent.stderr());
+    writer.write(500);
+    secure.cluster.wait_count(&topic, 1_000);
+    let status = agent.status().to_string();
+    agent.stop();
+    for secret in ["wrong-s3cr3t", tokens::CLIENT_SECRET] {
+        assert!(!agent.stderr().contains(secret) && !status.contains(secret), "a secret is shown");
+    }
+    Check::of(&secure.cluster.records(&topic), &[&writer]).exact();
 }
 
 /// Scenario: the broker's certificate is signed by an authority that is not the configured one.

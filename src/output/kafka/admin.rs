@@ -180,7 +180,7 @@ impl Admin {
                     }
                 }
                 What::Error { text, .. } => trouble = Some(text),
-                What::Reports | What::Statistics(_) | What::Other => {}
+                What::Reports | What::Statistics(_) | What::TokenWanted | What::Other => {}
             }
         }
         trouble

@@ -253,6 +253,8 @@ pub(super) enum What {
         text: String,
     },
     Statistics(String),
+    /// The instance wants a token to log in with.
+    TokenWanted,
     Other,
 }
 
@@ -282,6 +284,7 @@ impl Event {
                 What::Log { level, facility: ffi::string(facility), text: ffi::string(text) }
             },
             ffi::RD_KAFKA_EVENT_STATS => What::Statistics(unsafe { ffi::string(ffi::rd_kafka_event_stats(raw)) }),
+            ffi::RD_KAFKA_EVENT_OAUTHBEARER_TOKEN_REFRESH => What::TokenWanted,
             _ => What::Other,
         }
     }

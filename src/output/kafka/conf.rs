@@ -100,6 +100,8 @@ fn sasl_properties(sasl: &Sasl, properties: &mut Vec<Property>) {
         Sasl::Plain { username, password } => ("PLAIN", username, password),
         Sasl::ScramSha256 { username, password } => ("SCRAM-SHA-256", username, password),
         Sasl::ScramSha512 { username, password } => ("SCRAM-SHA-512", username, password),
+        // The token is handed over when librdkafka asks for it.
+        Sasl::OauthBearer(_) => return properties.push(("sasl.mechanism", "OAUTHBEARER".to_owned())),
     };
     properties.push(("sasl.mechanism", mechanism.to_owned()));
     properties.push(("sasl.username", username.clone()));
@@ -268,8 +270,11 @@ impl NativeConf {
     /// Everything that happens comes as an event of the main queue: no callbacks, so no code of ours runs on
     /// librdkafka's threads.
     pub fn enable_events(&mut self) {
-        let events =
-            ffi::RD_KAFKA_EVENT_DR | ffi::RD_KAFKA_EVENT_ERROR | ffi::RD_KAFKA_EVENT_LOG | ffi::RD_KAFKA_EVENT_STATS;
+        let events = ffi::RD_KAFKA_EVENT_DR
+            | ffi::RD_KAFKA_EVENT_ERROR
+            | ffi::RD_KAFKA_EVENT_LOG
+            | ffi::RD_KAFKA_EVENT_STATS
+            | ffi::RD_KAFKA_EVENT_OAUTHBEARER_TOKEN_REFRESH;
         // SAFETY: `raw` is alive (owned).
         unsafe { ffi::rd_kafka_conf_set_events(self.raw, events as c_int) };
     }

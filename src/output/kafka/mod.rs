@@ -19,6 +19,7 @@ mod client;
 mod conf;
 mod fault;
 mod ffi;
+mod oauth;
 mod resolver;
 mod slots;
 mod topics;

@@ -19,6 +19,19 @@ pub enum Sasl {
     Plain { username: String, password: Secret },
     ScramSha256 { username: String, password: Secret },
     ScramSha512 { username: String, password: Secret },
+    OauthBearer(OauthBearer),
+}
+
+/// Where tokens for OAUTHBEARER come from: client credentials (RFC 6749 §4.4).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OauthBearer {
+    /// HTTPS, or HTTP to this machine.
+    pub token_url: String,
+    pub client_id: String,
+    pub client_secret: Secret,
+    pub scope: Option<String>,
+    /// Trusted beside the system's authorities: the connection's own.
+    pub ca_file: Option<PathBuf>,
 }
 
 /// A value that is never shown: its `Debug` is `***`.

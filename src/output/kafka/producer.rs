@@ -30,7 +30,8 @@ use super::client::{self, Client, Event, Kind, OpenError, TopicHandle, What, loc
 use super::conf::{self, NativeConf};
 use super::fault::{self, At};
 use super::ffi::{self, Named};
-use super::options::KafkaOptions;
+use super::oauth::Tokens;
+use super::options::{KafkaOptions, Sasl};
 use super::slots::{InFlight, Slots, opaque, parse_opaque};
 use super::topics::{self, Topics};
 use crate::batch::{Encoded, NONE, Record};
@@ -57,6 +58,8 @@ struct Shared {
     brokers: Mutex<Brokers>,
     /// Keys, values and headers of one record.
     record_bytes_max: usize,
+    /// With OAUTHBEARER.
+    tokens: Option<Tokens>,
 }
 
 #[derive(Default)]
@@ -100,6 +103,10 @@ impl KafkaProducer {
             runs: Mutex::default(),
             brokers: Mutex::default(),
             record_bytes_max: options.max_record_bytes,
+            tokens: match &options.connection.sasl {
+                Some(Sasl::OauthBearer(options)) => Some(Tokens::new(options.clone())),
+                _ => None,
+            },
         });
         let asking = std::thread::Builder::new()
             .name("kafka-topics".to_owned())
@@ -159,6 +166,9 @@ impl Producer for KafkaProducer {
             let Some(event) = shared.client.queue().poll(wait) else { break };
             shared.take(event, &mut runs, events);
             wait = Duration::ZERO;
+        }
+        if let Some(tokens) = &shared.tokens {
+            tokens.hand_over(&shared.client);
         }
         shared.take_pending(&mut runs, events);
     }
@@ -260,6 +270,11 @@ impl Shared {
             What::Error { fatal: false, text } => self.broker_error(&text),
             What::Log { level, facility, text } => client::log(self.client.name(), level, &facility, &text),
             What::Statistics(json) => lock(&self.brokers).update(&json),
+            What::TokenWanted => {
+                if let Some(tokens) = &self.tokens {
+                    tokens.fetch();
+                }
+            }
             What::Other => {}
         }
     }

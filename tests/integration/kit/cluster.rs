@@ -354,6 +354,8 @@ pub struct Secure {
     pub mtls_port: u16,
     /// SASL PLAIN, SCRAM-SHA-256 and SCRAM-SHA-512 over TLS; [`SASL_USER`] has no rights but those given.
     pub sasl_port: u16,
+    /// OAUTHBEARER over TLS; any unsigned token is believed, its subject has no rights but those given.
+    pub oauth_port: u16,
 }
 
 pub const SASL_USER: &str = "ferry";
@@ -369,20 +371,25 @@ pub fn secure() -> Option<&'static Secure> {
 impl Secure {
     fn start(jars: &std::path::Path) -> Self {
         let pki = Pki::make(&scratch::folder("pki"));
-        let (tls_port, mtls_port, sasl_port, controller_port) = (free_port(), free_port(), free_port(), free_port());
+        let (tls_port, mtls_port, sasl_port, oauth_port) = (free_port(), free_port(), free_port(), free_port());
+        let controller_port = free_port();
         let listener = |name: &str, port: u16| {
             let both = format!("{name}://127.0.0.1:{port}");
             (both.clone(), both)
         };
         let scram = "org.apache.kafka.common.security.scram.ScramLoginModule required;";
+        let oauth = "org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule required \
+                     unsecuredLoginStringClaim_sub=\"broker\";";
         let properties = format!(
-            "listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,TLS:SSL,MTLS:SSL,SASL:SASL_SSL\n\
+            "listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,TLS:SSL,MTLS:SSL,SASL:SASL_SSL,OAUTH:SASL_SSL\n\
              ssl.keystore.type=PEM\n\
              ssl.keystore.location={server}\n\
              ssl.truststore.type=PEM\n\
              ssl.truststore.location={ca}\n\
              listener.name.mtls.ssl.client.auth=required\n\
              sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256,SCRAM-SHA-512\n\
+             listener.name.oauth.sasl.enabled.mechanisms=OAUTHBEARER\n\
+             listener.name.oauth.oauthbearer.sasl.jaas.config={oauth}\n\
              listener.name.sasl.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required \
              user_{SASL_USER}=\"{SASL_PASSWORD}\";\n\
              listener.name.sasl.scram-sha-256.sasl.jaas.config={scram}\n\
@@ -403,7 +410,12 @@ impl Secure {
             voters: &format!("1@127.0.0.1:{controller_port}"),
             controller_port,
             heap: "-Xmx512m",
-            listeners: &[listener("TLS", tls_port), listener("MTLS", mtls_port), listener("SASL", sasl_port)],
+            listeners: &[
+                listener("TLS", tls_port),
+                listener("MTLS", mtls_port),
+                listener("SASL", sasl_port),
+                listener("OAUTH", oauth_port),
+            ],
             properties: &properties,
             format: &[
                 "--add-scram",
@@ -412,7 +424,7 @@ impl Secure {
                 &format!("SCRAM-SHA-512={credentials}"),
             ],
         });
-        Self { cluster: Cluster::of(vec![node], jars.to_owned(), 1), pki, tls_port, mtls_port, sasl_port }
+        Self { cluster: Cluster::of(vec![node], jars.to_owned(), 1), pki, tls_port, mtls_port, sasl_port, oauth_port }
     }
 
     /// Lets `principal` (`User:NAME`) write to `topic`.
