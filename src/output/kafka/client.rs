@@ -64,7 +64,7 @@ impl Drop for Instance {
     }
 }
 
-/// A reference to the main queue of an instance: everything that it has to say. Dropped before the instance.
+/// A reference to a queue of an instance, mostly to its main queue: everything that it has to say. Dropped before the instance.
 pub(super) struct MainQueue(NonNull<ffi::rd_kafka_queue_t>);
 
 // SAFETY: librdkafka's queues may be used from any thread, by several at once.
@@ -78,6 +78,20 @@ impl MainQueue {
     pub unsafe fn of(rk: *mut ffi::rd_kafka_t) -> Self {
         // SAFETY: the instance is alive by this function's contract, and always has a main queue.
         Self(unsafe { NonNull::new_unchecked(ffi::rd_kafka_queue_get_main(rk)) })
+    }
+
+    /// A queue that was made for an answer.
+    ///
+    /// # Safety
+    /// `queue` is alive and given up to what is returned; its instance outlives that.
+    pub unsafe fn own(queue: *mut ffi::rd_kafka_queue_t) -> Self {
+        // SAFETY: not null by this function's contract.
+        Self(unsafe { NonNull::new_unchecked(queue) })
+    }
+
+    /// The queue; alive as long as `self`.
+    pub fn as_ptr(&self) -> *mut ffi::rd_kafka_queue_t {
+        self.0.as_ptr()
     }
 
     /// The next event; waits up to `timeout` for one, or for [`MainQueue::wake`].
@@ -244,6 +258,8 @@ pub(super) enum What {
     /// See [`Event::next_report`].
     Reports,
     Error {
+        /// librdkafka's; below 0.
+        code: c_int,
         text: String,
         fatal: bool,
     },
@@ -264,6 +280,11 @@ pub(super) struct Reported {
 }
 
 impl Event {
+    /// The event; alive as long as `self`.
+    pub fn as_ptr(&self) -> *mut ffi::rd_kafka_event_t {
+        self.raw.as_ptr()
+    }
+
     pub fn what(&self) -> What {
         let raw = self.raw.as_ptr();
         // SAFETY (all of the function): the event is alive, each function is called for the kind it is for, and what it
@@ -274,7 +295,7 @@ impl Event {
                 let code = ffi::rd_kafka_event_error(raw);
                 let fatal = code == ffi::Named::RD_KAFKA_RESP_ERR__FATAL as c_int
                     || ffi::rd_kafka_event_error_is_fatal(raw) != 0;
-                What::Error { text: ffi::string(ffi::rd_kafka_event_error_string(raw)), fatal }
+                What::Error { code, text: ffi::string(ffi::rd_kafka_event_error_string(raw)), fatal }
             },
             ffi::RD_KAFKA_EVENT_LOG => unsafe {
                 let (mut facility, mut text, mut level) = (ptr::null(), ptr::null(), 7);

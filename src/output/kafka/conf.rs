@@ -96,14 +96,9 @@ pub(super) fn check_files(connection: &Connection) -> Result<(), OpenError> {
 }
 
 fn sasl_properties(sasl: &Sasl, properties: &mut Vec<Property>) {
-    let (mechanism, username, password) = match sasl {
-        Sasl::Plain { username, password } => ("PLAIN", username, password),
-        Sasl::ScramSha256 { username, password } => ("SCRAM-SHA-256", username, password),
-        Sasl::ScramSha512 { username, password } => ("SCRAM-SHA-512", username, password),
-    };
-    properties.push(("sasl.mechanism", mechanism.to_owned()));
-    properties.push(("sasl.username", username.clone()));
-    properties.push(("sasl.password", password.0.clone()));
+    properties.push(("sasl.mechanism", sasl.mechanism().to_owned()));
+    properties.push(("sasl.username", sasl.username().to_owned()));
+    properties.push(("sasl.password", sasl.password().0.clone()));
 }
 
 /// What a producer adds to [`connection_properties`].
@@ -272,6 +267,18 @@ impl NativeConf {
             ffi::RD_KAFKA_EVENT_DR | ffi::RD_KAFKA_EVENT_ERROR | ffi::RD_KAFKA_EVENT_LOG | ffi::RD_KAFKA_EVENT_STATS;
         // SAFETY: `raw` is alive (owned).
         unsafe { ffi::rd_kafka_conf_set_events(self.raw, events as c_int) };
+    }
+
+    /// Has `verify` asked about each certificate of a broker's chain, with `opaque`.
+    ///
+    /// # Safety
+    /// `verify` may be called from any thread, with this `opaque`, until the client made of this is gone.
+    pub unsafe fn verify_with(&mut self, verify: ffi::Verify, opaque: *mut std::ffi::c_void) {
+        // SAFETY: `raw` is alive (owned); the rest by this function's contract.
+        unsafe {
+            ffi::rd_kafka_conf_set_opaque(self.raw, opaque);
+            ffi::rd_kafka_conf_set_ssl_cert_verify_cb(self.raw, Some(verify));
+        }
     }
 
     /// Gives the configuration up to `rd_kafka_new`.

@@ -21,6 +21,33 @@ pub enum Sasl {
     ScramSha512 { username: String, password: Secret },
 }
 
+impl Sasl {
+    /// Kafka's name of the mechanism.
+    pub fn mechanism(&self) -> &'static str {
+        match self {
+            Self::Plain { .. } => "PLAIN",
+            Self::ScramSha256 { .. } => "SCRAM-SHA-256",
+            Self::ScramSha512 { .. } => "SCRAM-SHA-512",
+        }
+    }
+
+    pub fn username(&self) -> &str {
+        match self {
+            Self::Plain { username, .. } | Self::ScramSha256 { username, .. } | Self::ScramSha512 { username, .. } => {
+                username
+            }
+        }
+    }
+
+    pub(super) fn password(&self) -> &Secret {
+        match self {
+            Self::Plain { password, .. } | Self::ScramSha256 { password, .. } | Self::ScramSha512 { password, .. } => {
+                password
+            }
+        }
+    }
+}
+
 /// A value that is never shown: its `Debug` is `***`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(pub String);
@@ -53,6 +80,19 @@ pub struct Connection {
     pub sasl: Option<Sasl>,
     /// Any librdkafka property but those that own a promise; applied last.
     pub rdkafka: Vec<(String, String)>,
+}
+
+impl Connection {
+    /// Whom the brokers take this output for, as their ACLs name it. What a broker makes of a client certificate is its own
+    /// affair (`ssl.principal.mapping.rules`), so that one is named by its file.
+    pub fn principal(&self) -> String {
+        let cert_file = self.tls.as_ref().and_then(|tls| tls.cert_file.as_ref());
+        match (&self.sasl, cert_file) {
+            (Some(sasl), _) => format!("User:{}", sasl.username()),
+            (None, Some(path)) => format!("the principal of the certificate {}", path.display()),
+            (None, None) => "User:ANONYMOUS".to_owned(),
+        }
+    }
 }
 
 /// The checked options of a `kafka` output.

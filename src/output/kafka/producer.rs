@@ -256,8 +256,8 @@ impl Shared {
                 drop(event);
                 self.report(runs, events);
             }
-            What::Error { fatal: true, text } => self.fatal(&text, events),
-            What::Error { fatal: false, text } => self.broker_error(&text),
+            What::Error { fatal: true, text, .. } => self.fatal(&text, events),
+            What::Error { fatal: false, text, .. } => self.broker_error(&text),
             What::Log { level, facility, text } => client::log(self.client.name(), level, &facility, &text),
             What::Statistics(json) => lock(&self.brokers).update(&json),
             What::Other => {}

@@ -354,6 +354,10 @@ pub struct Secure {
     pub mtls_port: u16,
     /// SASL PLAIN, SCRAM-SHA-256 and SCRAM-SHA-512 over TLS; [`SASL_USER`] has no rights but those given.
     pub sasl_port: u16,
+    /// As that one, with PLAIN alone.
+    pub plain_port: u16,
+    /// TLS with a certificate that has expired.
+    pub expired_port: u16,
 }
 
 pub const SASL_USER: &str = "ferry";
@@ -370,21 +374,29 @@ impl Secure {
     fn start(jars: &std::path::Path) -> Self {
         let pki = Pki::make(&scratch::folder("pki"));
         let (tls_port, mtls_port, sasl_port, controller_port) = (free_port(), free_port(), free_port(), free_port());
+        let (plain_port, expired_port) = (free_port(), free_port());
         let listener = |name: &str, port: u16| {
             let both = format!("{name}://127.0.0.1:{port}");
             (both.clone(), both)
         };
         let scram = "org.apache.kafka.common.security.scram.ScramLoginModule required;";
+        let plain = format!(
+            "org.apache.kafka.common.security.plain.PlainLoginModule required user_{SASL_USER}=\"{SASL_PASSWORD}\";"
+        );
         let properties = format!(
-            "listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,TLS:SSL,MTLS:SSL,SASL:SASL_SSL\n\
+            "listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,TLS:SSL,MTLS:SSL,SASL:SASL_SSL,\
+             PLAINLY:SASL_SSL,EXPIRED:SSL\n\
              ssl.keystore.type=PEM\n\
              ssl.keystore.location={server}\n\
              ssl.truststore.type=PEM\n\
              ssl.truststore.location={ca}\n\
              listener.name.mtls.ssl.client.auth=required\n\
+             listener.name.expired.ssl.keystore.type=PEM\n\
+             listener.name.expired.ssl.keystore.location={expired}\n\
              sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256,SCRAM-SHA-512\n\
-             listener.name.sasl.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required \
-             user_{SASL_USER}=\"{SASL_PASSWORD}\";\n\
+             listener.name.plainly.sasl.enabled.mechanisms=PLAIN\n\
+             listener.name.plainly.plain.sasl.jaas.config={plain}\n\
+             listener.name.sasl.plain.sasl.jaas.config={plain}\n\
              listener.name.sasl.scram-sha-256.sasl.jaas.config={scram}\n\
              listener.name.sasl.scram-sha-512.sasl.jaas.config={scram}\n\
              authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer\n\
@@ -392,6 +404,7 @@ impl Secure {
              offsets.topic.replication.factor=1\n\
              transaction.state.log.replication.factor=1\n\
              transaction.state.log.min.isr=1\n",
+            expired = pki.expired_server.display(),
             server = pki.server.display(),
             ca = pki.ca.display(),
         );
@@ -403,7 +416,13 @@ impl Secure {
             voters: &format!("1@127.0.0.1:{controller_port}"),
             controller_port,
             heap: "-Xmx512m",
-            listeners: &[listener("TLS", tls_port), listener("MTLS", mtls_port), listener("SASL", sasl_port)],
+            listeners: &[
+                listener("TLS", tls_port),
+                listener("MTLS", mtls_port),
+                listener("SASL", sasl_port),
+                listener("PLAINLY", plain_port),
+                listener("EXPIRED", expired_port),
+            ],
             properties: &properties,
             format: &[
                 "--add-scram",
@@ -412,27 +431,22 @@ impl Secure {
                 &format!("SCRAM-SHA-512={credentials}"),
             ],
         });
-        Self { cluster: Cluster::of(vec![node], jars.to_owned(), 1), pki, tls_port, mtls_port, sasl_port }
+        let cluster = Cluster::of(vec![node], jars.to_owned(), 1);
+        Self { cluster, pki, tls_port, mtls_port, sasl_port, plain_port, expired_port }
     }
 
     /// Lets `principal` (`User:NAME`) write to `topic`.
     pub fn allow(&self, principal: &str, topic: &str) {
-        self.cluster.tool(
-            "org.apache.kafka.tools.AclCommand",
-            &[
-                "--bootstrap-server",
-                &self.cluster.bootstrap(),
-                "--add",
-                "--allow-principal",
-                principal,
-                "--operation",
-                "Write",
-                "--operation",
-                "Describe",
-                "--topic",
-                topic,
-            ],
-        );
+        self.allow_operations(principal, topic, &["Write", "Describe"]);
+    }
+
+    /// Lets `principal` do these things to `topic`.
+    pub fn allow_operations(&self, principal: &str, topic: &str, operations: &[&str]) {
+        let bootstrap = self.cluster.bootstrap();
+        let mut args =
+            vec!["--bootstrap-server", &bootstrap, "--add", "--allow-principal", principal, "--topic", topic];
+        args.extend(operations.iter().flat_map(|operation| ["--operation", operation]));
+        self.cluster.tool("org.apache.kafka.tools.AclCommand", &args);
     }
 }
 
