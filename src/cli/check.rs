@@ -57,6 +57,11 @@ fn connect(checked: &Checked, within: Duration) -> anyhow::Result<Exit> {
     Ok(Exit::Failed)
 }
 
+/// A field that every event of the input has, unless a processor takes it away.
+fn is_always_there(kind: &InputKind, field: &str) -> bool {
+    field == "host.name" || (field == "log.file.path" && matches!(kind, InputKind::File(_)))
+}
+
 /// The topics that are known beforehand, and what can be said of the others.
 fn wanted(checked: &Checked) -> (Vec<Wanted>, Vec<Finding>) {
     let mut topics: BTreeMap<&str, (Vec<&str>, Keys)> = BTreeMap::new();
@@ -65,7 +70,7 @@ fn wanted(checked: &Checked) -> (Vec<Wanted>, Vec<Finding>) {
     for input in &checked.inputs {
         let keys = match &input.route.key {
             None => Keys::None,
-            Some(key) if key.literal().is_some() => Keys::All,
+            Some(key) if key.fields().all(|field| is_always_there(&input.kind, &field.to_string())) => Keys::All,
             Some(_) => Keys::Most,
         };
         if let Some(topic) = input.route.topic.literal() {
@@ -211,7 +216,7 @@ mod tests {
         let expect = |topic: &str, by: &str, keys| Wanted { topic: topic.into(), by: by.into(), keys };
         assert_eq!(
             topics,
-            [expect("logs.x", "inputs a, b", Keys::None), expect("logs.fallback", "fallback_topic", Keys::Most)],
+            [expect("logs.x", "inputs a, b", Keys::None), expect("logs.fallback", "fallback_topic", Keys::All)],
             "the output's topic is used by nobody"
         );
         let said: Vec<String> = skipped.iter().map(ToString::to_string).collect();

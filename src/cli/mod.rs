@@ -11,6 +11,7 @@ pub mod run;
 pub mod schema;
 pub mod status;
 pub mod r#try;
+pub mod watch;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -211,6 +212,7 @@ impl TryArgs {
 Examples:
   logferry status
   logferry status -c logferry.yaml
+  logferry status --watch                    drawn anew every 2 s, until Ctrl-C
   logferry status --json | jq '.inputs[] | {name, lag_bytes}'
   logferry status --address 10.0.0.7:9660    an agent elsewhere, if its admin.listen allows it
 
@@ -231,6 +233,13 @@ pub struct StatusArgs {
     /// The status as the agent gives it, as JSON
     #[arg(long)]
     pub json: bool,
+
+    /// Show it again every 2 s, until Ctrl-C
+    ///
+    /// On a terminal it is drawn anew; elsewhere one follows the other. An agent that does not answer for a while, because it
+    /// is being restarted, is asked on.
+    #[arg(long, short)]
+    pub watch: bool,
 }
 
 /// Print the JSON schema of the config, for editors

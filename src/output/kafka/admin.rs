@@ -23,7 +23,7 @@ use super::options::Connection;
 /// Why an administrative request failed.
 #[derive(Debug, thiserror::Error)]
 pub enum AdminError {
-    #[error("no broker of {brokers} answers within {within:?}: {reason}")]
+    #[error("no broker of {brokers} answers within {within:.1?}: {reason}")]
     Unreachable { brokers: String, within: Duration, reason: String },
     #[error("topic {topic} exists already")]
     Exists { topic: String },

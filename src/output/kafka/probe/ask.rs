@@ -9,7 +9,7 @@ use crate::output::kafka::admin::{Admin, Settings, TopicDescription};
 /// What was found out about the topics of an output.
 #[derive(Debug, Default)]
 pub(super) struct Facts {
-    topics: BTreeMap<String, TopicFacts>,
+    pub topics: BTreeMap<String, TopicFacts>,
     /// `auto.create.topics.enable` of a broker; `None`: not asked, or not told.
     pub broker_creates_topics: Option<bool>,
 }
@@ -29,12 +29,9 @@ impl Facts {
 
     /// Whether a broker may be asked for a producer id: brokers refuse who may write nowhere.
     pub fn may_write_somewhere(&self) -> bool {
-        self.topics.values().any(|topic| topic.description.rights.is_none_or(|rights| rights.write))
-    }
-
-    #[cfg(test)]
-    pub fn with(broker_creates_topics: Option<bool>) -> Self {
-        Self { broker_creates_topics, ..Self::default() }
+        let may =
+            |topic: &TopicFacts| topic.description.code == 0 && topic.description.rights.is_none_or(|may| may.write);
+        self.topics.values().any(may)
     }
 }
 
@@ -45,17 +42,17 @@ impl Facts {
 pub(super) fn ask(
     admin: &Admin,
     topics: &[Wanted],
-    broker: Option<i32>,
+    broker: i32,
     creates_topics: bool,
     deadline: Instant,
 ) -> Result<Facts, String> {
     let left = || deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(100));
     let names: Vec<&str> = topics.iter().map(|wanted| wanted.topic.as_str()).collect();
-    let described = admin.describe_topics(&names, broker, left()).map_err(|error| error.to_string())?;
+    let described = admin.describe_topics(&names, Some(broker), left()).map_err(|error| error.to_string())?;
     let there: Vec<&str> = described.iter().filter(|topic| topic.code == 0).map(|topic| topic.name.as_str()).collect();
     let mut configs = BTreeMap::new();
     for topic in &there {
-        let settings = admin.topic_settings(topic, broker, left()).map_err(|error| error.to_string())?;
+        let settings = admin.topic_settings(topic, Some(broker), left()).map_err(|error| error.to_string())?;
         configs.insert((*topic).to_owned(), settings);
     }
     let is_missing = there.len() < described.len();
@@ -66,9 +63,10 @@ pub(super) fn ask(
             (description.name.clone(), TopicFacts { description, config })
         })
         .collect();
-    let broker_creates_topics = broker
-        .filter(|_| creates_topics && is_missing)
-        .and_then(|id| admin.broker_settings(id, left()).ok()?.ok()?.remove("auto.create.topics.enable"))
+    let setting = |name| admin.broker_settings(broker, left()).ok()?.ok()?.remove(name);
+    let broker_creates_topics = (creates_topics && is_missing)
+        .then(|| setting("auto.create.topics.enable"))
+        .flatten()
         .map(|value| value == "true");
     Ok(Facts { topics, broker_creates_topics })
 }

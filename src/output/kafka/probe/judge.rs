@@ -87,7 +87,7 @@ fn not_there(object: String, wanted: &Wanted, code: i32, all: &Facts, limits: &L
             }
             None => {
                 let what = "it does not exist; the broker will create it (create_topics: broker) if its \
-                            auto.create.topics.enable is on, which it does not tell this user";
+                            auto.create.topics.enable is on, which it does not tell";
                 Finding::new(Weight::Note, object, what, "")
             }
         },
@@ -175,15 +175,15 @@ fn times(config: &BTreeMap<String, String>, limits: &Limits, say: &mut Say<'_>) 
     // Brokers before 3.6 know only the last one, those from 4.0 on only the first two.
     let both = limits.time_before.max(limits.time_after);
     let bounds = [
-        ("message.timestamp.before.max.ms", limits.time_before, "older"),
-        ("message.timestamp.after.max.ms", limits.time_after, "later"),
-        ("message.timestamp.difference.max.ms", both, "older"),
+        ("message.timestamp.before.max.ms", limits.time_before, "behind"),
+        ("message.timestamp.after.max.ms", limits.time_after, "ahead of"),
+        ("message.timestamp.difference.max.ms", both, "behind"),
     ];
     for (name, needed, which) in bounds {
         let needed = u64::try_from(needed.as_millis()).unwrap_or(u64::MAX);
         let Some(allowed) = number(config, name).filter(|allowed| *allowed < needed) else { continue };
         let what = format!(
-            "{name} is {allowed}: records whose time is {which} than the clock by more would be refused; they may be by {needed}"
+            "{name} is {allowed}: records whose time is further {which} the clock are refused, and theirs may be {needed} ms {which} it"
         );
         say(Weight::Wrong, what, format!("set {name} to {needed} or more, or message.timestamp.type to LogAppendTime"));
     }

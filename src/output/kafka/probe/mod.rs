@@ -108,52 +108,60 @@ pub fn probe(options: &KafkaOptions, topics: &[Wanted], records: Records, within
         return vec![Finding::wrong("tls", error.to_string(), fix)];
     }
     let begun = Instant::now();
-    // Half of the time for the brokers of the config; the rest is for those that they name and, beside them, the topics.
-    let seen = look_at_all(connection, &connection.brokers, begun + within / 2);
-    let mut findings: Vec<Finding> = seen.iter().map(Seen::finding).collect();
-    let Some(good) = seen.iter().find_map(|seen| seen.result.as_ref().ok().map(|login| (seen.broker.as_str(), login)))
-    else {
-        let topics: Vec<&str> = topics.iter().map(|wanted| wanted.topic.as_str()).collect();
-        if !topics.is_empty() {
-            let what = format!("not looked at, as no broker can be used: {}", topics.join(", "));
-            findings.push(Finding::new(Weight::Note, "topics", what, ""));
-        }
-        return findings;
-    };
+    let deadline = begun + within;
+    // Half of the time for the brokers of the config, half of what is left for those that they name, the rest for topics.
+    let mut seen = look_at_all(connection, &connection.brokers, halfway(deadline));
     let named = named_by_brokers(&seen);
     let looked_at = named.len().min(BROKERS_MAX);
-    let deadline = begun + within;
-    let (about_named, about_topics) = thread::scope(|scope| {
-        let others = scope.spawn(|| look_at_all(connection, &named[..looked_at], deadline));
-        let limits = Limits {
-            record_bytes_max: options.max_record_bytes,
-            batch_bytes: options.batch_bytes,
-            time_before: records.time_before,
-            time_after: records.time_after,
-            creates_topics: options.create_topics,
-            principal: connection.principal(),
-        };
-        let about_topics = look_at_topics(options, good, topics, &limits, deadline);
-        (others.join().unwrap_or_default(), about_topics)
-    });
-    findings.extend(about_named.iter().map(Seen::finding));
+    seen.extend(look_at_all(connection, &named[..looked_at], halfway(deadline)));
+    let mut findings: Vec<Finding> = seen.iter().map(Seen::finding).collect();
     if looked_at < named.len() {
         let what = format!("{} more brokers of the cluster are not looked at", named.len() - looked_at);
         findings.push(Finding::new(Weight::Note, "brokers", what, ""));
     }
-    findings.extend(about_topics);
+    if topics.is_empty() {
+        return findings;
+    }
+    let Some(server) = seen.iter().find_map(Seen::server) else {
+        let topics: Vec<&str> = topics.iter().map(|wanted| wanted.topic.as_str()).collect();
+        let what = format!("not looked at, as no broker can be used under its own name: {}", topics.join(", "));
+        findings.push(Finding::new(Weight::Note, "topics", what, ""));
+        return findings;
+    };
+    let limits = Limits {
+        record_bytes_max: options.max_record_bytes,
+        batch_bytes: options.batch_bytes,
+        time_before: records.time_before,
+        time_after: records.time_after,
+        creates_topics: options.create_topics,
+        principal: connection.principal(),
+    };
+    findings.extend(look_at_topics(options, server, topics, &limits, deadline));
     findings
+}
+
+/// The middle of the time from now to `deadline`.
+fn halfway(deadline: Instant) -> Instant {
+    let now = Instant::now();
+    now + deadline.saturating_duration_since(now) / 2
 }
 
 /// One broker, and what became of the attempt to use it.
 struct Seen {
     broker: String,
-    /// Its id, if another broker named it.
+    /// The config does not name it, but another broker does.
     is_named_by_others: bool,
     result: Result<Login, trouble::Trouble>,
 }
 
 impl Seen {
+    /// Its address and id, if it can be used and calls itself so: clients go to brokers by the names that these give.
+    fn server(&self) -> Option<(&str, i32)> {
+        let login = self.result.as_ref().ok()?;
+        let (id, address) = login.brokers.iter().find(|(_, address)| **address == self.broker)?;
+        Some((address, *id))
+    }
+
     fn finding(&self) -> Finding {
         let object = format!("broker {}", self.broker);
         match &self.result {
@@ -197,18 +205,14 @@ fn named_by_brokers(seen: &[Seen]) -> Vec<String> {
 
 fn look_at_topics(
     options: &KafkaOptions,
-    (broker, login): (&str, &Login),
+    (broker, id): (&str, i32),
     topics: &[Wanted],
     limits: &Limits,
     deadline: Instant,
 ) -> Vec<Finding> {
-    if topics.is_empty() {
-        return Vec::new();
-    }
     // The broker that is known to work is asked; librdkafka would try them in any order.
     let mut connection = options.connection.clone();
     connection.brokers = vec![broker.to_owned()];
-    let id = login.brokers.iter().find(|(_, address)| *address == broker).map(|(id, _)| *id);
     let asked = Admin::open(&connection)
         .map_err(|error| error.to_string())
         .and_then(|admin| ask::ask(&admin, topics, id, options.create_topics, deadline));

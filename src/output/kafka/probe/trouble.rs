@@ -120,6 +120,10 @@ fn of_login(connection: &Connection, reason: &str) -> Trouble {
             "set sasl.mechanism to one that it takes, or enable this one (sasl.enabled.mechanisms)",
         );
     }
+    if lower.trim_end().ends_with("supported mechanisms:") {
+        let fix = "leave sasl out, or name the port of a SASL listener in brokers";
+        return Trouble::new("login: this listener takes none", fix);
+    }
     Trouble::new(
         format!("login: {mechanism} as user {user} is refused: {reason}"),
         "correct sasl.username and sasl.password, or make the user at the broker (kafka-configs --add-config for SCRAM)",
@@ -169,7 +173,7 @@ fn of_certificate(broker: &str, connection: &Connection, refused: &RefusedCertif
             );
             let issuer = &certificate.issuer;
             Trouble::new(
-                format!("{shown} is signed by an authority that is not in {place}: {issuer}"),
+                format!("TLS: the broker's certificate comes from an authority that is not in {place}: {issuer}"),
                 "set tls.ca_file to the certificate of that authority",
             )
         }
