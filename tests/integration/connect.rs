@@ -278,14 +278,24 @@ fn replicas_and_brokers_that_are_away() {
     cluster.all_up();
 }
 
-/// Scenario: Kafka's last 3.x.
-/// Guarantee: it is fine too, and its own bound of timestamps is known.
+/// Scenario: Kafka's last 3.x, which creates topics that are asked for.
+/// Guarantee: it is fine too, and its own bound of timestamps is known; that it would create a missing topic is a note, and the
+/// check does not make it do so.
 #[test]
 fn kafka_3() {
-    let Some(cluster) = Cluster::single(crate::kit::jars::Release::Old) else { return };
+    let Some(cluster) = Cluster::single_with(crate::kit::jars::Release::Old, "auto.create.topics.enable=true\n") else {
+        return;
+    };
     let topic = Cluster::name("connect.three");
     cluster.create_with(&topic, 1, &[]);
     check(&cluster.bootstrap(), &format!("topic: {topic}")).is_fine(&[&topic, "fine (1 partition)"]);
     cluster.create_with(&(topic.clone() + ".x"), 1, &[("message.timestamp.difference.max.ms", "1000")]);
     check(&cluster.bootstrap(), &format!("topic: {topic}.x")).is_wrong(&["message.timestamp.", "is 1000"]);
+    let missing = Cluster::name("connect.missing");
+    check(&cluster.bootstrap(), &format!("topic: {missing}\ncreate_topics: broker")).is_fine(&[
+        "note: ",
+        &missing,
+        "it does not exist; the broker will create it (create_topics: broker)",
+    ]);
+    assert!(!cluster.topics().contains(&missing), "asking made it");
 }

@@ -38,7 +38,7 @@ pub struct Cluster {
 /// The one node that most tests share, each with topics of its own. `None`: skipped, and noted so.
 pub fn shared() -> Option<&'static Cluster> {
     static SHARED: LazyLock<Result<Cluster, Need>> =
-        LazyLock::new(|| Ok(Cluster::with_nodes(&jars::jars(Release::Current)?, 1)));
+        LazyLock::new(|| Ok(Cluster::with_nodes(&jars::jars(Release::Current)?, 1, "")));
     skip::or_skip(SHARED.as_ref().map_err(|&need| need))
 }
 
@@ -48,7 +48,7 @@ pub fn three() -> Option<Three> {
     let mut three = THREE.lock().unwrap_or_else(PoisonError::into_inner);
     match three.as_ref() {
         Some(cluster) => cluster.all_up(),
-        None => *three = Some(Cluster::with_nodes(&skip::or_skip(jars::jars(Release::Current))?, 3)),
+        None => *three = Some(Cluster::with_nodes(&skip::or_skip(jars::jars(Release::Current))?, 3, "")),
     }
     Some(Three(three))
 }
@@ -67,10 +67,15 @@ impl std::ops::Deref for Three {
 impl Cluster {
     /// A node of the test's own, to be crashed at will.
     pub fn single(release: Release) -> Option<Self> {
-        Some(Self::with_nodes(&skip::or_skip(jars::jars(release))?, 1))
+        Some(Self::with_nodes(&skip::or_skip(jars::jars(release))?, 1, ""))
     }
 
-    fn with_nodes(jars: &std::path::Path, count: u32) -> Self {
+    /// As [`Cluster::single`], with further lines of its properties; they come last, so they win.
+    pub fn single_with(release: Release, properties: &str) -> Option<Self> {
+        Some(Self::with_nodes(&skip::or_skip(jars::jars(release))?, 1, properties))
+    }
+
+    fn with_nodes(jars: &std::path::Path, count: u32, more: &str) -> Self {
         let controllers: Vec<u16> = (0..count).map(|_| free_port()).collect();
         let voters: Vec<String> =
             (1..).zip(&controllers).map(|(node, port)| format!("{node}@127.0.0.1:{port}")).collect();
@@ -86,7 +91,8 @@ impl Cluster {
              transaction.state.log.min.isr={in_sync}\n\
              broker.session.timeout.ms=6000\n\
              broker.heartbeat.interval.ms=1000\n\
-             listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,NAMED:PLAINTEXT\n"
+             listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,NAMED:PLAINTEXT\n\
+             {more}"
         );
         let named_port = free_port();
         // One listener is advertised by a name that only the tests of names can resolve.
