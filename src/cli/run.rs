@@ -1,15 +1,13 @@
 //! `logferry run`: the agent, from a checked config to an orderly end.
 
-use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
 
 use crate::budget::tune_allocator;
 use crate::cli::check::{mistakes_text, warnings};
-use crate::cli::{Exit, RunArgs};
+use crate::cli::{Exit, RunArgs, watch};
 use crate::config::checked::Logging;
 use crate::config::written::LogFormatName;
 use crate::config::{System, load};
@@ -39,8 +37,7 @@ pub fn run(args: &RunArgs) -> anyhow::Result<Exit> {
     }
     raise_descriptor_limit();
     tune_allocator();
-    let signals = Signals::new([SIGTERM, SIGINT]).context("signals can't be caught")?;
-    let stop = watch_signals(signals);
+    let stop = watch::signals().context("signals can't be caught")?;
     let pipeline = Pipeline::start(checked)?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), pid = std::process::id(), "logferry runs");
     match args.until_idle {
@@ -82,23 +79,6 @@ fn start_log(logging: Logging) -> anyhow::Result<()> {
         LogFormatName::Json => logs::Format::Json,
     };
     Ok(logs::init(logging.level(), format)?)
-}
-
-/// The first signal is a message; the second ends the process at once.
-fn watch_signals(mut signals: Signals) -> std::sync::mpsc::Receiver<()> {
-    let (told, stop) = channel();
-    std::thread::spawn(move || {
-        let mut caught = signals.forever();
-        if caught.next().is_some() {
-            told.send(()).ok();
-        }
-        if let Some(signal) = caught.next() {
-            std::process::exit(128 + signal);
-        }
-        // `told` lives as long as the process: a closed channel would read as a signal.
-        drop(told);
-    });
-    stop
 }
 
 /// Returns once everything is read and acknowledged and nothing came for `quiet`, or at a signal.

@@ -119,6 +119,7 @@ impl Pipeline {
             plans,
             inputs: Mutex::default(),
             output_name: checked.output.name.clone(),
+            principal: checked.output.connection.principal(),
             delivery_seconds,
             workers: Threads::default(),
             committer: Threads::default(),

@@ -69,7 +69,8 @@ impl Tokens {
     /// Hands over what was fetched. After a failure librdkafka asks again in 10 s.
     pub fn hand_over(&self, client: &Client) {
         let Some(answer) = lock(&self.answer).take() else { return };
-        let given = answer.and_then(|token| give(client, &token));
+        // SAFETY: the instance is alive.
+        let given = answer.and_then(|token| unsafe { give(client.as_ptr(), &token) });
         if let Err(reason) = given {
             tracing::error!(target: "logferry::kafka", output = %client.name(), url = %self.options.token_url, %reason, "no token to log in with; it is asked for again in 10 s");
             let reason = CString::new(reason.replace('\0', " ")).unwrap_or_default();
@@ -79,7 +80,22 @@ impl Tokens {
     }
 }
 
-fn give(client: &Client, token: &Token) -> Result<(), String> {
+/// Fetches a token and hands it over, now: for an instance that lives no longer than a token.
+///
+/// # Errors
+/// What the identity provider or librdkafka says.
+///
+/// # Safety
+/// `rk` is an instance that lives through the call.
+pub(super) unsafe fn log_in(rk: *mut ffi::rd_kafka_t, options: &OauthBearer) -> Result<(), String> {
+    let token = request(options)?;
+    // SAFETY: by this function's contract.
+    unsafe { give(rk, &token) }
+}
+
+/// # Safety
+/// `rk` is an instance that lives through the call.
+unsafe fn give(rk: *mut ffi::rd_kafka_t, token: &Token) -> Result<(), String> {
     let (Ok(value), Ok(principal)) = (CString::new(&*token.value), CString::new(&*token.principal)) else {
         return Err("the token holds a NUL byte".to_owned());
     };
@@ -87,7 +103,7 @@ fn give(client: &Client, token: &Token) -> Result<(), String> {
     // SAFETY: instance and texts are alive; there are no extensions; the buffer has the size given.
     let code = unsafe {
         ffi::rd_kafka_oauthbearer_set_token(
-            client.as_ptr(),
+            rk,
             value.as_ptr(),
             token.expires_ms,
             principal.as_ptr(),

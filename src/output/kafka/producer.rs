@@ -30,8 +30,7 @@ use super::client::{self, Client, Event, Kind, OpenError, TopicHandle, What, loc
 use super::conf::{self, NativeConf};
 use super::fault::{self, At};
 use super::ffi::{self, Named};
-use super::oauth::Tokens;
-use super::options::{KafkaOptions, Sasl};
+use super::options::KafkaOptions;
 use super::slots::{InFlight, Slots, opaque, parse_opaque};
 use super::topics::{self, Topics};
 use crate::batch::{Encoded, NONE, Record};
@@ -58,8 +57,6 @@ struct Shared {
     brokers: Mutex<Brokers>,
     /// Keys, values and headers of one record.
     record_bytes_max: usize,
-    /// With OAUTHBEARER.
-    tokens: Option<Tokens>,
 }
 
 #[derive(Default)]
@@ -94,7 +91,7 @@ impl KafkaProducer {
         let mut properties = conf::connection_properties(&options.connection);
         properties.extend(conf::producer_properties(options));
         let conf = NativeConf::with(&properties, &options.connection.rdkafka)?;
-        let client = Client::open(&options.name, Kind::Producer, conf)?;
+        let client = Client::open(&options.name, Kind::Producer, conf, &options.connection)?;
         let shared = Arc::new(Shared {
             topics: Topics::new(options.create_topics),
             client,
@@ -103,10 +100,6 @@ impl KafkaProducer {
             runs: Mutex::default(),
             brokers: Mutex::default(),
             record_bytes_max: options.max_record_bytes,
-            tokens: match &options.connection.sasl {
-                Some(Sasl::OauthBearer(options)) => Some(Tokens::new(options.clone())),
-                _ => None,
-            },
         });
         let asking = std::thread::Builder::new()
             .name("kafka-topics".to_owned())
@@ -163,12 +156,9 @@ impl Producer for KafkaProducer {
         shared.take_pending(&mut runs, events);
         let mut wait = if events.len() > before { Duration::ZERO } else { timeout };
         for _ in 0..EVENTS_PER_POLL {
-            let Some(event) = shared.client.queue().poll(wait) else { break };
+            let Some(event) = shared.client.poll(wait) else { break };
             shared.take(event, &mut runs, events);
             wait = Duration::ZERO;
-        }
-        if let Some(tokens) = &shared.tokens {
-            tokens.hand_over(&shared.client);
         }
         shared.take_pending(&mut runs, events);
     }
@@ -266,16 +256,11 @@ impl Shared {
                 drop(event);
                 self.report(runs, events);
             }
-            What::Error { fatal: true, text } => self.fatal(&text, events),
-            What::Error { fatal: false, text } => self.broker_error(&text),
+            What::Error { fatal: true, text, .. } => self.fatal(&text, events),
+            What::Error { fatal: false, text, .. } => self.broker_error(&text),
             What::Log { level, facility, text } => client::log(self.client.name(), level, &facility, &text),
             What::Statistics(json) => lock(&self.brokers).update(&json),
-            What::TokenWanted => {
-                if let Some(tokens) = &self.tokens {
-                    tokens.fetch();
-                }
-            }
-            What::Other => {}
+            What::TokenWanted | What::Other => {}
         }
     }
 
