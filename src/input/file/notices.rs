@@ -1,8 +1,8 @@
 //! inotify, by the notify crate: which paths may have changed. It makes discovery fast; nothing relies on it.
 //!
 //! Directories are watched, not files: a watch for each directory of the globs, so that new names are seen too. The handler runs
-//! on notify's thread; it forwards what matters and, while one file is written to again and again, sleeps a moment, since the
-//! kernel then merges what is equal. What cannot be watched (limits, filesystems) makes [`Notices::is_complete`] false, and the
+//! on notify's thread; it forwards what matters and, while files are written to again and again, sleeps a moment now and then:
+//! the kernel merges what is equal, and hands over the rest in one go. What cannot be watched (limits, filesystems) makes [`Notices::is_complete`] false, and the
 //! watcher polls instead.
 
 use std::collections::{BTreeSet, HashMap};
@@ -20,8 +20,8 @@ use super::watcher::Message;
 
 /// Events that may wait for the watcher; more are dropped, and a scan makes up for them.
 const WAITING_MAX: usize = 8192;
-/// While one file is written to, its events are taken this often.
-const MERGE_PAUSE: Duration = Duration::from_millis(2);
+/// While files are written to all the time, their events are taken this often, many at once.
+const MERGE_PAUSE: Duration = Duration::from_millis(5);
 
 /// The watches of one input.
 pub struct Notices {
@@ -117,7 +117,7 @@ fn unwatch(watcher: &mut RecommendedWatcher, path: &Path) {
 
 /// What runs on notify's thread for each event.
 fn handler(messages: Sender<Message>, waiting: Arc<AtomicUsize>) -> impl FnMut(notify::Result<notify::Event>) {
-    let mut last: Option<(PathBuf, Instant)> = None;
+    let (mut written, mut slept) = (None::<Instant>, None::<Instant>);
     move |event| {
         let message = match event {
             Ok(event) if event.need_rescan() => Message::Overflow,
@@ -126,14 +126,12 @@ fn handler(messages: Sender<Message>, waiting: Arc<AtomicUsize>) -> impl FnMut(n
                     EventKind::Access(AccessKind::Close(AccessMode::Write)) => {}
                     EventKind::Access(_) => return,
                     EventKind::Modify(ModifyKind::Data(_)) => {
-                        let path = event.paths.first();
-                        let again = last
-                            .as_ref()
-                            .is_some_and(|(before, at)| Some(before) == path && at.elapsed() < MERGE_PAUSE);
-                        if again {
+                        let is_recent = |at: Option<Instant>| at.is_some_and(|at| at.elapsed() < MERGE_PAUSE);
+                        if is_recent(written) && !is_recent(slept) {
                             std::thread::sleep(MERGE_PAUSE);
+                            slept = Some(Instant::now());
                         }
-                        last = path.map(|path| (path.clone(), Instant::now()));
+                        written = Some(Instant::now());
                     }
                     _ => {}
                 }
