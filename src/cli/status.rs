@@ -12,6 +12,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 
 use super::{CONFIG_DEFAULT, Exit, StatusArgs};
+use crate::config::{self, System};
 use crate::telemetry::admin::ADDRESS_FILE;
 use crate::telemetry::status::{ByReason, InputStatus, LaneStatus, OutputStatus, Status};
 
@@ -48,23 +49,36 @@ fn data_dir(args: &StatusArgs) -> anyhow::Result<PathBuf> {
     if let Some(data_dir) = &args.data_dir {
         return Ok(data_dir.clone());
     }
-    let default = Path::new(CONFIG_DEFAULT);
-    match &args.config {
-        Some(config) => data_dir_of(config),
-        None if default.exists() => data_dir_of(default),
-        None => Ok(DATA_DIR_DEFAULT.into()),
+    let default = PathBuf::from(CONFIG_DEFAULT);
+    match args.config.as_slice() {
+        [] if default.exists() => data_dir_of(&[default]),
+        [] => Ok(DATA_DIR_DEFAULT.into()),
+        config => data_dir_of(config),
     }
 }
 
-/// The `data_dir` that a config names.
-fn data_dir_of(config: &Path) -> anyhow::Result<PathBuf> {
-    let shown = config.display();
-    let text = std::fs::read_to_string(config).with_context(|| format!("cannot read the config {shown}"))?;
+/// The `data_dir` that a config names: the first of its files that does.
+fn data_dir_of(paths: &[PathBuf]) -> anyhow::Result<PathBuf> {
+    for path in paths {
+        let files =
+            config::files(path, &System).with_context(|| format!("cannot list the config {}", path.display()))?;
+        for file in files {
+            if let Some(data_dir) = data_dir_in(&file)? {
+                return Ok(data_dir);
+            }
+        }
+    }
+    Ok(DATA_DIR_DEFAULT.into())
+}
+
+fn data_dir_in(file: &Path) -> anyhow::Result<Option<PathBuf>> {
+    let shown = file.display();
+    let text = std::fs::read_to_string(file).with_context(|| format!("cannot read the config {shown}"))?;
     let yaml: serde_yaml::Value = serde_yaml::from_str(&text)
         .with_context(|| format!("{shown} is not YAML; name the agent's directory with --data-dir"))?;
     match yaml.get("data_dir") {
-        None => Ok(DATA_DIR_DEFAULT.into()),
-        Some(serde_yaml::Value::String(path)) if !path.contains("${") => Ok(path.into()),
+        None => Ok(None),
+        Some(serde_yaml::Value::String(path)) if !path.contains("${") => Ok(Some(path.into())),
         Some(_) => bail!(
             "data_dir in {shown} is not a plain path (its variables are those of the agent, not of this shell); \
              name it with --data-dir"
@@ -400,7 +414,7 @@ mod tests {
     }
 
     fn args(data_dir: &Path) -> StatusArgs {
-        StatusArgs { config: None, data_dir: Some(data_dir.into()), address: None, json: false }
+        StatusArgs { config: Vec::new(), data_dir: Some(data_dir.into()), address: None, json: false }
     }
 
     #[test]
@@ -438,7 +452,7 @@ mod tests {
         let config = dir.path().join("logferry.yaml");
         let check = |text: &str, expect: Result<&str, &str>| {
             std::fs::write(&config, text).expect("written");
-            match (data_dir_of(&config), expect) {
+            match (data_dir_of(std::slice::from_ref(&config)), expect) {
                 (Ok(found), Ok(expected)) => assert_eq!(found, Path::new(expected)),
                 (Err(error), Err(part)) => assert!(format!("{error:#}").contains(part), "{error:#}"),
                 (found, expected) => panic!("{found:?} instead of {expected:?}"),
@@ -449,6 +463,9 @@ mod tests {
         check("", Ok(DATA_DIR_DEFAULT));
         check("data_dir: ${DIR}\n", Err("--data-dir"));
         check("data_dir: [\n", Err("not YAML"));
+        std::fs::write(&config, "inputs: {}\n").expect("written");
+        std::fs::write(dir.path().join("site.yml"), "data_dir: /site\n").expect("written");
+        assert_eq!(data_dir_of(&[dir.path().to_owned()]).expect("it is in one of them"), Path::new("/site"));
     }
 
     #[test]

@@ -72,6 +72,8 @@ pub(crate) fn check(
         admin,
         logging: Logging { level: config.logging.level, format: config.logging.format },
         warnings: Vec::new(),
+        files: Vec::new(),
+        files_named: Vec::new(),
     })
 }
 

@@ -16,6 +16,7 @@ use crate::output::kafka::options::KafkaOptions;
 use crate::process::Step;
 use crate::route::Template;
 
+use super::ConfigFile;
 use super::mistake::Mistake;
 use super::written::{LevelName, LogFormatName, WhenFull};
 
@@ -38,6 +39,10 @@ pub struct Checked {
     pub logging: Logging,
     /// Odd but possible things: to be shown, not to be refused.
     pub warnings: Vec<Mistake>,
+    /// What it was made of: to be checked again when one of `files_named` has changed.
+    pub files: Vec<ConfigFile>,
+    /// Files that the config names and whose content it takes in: certificates, keys, `${file:…}`, `${credential:…}`.
+    pub files_named: Vec<PathBuf>,
 }
 
 /// One input.
