@@ -84,8 +84,12 @@ Examples:
   logferry run -c logferry.yaml --until-idle ship what is there, then end
   logferry run -c base.yaml -c conf.d/       several files, one config
 
-Several -c are read in order. `inputs` and `outputs` unite by name, `processors` follow each other, every other section may
-stand in one file only; whatever two files say of the same thing is a mistake that names both places.
+Several -c are read in order. `inputs` and `outputs` unite by name, `processors` follow each
+other, every other section may stand in one file only; what two files say of the same thing is
+a mistake that names both places.
+
+SIGHUP reloads: the whole config is checked, and what has changed in it takes effect; a bad one
+changes nothing. Certificates and passwords in files are taken in by themselves.
 
 Exit codes: 0 stopped in order, 1 failed, 2 usage, 78 bad config (nothing was opened).
 The log goes to stderr; LOGFERRY_LOG=debug, or info,logferry::input=debug, overrides its level.")]

@@ -56,6 +56,19 @@ pub struct CheckedInput {
     /// Its own, before those of the top level.
     pub processors: Vec<Step>,
     pub route: Route,
+    pub meaning: Meaning,
+}
+
+/// Everything that the config says of an input, wherever it says it: its own section, what it inherits from the output, the
+/// processors of the top level. Two inputs of one name with the same meaning are the same input.
+#[derive(Clone, PartialEq)]
+pub struct Meaning(pub(super) serde_json::Value);
+
+impl std::fmt::Debug for Meaning {
+    /// Not the values: a substitution may have brought a secret.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Meaning")
+    }
 }
 
 /// What kind of input it is, with the options of that kind.

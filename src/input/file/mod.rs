@@ -113,6 +113,23 @@ impl FileInput {
         Self::start_with(options, shared, store, host, outputs, descriptors, Timing::default())
     }
 
+    /// The same, counting on in `stats`: those of the input that had the name before.
+    ///
+    /// # Errors
+    /// As [`FileInput::start`].
+    pub fn start_again(
+        options: FileOptions,
+        shared: Shared,
+        store: Arc<Store>,
+        host: Arc<dyn Host>,
+        outputs: &[OutputId],
+        descriptors: Arc<Descriptors>,
+        stats: Arc<FileStats>,
+    ) -> Result<FileInput, StartError> {
+        let context = TailContext::new(&options, Timing::default(), stats, shared, descriptors);
+        Self::start_in(options, store, host, outputs, context)
+    }
+
     /// The same with other waiting times.
     ///
     /// # Errors
@@ -126,18 +143,21 @@ impl FileInput {
         descriptors: Arc<Descriptors>,
         timing: Timing,
     ) -> Result<FileInput, StartError> {
+        let context = TailContext::new(&options, timing, Arc::default(), shared, descriptors);
+        Self::start_in(options, store, host, outputs, context)
+    }
+
+    fn start_in(
+        options: FileOptions,
+        store: Arc<Store>,
+        host: Arc<dyn Host>,
+        outputs: &[OutputId],
+        context: TailContext,
+    ) -> Result<FileInput, StartError> {
         let input = options.name.clone();
         let patterns = Patterns::new(&options.paths, &options.exclude)
             .map_err(|source| StartError::Pattern { input: input.clone(), source })?;
-        let stats = Arc::new(FileStats::default());
-        let context = Arc::new(TailContext {
-            filter: options.lines.clone(),
-            max_line_bytes: options.max_line_bytes,
-            timing,
-            stats: Arc::clone(&stats),
-            shared,
-            descriptors,
-        });
+        let (timing, stats, context) = (context.timing, Arc::clone(&context.stats), Arc::new(context));
         let (messages, received) = channel();
         let notices = Notices::new(&input, options.watch == Watch::Auto, messages.clone());
         let scan_every = options.scan_every;

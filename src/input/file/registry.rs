@@ -109,6 +109,13 @@ pub struct Registry {
     pub(super) probing: bool,
 }
 
+impl Drop for Registry {
+    /// An input that ends waits for nothing: the others need not close their files for it.
+    fn drop(&mut self) {
+        self.context.descriptors.set_waiting(self.postponed.len(), 0);
+    }
+}
+
 impl Registry {
     /// Loads what the store knows of the input's files. Nothing is looked at before the first [`Registry::scan`].
     ///

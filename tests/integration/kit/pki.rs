@@ -16,6 +16,13 @@ pub struct Pki {
     pub client_key: PathBuf,
     /// An authority that signed nothing here.
     pub other_ca: PathBuf,
+    authority: Issuer<'static, KeyPair>,
+}
+
+/// A certificate and its key, as PEM.
+pub struct Pair {
+    pub cert: String,
+    pub key: String,
 }
 
 /// The principal that mTLS gives the client: `User:CN=…`.
@@ -62,6 +69,13 @@ impl Pki {
             client_cert: write("client.pem", &client),
             client_key: write("client.key", &client_key),
             other_ca: write("other-ca.pem", &other_pem),
+            authority: ca,
         }
+    }
+
+    /// Another client, whose principal is `User:CN=` and its name.
+    pub fn client(&self, name: &str) -> Pair {
+        let (cert, key) = leaf(name, &[], ExtendedKeyUsagePurpose::ClientAuth, &self.authority);
+        Pair { cert, key }
     }
 }
