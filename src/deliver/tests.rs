@@ -382,7 +382,7 @@ fn a_lane_moves_to_a_new_producer_when_nothing_of_it_is_in_flight() {
 #[test]
 fn what_a_replaced_producer_does_not_report_is_sent_again() {
     let mut machine = known();
-    let mut offer = |machine: &mut Machine<u64>, partition| match machine.offer(
+    let offer = |machine: &mut Machine<u64>, partition| match machine.offer(
         1,
         &[share(Place::At(partition), 0..4, 100)],
         Duration::ZERO,

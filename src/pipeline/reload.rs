@@ -88,7 +88,7 @@ impl Changes {
             (old.logging.format != new.logging.format, "logging.format"),
         ];
         let mut fixed: Vec<String> =
-            differs.into_iter().filter_map(|(differs, name)| differs.then(|| name.to_owned())).collect();
+            differs.into_iter().filter(|(differs, _)| *differs).map(|(_, name)| name.to_owned()).collect();
         if old.output.name != new.output.name {
             fixed.push(format!("the name of output {}", old.output.name));
         }
