@@ -28,7 +28,7 @@ use crate::config::checked::{CheckedInput, InputKind};
 use crate::deliver::driver::{Deliver, Hooks, Produce};
 use crate::deliver::machine::Limits;
 use crate::event::{Shared, SharedOptions};
-use crate::input::file::{Descriptors, FileInput, FileStats};
+use crate::input::file::{Descriptors, FileInput, Legacy};
 use crate::input::source::{Host, Token};
 use crate::input::stdin::StdinInput;
 use crate::output::Producer;
@@ -167,7 +167,7 @@ impl Pipeline {
             Self { inner, committer, admin, store, descriptors, make, current: checked, _data_dir: data_dir };
         for (at, input) in pipeline.current.inputs.iter().enumerate() {
             let plan = Arc::clone(&pipeline.inner.inputs()[at].plan);
-            let running = pipeline.start_input(input, plan, Arc::default())?;
+            let running = pipeline.start_input(input, plan, Legacy::default())?;
             pipeline.inner.inputs()[at].running = Some(running);
         }
         pipeline.inner.set_running();
@@ -208,13 +208,8 @@ impl Pipeline {
         self.current.shutdown_after
     }
 
-    /// Starts an input with `plan`, from its checkpoints. `stats`: what an input of its name has counted before.
-    pub(super) fn start_input(
-        &self,
-        input: &CheckedInput,
-        plan: Arc<Plan>,
-        stats: Arc<FileStats>,
-    ) -> anyhow::Result<Running> {
+    /// Starts an input with `plan`, from its checkpoints. `legacy`: of the input that had its name before.
+    pub(super) fn start_input(&self, input: &CheckedInput, plan: Arc<Plan>, legacy: Legacy) -> anyhow::Result<Running> {
         self.inner.sources.set_plan(plan);
         let shared = shared_of(input);
         let host_side = Arc::clone(&self.inner.sources) as Arc<dyn Host>;
@@ -226,7 +221,7 @@ impl Pipeline {
                 host_side,
                 &[OUTPUT],
                 Arc::clone(&self.descriptors),
-                stats,
+                legacy,
             )?)),
             InputKind::Stdin(stdin) => {
                 let run = format!("{}-{}", input.name, jiff::Timestamp::now().as_nanosecond());
@@ -271,7 +266,9 @@ impl Pipeline {
     fn end_reading(&self) {
         let running: Vec<Running> = self.inner.inputs().iter_mut().filter_map(|live| live.running.take()).collect();
         self.inner.sources.stop();
-        running.into_iter().for_each(Running::stop);
+        for input in running {
+            input.stop();
+        }
         // A turn that is going on hands over: what is in flight is known once it is done.
         self.inner.workers.join();
     }
@@ -292,11 +289,14 @@ impl Pipeline {
 }
 
 impl Running {
-    /// Looks for nothing more, and adds no source.
-    pub fn stop(self) {
+    /// Looks for nothing more, and adds no source. What it leaves to the one that takes its place.
+    pub fn stop(self) -> Legacy {
         match self {
-            Self::File(file) => file.stop(),
-            Self::Stdin(stdin) => stdin.stop(),
+            Self::File(file) => file.leave(),
+            Self::Stdin(stdin) => {
+                stdin.stop();
+                Legacy::default()
+            }
         }
     }
 }

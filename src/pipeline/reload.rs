@@ -12,14 +12,14 @@ use std::fmt;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::build::{CLOSE_POLL, Pipeline, Running, limits_of, now_seconds, plan_of};
+use super::build::{CLOSE_POLL, Pipeline, limits_of, now_seconds, plan_of};
 use super::plan::Plan;
 use super::report::Live;
 use super::sources::Doing;
 use crate::batch::SourceKey;
 use crate::config::Checked;
 use crate::config::checked::{CheckedInput, InputKind};
-use crate::input::file::FileStats;
+use crate::input::file::Legacy;
 use crate::telemetry::logs;
 
 /// How often what waits for a topic that can't take it is given up, while an input ends.
@@ -142,12 +142,12 @@ impl Pipeline {
         if changes.sections.contains(&"logging.level") {
             logs::set_level(checked.logging.level());
         }
-        let stats = self.end_inputs(&changes.inputs_ended(), is_interrupted);
+        let legacies = self.end_inputs(&changes.inputs_ended(), is_interrupted);
         self.current = checked;
         if is_interrupted() {
             return Ok(changes);
         }
-        let failed = self.start_inputs(&changes, stats);
+        let failed = self.start_inputs(&changes, legacies);
         if failed.is_empty() { Ok(changes) } else { Err(ReloadError::Inputs(failed)) }
     }
 
@@ -156,23 +156,22 @@ impl Pipeline {
         self.inner.config.lock().unwrap_or_else(PoisonError::into_inner).reloaded(error, now_seconds());
     }
 
-    /// Ends the inputs of these names, once what they have in flight is settled and committed. What they have counted.
-    fn end_inputs(&self, names: &HashSet<&str>, is_interrupted: &dyn Fn() -> bool) -> HashMap<String, Arc<FileStats>> {
-        let mut stats = HashMap::new();
+    /// Ends the inputs of these names, once what they have in flight is settled and committed. What they leave.
+    fn end_inputs(&self, names: &HashSet<&str>, is_interrupted: &dyn Fn() -> bool) -> HashMap<String, Legacy> {
+        let mut legacies = HashMap::new();
         if names.is_empty() {
-            return stats;
+            return legacies;
         }
         let mut plans = Vec::new();
         let mut running = Vec::new();
         for live in self.inner.inputs().iter_mut().filter(|live| names.contains(live.plan.name.as_str())) {
-            if let Some(Running::File(file)) = &live.running {
-                stats.insert(live.plan.name.clone(), Arc::clone(file.stats()));
-            }
             plans.push(Arc::clone(&live.plan));
-            running.extend(live.running.take());
+            running.extend(live.running.take().map(|running| (live.plan.name.clone(), running)));
         }
         // First who adds sources, then the sources.
-        running.into_iter().for_each(Running::stop);
+        for (name, input) in running {
+            legacies.insert(name, input.stop());
+        }
         for token in plans.iter().flat_map(|plan| self.inner.sources.retire(plan)) {
             self.inner.deliver.forget(token.0);
         }
@@ -185,7 +184,7 @@ impl Pipeline {
             }
         }
         self.commit_now();
-        stats
+        legacies
     }
 
     fn await_settled(&self, plans: &[Arc<Plan>], is_interrupted: &dyn Fn() -> bool) {
@@ -214,7 +213,7 @@ impl Pipeline {
     }
 
     /// Starts what was added and what changed. Why some of it does not start.
-    fn start_inputs(&mut self, changes: &Changes, mut stats: HashMap<String, Arc<FileStats>>) -> Vec<String> {
+    fn start_inputs(&mut self, changes: &Changes, mut legacies: HashMap<String, Legacy>) -> Vec<String> {
         self.inner.inputs().retain(|live| !changes.inputs_removed.contains(&live.plan.name));
         let mut failed = Vec::new();
         for input in &self.current.inputs {
@@ -232,7 +231,7 @@ impl Pipeline {
             inputs.push(Live { plan: Arc::clone(&plan), running: None });
             inputs.sort_by(|one, other| one.plan.name.cmp(&other.plan.name));
             drop(inputs);
-            match self.start_input(input, plan, stats.remove(&input.name).unwrap_or_default()) {
+            match self.start_input(input, plan, legacies.remove(&input.name).unwrap_or_default()) {
                 Ok(running) => {
                     let mut inputs = self.inner.inputs();
                     if let Some(live) = inputs.iter_mut().find(|live| live.plan.name == input.name) {
