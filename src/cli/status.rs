@@ -162,6 +162,9 @@ fn table(status: &Status) -> String {
     ));
     line(format!("a kill -9 now would repeat at most {}", bytes(status.duplicates_bound_bytes)));
     line(format!("given up: {}", reasons(&status.drops)));
+    if let Some(error) = &status.config.last_error {
+        line(format!("the last reload of the config failed: {error}"));
+    }
     inputs(&mut out, &status.inputs);
     files(&mut out, &status.inputs);
     outputs(&mut out, &status.outputs);
@@ -485,6 +488,7 @@ mod tests {
 memory: 5 B of 50 B for payload, 500 B resident; CPU 250 ms
 a kill -9 now would repeat at most 77 B
 given up: 6 records (exclude_lines 4, too_large 2)
+the last reload of the config failed: restart to change data_dir
 
 INPUT  TYPE  SOURCES  WAITING    READ  RECORDS ACKED    LAG  OLDEST UNACKED  DROPPED
 nginx  file        1        0  1000 B              9  200 B           1.5 s        4

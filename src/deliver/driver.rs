@@ -16,7 +16,7 @@ use super::tally::Counts;
 use super::waiting::Wants;
 use crate::batch::{Encoded, Receipt, Settled, SourceKey};
 use crate::output::dead_letter::{Buried, DeadLetter};
-use crate::output::{BrokerStatus, OutputEvent, Parcel, Producer, RecordFault};
+use crate::output::{BrokerStatus, Fault, OutputEvent, Parcel, Producer, RecordFault};
 
 /// Who waits: the pipeline's number of a source.
 pub type Waiter = u64;
@@ -326,7 +326,15 @@ impl Deliver {
             }
         }
         match refused.into_iter().next() {
-            Some((topic, fault)) => Err(format!("with the new settings, topic {topic} can't take records: {fault:?}")),
+            Some((topic, fault)) => {
+                let why = match fault {
+                    Fault::Topic { message, .. } | Fault::Record { message, .. } | Fault::Producer { message } => {
+                        message
+                    }
+                    Fault::Neighbour => Arc::from("refused"),
+                };
+                Err(format!("with the new settings, topic {topic} can't take records: {why}"))
+            }
             None => Ok(()),
         }
     }

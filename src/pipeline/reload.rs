@@ -248,3 +248,96 @@ impl Pipeline {
         failed.into_iter().map(|(_, message)| message).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{System, check_text};
+
+    const BASE: &str = "data_dir: /d
+inputs:
+  heir: {type: file, paths: [/a]}
+  own: {type: file, paths: [/b], topic: t, codec: raw, key: k}
+outputs:
+  main:
+    type: kafka
+    brokers: ['k:1']
+";
+
+    fn checked(text: &str) -> Checked {
+        check_text("f", text, &System).unwrap_or_else(|mistakes| panic!("{text}\n{mistakes:#?}"))
+    }
+
+    /// What [`BASE`] becomes with `from` replaced by `to`, as the log says it.
+    fn check(from: &str, to: &str, expect: &str) {
+        check_between(BASE, from, to, expect);
+    }
+
+    #[track_caller]
+    fn check_between(base: &str, from: &str, to: &str, expect: &str) {
+        assert!(base.contains(from), "{from}");
+        let changes = Changes::between(&checked(base), &checked(&base.replace(from, to)));
+        let said = changes.map_or_else(|error| error.to_string(), |changes| changes.to_string());
+        assert_eq!(said, expect, "{from} → {to}");
+    }
+
+    #[test]
+    fn only_what_means_something_else_has_changed() {
+        check("", "", "nothing");
+        check("data_dir: /d", "# a remark\ndata_dir: '/d'\nmemory: {max_bytes: 32MiB}", "nothing");
+        check("[/a]}", "[/a], tags: []}", "nothing");
+        check("[/a]}", "[/a], tags: [x]}", "inputs changed: heir");
+        check("  own:", "  else:", "inputs added: else; inputs removed: own");
+        check("brokers: ['k:1']", "brokers: ['k:1']\n    linger: 5ms", "output changed: main");
+        check("brokers: ['k:1']", "brokers: ['k:1']\n    topic: u", "inputs changed: heir");
+        check("brokers: ['k:1']", "brokers: ['k:1']\n    codec: raw", "inputs changed: heir");
+        check("brokers: ['k:1']", "brokers: ['k:1']\n    headers: {a: b}", "inputs changed: heir, own");
+        check(
+            "brokers: ['k:1']",
+            "brokers: ['k:1']\n    max_record_bytes: 2MB",
+            "inputs changed: heir, own; output changed: main",
+        );
+        check("data_dir: /d", "data_dir: /d\nprocessors: [{drop_event: {}}]", "inputs changed: heir, own");
+        check("data_dir: /d", "data_dir: /d\nfallback_topic: f", "inputs changed: heir, own");
+        check(
+            "data_dir: /d",
+            "data_dir: /d\nlogging: {level: debug}\nshutdown_after: 1s\nspool: {after: 1s}",
+            "changed: logging.level, spool, shutdown_after",
+        );
+    }
+
+    #[test]
+    fn what_needs_a_restart_is_named() {
+        let refused = |what: &str| format!("nothing was changed: restart to change {what}");
+        check("data_dir: /d", "data_dir: /e\nlogging: {level: debug}", &refused("data_dir"));
+        check("data_dir: /d", "data_dir: /d\nmemory: {max_bytes: 64MiB}", &refused("memory.max_bytes"));
+        check(
+            "data_dir: /d",
+            "data_dir: /e\nadmin: {listen: 'off'}\nlogging: {format: json}",
+            &refused("data_dir, admin.listen, logging.format"),
+        );
+        check("  main:", "  other:", &refused("the name of output main"));
+        let stdin = BASE.replace("heir: {type: file, paths: [/a]}", "in: {type: stdin}");
+        let pipe = refused("input in (what is read from a pipe can't be read again)");
+        check_between(&stdin, "{type: stdin}", "{type: stdin, tags: [x]}", &pipe);
+        check_between(&stdin, "in: {type: stdin}", "", &pipe);
+        check_between(&stdin, "[/b]", "[/c]", "inputs changed: own");
+        check("heir:", "in: {type: stdin}\n  heir:", "inputs added: in");
+    }
+
+    /// Scenario: the certificate authority is renewed under its old name. Guarantee: the output has changed.
+    #[test]
+    fn other_contents_of_a_certificate_are_another_output() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let file = dir.path().join("ca.pem");
+        let text = format!("{BASE}    tls: {{ca_file: {}}}\n", file.display());
+        let with = |contents: &str| {
+            std::fs::write(&file, format!("-----BEGIN CERTIFICATE-----\n{contents}\n")).expect("written");
+            checked(&text)
+        };
+        let (one, same, other) = (with("one"), with("one"), with("other"));
+        let said = |new| Changes::between(&one, new).map(|changes| changes.to_string()).expect("nothing is refused");
+        assert_eq!((said(&same), said(&other)), ("nothing".to_owned(), "output changed: main".to_owned()));
+        assert_eq!(one.files_named, [file]);
+    }
+}
