@@ -886,11 +886,19 @@ impl Registry {
     pub(super) fn read_inherited(&mut self, key: SourceKey) -> bool {
         let Some(file) = self.inherited.remove(&key) else { return false };
         let Some(position) = self.position_of(key) else { return false };
+        let Some(known) = self.files.get(key).filter(|known| !known.retired) else { return false };
+        // It may have been truncated meanwhile: then these are the bytes of another generation.
+        let looked = file.stat().and_then(|stat| Ok((stat, Prefix::read(&*file)?, holds(&*file, position)?)));
+        let Ok((stat, prefix, true)) = looked else { return false };
+        if !prefix.matches(known.entry.fingerprint)
+            || stat.size < position.offset
+            || self.files.find(&stat) != Some(key)
+        {
+            return false;
+        }
         let Some(known) = self.files.get_mut(key) else { return false };
         known.verified = true;
-        if let Ok(stat) = file.stat() {
-            (known.size, known.modified_ns) = (stat.size, stat.modified_ns);
-        }
+        (known.size, known.modified_ns) = (stat.size, stat.modified_ns);
         self.start(key, file, position, false);
         self.leave_quietly(key);
         true
