@@ -36,8 +36,20 @@ pub const CAUSES_MAX: usize = 1_024;
 pub const ENVIRONMENT: &str = "LOGFERRY_LOG";
 
 /// The fields that name an object, and so tell causes apart.
-const NAMING: [&str; 11] =
-    ["input", "output", "file", "path", "topic", "partition", "broker", "source", "reason", "address", "mistake"];
+const NAMING: [&str; 12] = [
+    "input",
+    "output",
+    "file",
+    "path",
+    "topic",
+    "partition",
+    "broker",
+    "source",
+    "reason",
+    "address",
+    "mistake",
+    "reload",
+];
 
 static SUPPRESSED: AtomicU64 = AtomicU64::new(0);
 

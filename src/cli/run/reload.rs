@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use crate::cli::check::warnings;
 use crate::config::{Checked, ConfigFile, Mistake, System, check, read};
-use crate::pipeline::{Changes, Pipeline};
+use crate::pipeline::{Pipeline, ReloadError};
 
 /// How often the files that the config names are looked at. Taken in is what was the same at two looks: a certificate and its
 /// key are rarely written at the same time.
@@ -44,6 +44,8 @@ pub struct Reloader {
     seen: Stamps,
     look_at: Instant,
     retry_at: Option<Instant>,
+    /// Reloads so far.
+    count: u64,
 }
 
 impl Reloader {
@@ -58,16 +60,15 @@ impl Reloader {
             taken,
             look_at: Instant::now() + LOOK_EVERY,
             retry_at: None,
+            count: 0,
         }
     }
 
     /// Reads the whole config anew, and lets the agent run with it if it is good.
     pub fn reload(&mut self, pipeline: &mut Pipeline, is_interrupted: &dyn Fn() -> bool) {
-        tracing::info!("reloading the config");
+        tracing::info!(reload = self.count + 1, "reloading the config");
         let files = read(&self.paths, &System);
-        if self.take_in(pipeline, &files, is_interrupted) {
-            self.files = files;
-        }
+        self.take_in(pipeline, &files, is_interrupted);
     }
 
     /// Looks whether files that the config names have changed, if it is time, and takes in those that have.
@@ -94,43 +95,56 @@ impl Reloader {
         self.retry_at = (!is_taken).then(|| now + RETRY_AFTER);
     }
 
+    /// Lets the agent run with `files`. Whether it does, with all of it.
     fn take_in(&mut self, pipeline: &mut Pipeline, files: &[ConfigFile], is_interrupted: &dyn Fn() -> bool) -> bool {
-        let looked = stamps(&self.named);
-        let result = match check(files, &System) {
+        // Told apart, so that the log leaves none of them out.
+        self.count += 1;
+        let reload = self.count;
+        let before = stamps(&self.named);
+        let error = match check(files, &System) {
             Ok(checked) => {
                 for line in warnings(&checked).lines() {
                     tracing::warn!("{line}");
                 }
-                let (named, files_now) = (checked.files_named.clone(), checked.files.len());
-                let done = pipeline.reload(checked, is_interrupted).map_err(|error| error.to_string());
-                if done.is_ok() {
-                    self.taken = stamps(&named);
-                    // What was looked at before the check is what was checked, at most.
-                    self.taken.extend(looked.into_iter().filter(|(path, _)| named.contains(path)));
-                    self.seen.clone_from(&self.taken);
-                    (self.named, self.retry_at) = (named, None);
+                let named = checked.files_named.clone();
+                let done = pipeline.reload(checked, is_interrupted);
+                if matches!(done, Ok(_) | Err(ReloadError::Inputs(_))) {
+                    self.runs_with(files, named, before);
                 }
-                done.map(|changes| say(&changes, files_now))
+                match done {
+                    Ok(changes) => {
+                        tracing::info!(reload, "config reloaded; {changes}");
+                        None
+                    }
+                    Err(error @ ReloadError::Inputs(_)) => Some(format!("config reloaded in part; {error}")),
+                    Err(error) => Some(format!("config not reloaded; {error}")),
+                }
             }
-            Err(mistakes) => Err(format!("nothing was changed: {}", said(&mistakes))),
+            Err(mistakes) => Some(format!("config not reloaded; nothing was changed: {}", said(&mistakes, reload))),
         };
-        if let Err(error) = &result {
-            tracing::error!("config not reloaded; {error}");
+        if let Some(error) = &error {
+            tracing::error!(reload, "{error}");
         }
-        let is_taken = result.is_ok();
-        pipeline.note_reload(result.err());
+        let is_taken = error.is_none();
+        pipeline.note_reload(error);
         is_taken
+    }
+
+    /// The agent runs with `files` now, and what was in the files `named` there; `before`: the stamps of those that were known,
+    /// from before they were read.
+    fn runs_with(&mut self, files: &[ConfigFile], named: Vec<PathBuf>, before: Stamps) {
+        self.files = files.to_vec();
+        self.taken = stamps(&named);
+        self.taken.extend(before.into_iter().filter(|(path, _)| named.contains(path)));
+        self.seen.clone_from(&self.taken);
+        (self.named, self.retry_at) = (named, None);
     }
 }
 
-fn say(changes: &Changes, files: usize) {
-    tracing::info!(files, "config reloaded; {changes}");
-}
-
 /// Logs each mistake with its place; how many there are.
-fn said(mistakes: &[Mistake]) -> String {
+fn said(mistakes: &[Mistake], reload: u64) -> String {
     for mistake in mistakes {
-        tracing::error!(%mistake, "the config is wrong");
+        tracing::error!(reload, %mistake, "the config is wrong");
     }
     match mistakes {
         [only] => only.to_string(),
