@@ -1,4 +1,5 @@
-//! The rules of the house as tests: who may import whom, what is pure, what every file opens with, what never appears.
+//! The rules of the house as tests: who may import whom, what is pure, what every file opens with, what never appears, and
+//! that users can look up what they are told.
 //!
 //! It reads the sources as text, with comments, strings and test modules blanked out where a rule is about code. It is no
 //! parser, and refuses to guess: what it can't see (macros that build paths) is up to review.
@@ -439,6 +440,134 @@ fn no_file_knows_a_machine() {
         }
     }
     assert_none(faults, "files are for every machine");
+}
+
+/// Where messages to users are written: the log, and errors that a command prints.
+const SPEAKS: &[&str] = &[
+    "tracing::warn!(",
+    "tracing::error!(",
+    "tracing::info!(",
+    "#[error(",
+    "bail!(",
+    "anyhow!(",
+    ".context(",
+    ".with_context(",
+    "Trouble::new(",
+];
+
+/// The fixed parts of each message of a file, with the line it stands in. What is only passed on (`"{text}"`) has none.
+fn messages(source: &Source) -> Vec<(usize, Vec<String>)> {
+    let mut found = Vec::new();
+    for speaks in SPEAKS {
+        for (at, _) in source.code.match_indices(speaks) {
+            let open = at + speaks.len();
+            let mut depth = 1;
+            let length = source.code[open..].bytes().position(|byte| {
+                depth += i32::from(matches!(byte, b'(' | b'{' | b'[')) - i32::from(matches!(byte, b')' | b'}' | b']'));
+                depth == 0
+            });
+            let end = open + length.expect("it compiles, so its brackets close");
+            // The log's message is the last literal, after its fields; of an error it is the first.
+            let mut literals = literals(&source.text[open..end]);
+            let literal = if speaks.starts_with("tracing") { literals.pop() } else { literals.drain(..).next() };
+            let Some(literal) = literal else { continue };
+            let parts = fixed_parts(&literal);
+            // A wrapper (`input {name}: {source}`) has nothing to look up.
+            let letters = parts.iter().flat_map(|part| part.chars()).filter(|char| char.is_alphabetic()).count();
+            if letters >= 8 {
+                found.push((source.line(at), parts));
+            }
+        }
+    }
+    found
+}
+
+/// The plain string literals of a piece of code, unescaped.
+fn literals(text: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut at = 0;
+    while at < text.len() {
+        let Some(end) = non_code_end(text, at) else {
+            at += text[at..].chars().next().map_or(1, char::len_utf8);
+            continue;
+        };
+        if let Some(inner) = text[at..end].strip_prefix('"').and_then(|text| text.strip_suffix('"')) {
+            let mut lines = inner.split("\\\n");
+            let first = lines.next().unwrap_or_default().to_owned();
+            let whole = lines.fold(first, |whole, line| whole + line.trim_start());
+            found.push(whole.replace("\\\"", "\"").replace("\\n", " "));
+        }
+        at = end;
+    }
+    found
+}
+
+/// What stands between the `{placeholders}` of a message, but for scraps.
+fn fixed_parts(message: &str) -> Vec<String> {
+    let mut parts = vec![String::new()];
+    let mut chars = message.chars().peekable();
+    let mut depth = 0;
+    while let Some(char) = chars.next() {
+        match char {
+            // Doubled braces stand for themselves.
+            '{' | '}' if depth == 0 && chars.peek() == Some(&char) => {
+                parts.last_mut().expect("one at least").extend(chars.next())
+            }
+            '{' => depth += 1,
+            '}' => {
+                depth -= 1;
+                parts.push(String::new());
+            }
+            char if depth == 0 => parts.last_mut().expect("one at least").push(char),
+            _ => {}
+        }
+    }
+    let is_scrap = |part: &String| part.chars().filter(|char| char.is_alphabetic()).count() < 4;
+    parts.into_iter().map(|part| part.trim().to_owned()).filter(|part| !is_scrap(part)).collect()
+}
+
+/// Scenario: every message of the log (warn, error, info) and every error that a command prints, outside of tests.
+/// Guarantee: a line of docs/troubleshooting.md holds its fixed words, in order: who meets it can look it up.
+#[test]
+fn every_message_is_in_the_troubleshooting_page() {
+    let page = std::fs::read_to_string(root().join("docs/troubleshooting.md")).expect("the page is there");
+    let holds = |parts: &[String]| {
+        page.lines().any(|line| {
+            let mut rest = line;
+            parts.iter().all(|part| match rest.split_once(part.as_str()) {
+                Some((_, behind)) => {
+                    rest = behind;
+                    true
+                }
+                None => false,
+            })
+        })
+    };
+    let mut faults = Vec::new();
+    let mut count = 0;
+    for source in sources().iter().filter(|source| source.path.starts_with("src/")) {
+        for (line, parts) in messages(source) {
+            count += 1;
+            if !holds(&parts) {
+                faults.push(format!("{}:{line}: {}", source.path, parts.join(" … ")));
+            }
+        }
+    }
+    assert!(count > 60, "only {count} messages were found");
+    assert_none(faults, "write what the user meets into docs/troubleshooting.md, with its cause and what to do");
+}
+
+/// Scenario: calls of every kind that speak to a user.
+/// Guarantee: their messages are found, without placeholders, escapes and fields.
+#[test]
+fn messages_are_found_in_the_code() {
+    let text = "fn f() { tracing::warn!(a = \"field\", %error, \"can't {action} it \\\n        in {}; again\", 5);\n\
+                Err(x).with_context(|| format!(\"topic {x:?} is \\\"left\\\"\"))?; tracing::error!(\"{text}\"); }\n\
+                #[cfg(test)]\nmod tests { fn t() { bail!(\"unseen words\") } }";
+    let source = Source { path: "src/x.rs".into(), code: code_of(text), text: text.into() };
+    let found: Vec<Vec<String>> = messages(&source).into_iter().map(|(_, parts)| parts).collect();
+    assert_eq!(found, [vec!["can't", "it in", "; again"], vec!["topic", "is \"left\""]]);
+    assert_eq!(fixed_parts("give `%{{[{field}]}}` words"), ["give `%{[", "]}` words"]);
 }
 
 /// Scenario: code with comments, strings of every kind, characters, lifetimes, and a test module.

@@ -1,22 +1,106 @@
-//! `logferry check`: every mistake of a config at once. Opens and binds nothing.
+//! `logferry check`: every mistake of a config at once. Opens and binds nothing; with `--connect` it goes on to ask the
+//! output's Kafka whether it would take the records, and changes nothing there.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::PathBuf;
+use std::time::Duration;
 
+use crate::cli::status::clean;
 use crate::cli::{CheckArgs, Exit};
 use crate::config::checked::InputKind;
 use crate::config::{Checked, Mistake, System, World, load};
+use crate::output::kafka;
+use crate::output::kafka::probe::{Finding, Keys, Records, Wanted, Weight, probe};
+use crate::pipeline::{CREATE_TIME_AFTER, CREATE_TIME_BEFORE};
 
-/// Prints what is wrong with the config to stderr, or that it is fine to stdout.
+/// How long librdkafka may take, after the last answer, to let go of its connections.
+const CLOSE_WITHIN: Duration = Duration::from_secs(2);
+
+/// Prints what is wrong with the config to stderr, or that it is fine to stdout; with `--connect`, the same of its Kafka.
 ///
 /// # Errors
 /// If the output can't be written.
 pub fn run(args: &CheckArgs) -> anyhow::Result<Exit> {
-    let report = report(&args.config, &System);
+    let (report, checked) = report(&args.config, &System);
     std::io::stderr().write_all(report.stderr.as_bytes())?;
     std::io::stdout().write_all(report.stdout.as_bytes())?;
-    Ok(report.exit)
+    match checked {
+        Some(checked) if args.connect => connect(&checked, args.within),
+        _ => Ok(report.exit),
+    }
+}
+
+/// Asks the output's Kafka; what is wrong goes to stderr, the rest to stdout, a line each.
+fn connect(checked: &Checked, within: Duration) -> anyhow::Result<Exit> {
+    let (topics, skipped) = wanted(checked);
+    let records = Records { time_before: CREATE_TIME_BEFORE, time_after: CREATE_TIME_AFTER };
+    let mut findings = probe(&checked.output, &topics, records, within);
+    findings.extend(skipped);
+    for finding in &findings {
+        let line = clean(&finding.to_string());
+        match finding.weight {
+            Weight::Fine => writeln!(std::io::stdout(), "{line}")?,
+            Weight::Note => writeln!(std::io::stdout(), "note: {line}")?,
+            Weight::Wrong => writeln!(std::io::stderr(), "wrong: {line}")?,
+        }
+    }
+    // OpenSSL must not be torn down below a thread that still uses it.
+    kafka::wait_closed(CLOSE_WITHIN);
+    let wrong = findings.iter().filter(|finding| finding.weight == Weight::Wrong).count();
+    match wrong {
+        0 => return Ok(Exit::Fine),
+        1 => writeln!(std::io::stderr(), "1 thing is wrong")?,
+        _ => writeln!(std::io::stderr(), "{wrong} things are wrong")?,
+    }
+    Ok(Exit::Failed)
+}
+
+/// A field that every event of the input has, unless a processor takes it away.
+fn is_always_there(kind: &InputKind, field: &str) -> bool {
+    field == "host.name" || (field == "log.file.path" && matches!(kind, InputKind::File(_)))
+}
+
+/// The topics that are known beforehand, and what can be said of the others.
+fn wanted(checked: &Checked) -> (Vec<Wanted>, Vec<Finding>) {
+    let mut topics: BTreeMap<&str, (Vec<&str>, Keys)> = BTreeMap::new();
+    let mut skipped = Vec::new();
+    let mut fallback_keys = None;
+    for input in &checked.inputs {
+        let keys = match &input.route.key {
+            None => Keys::None,
+            Some(key) if key.fields().all(|field| is_always_there(&input.kind, &field.to_string())) => Keys::All,
+            Some(_) => Keys::Most,
+        };
+        if let Some(topic) = input.route.topic.literal() {
+            let (by, all_keys) = topics.entry(topic).or_insert_with(|| (Vec::new(), keys));
+            by.push(&input.name);
+            *all_keys = (*all_keys).max(keys);
+        } else {
+            let what = format!(
+                "its topics depend on the events ({}) and are not looked at",
+                input.route.topic.fields().map(|field| format!("%{{[{field}]}}")).collect::<Vec<_>>().join(", ")
+            );
+            let object = format!("input {}", input.name);
+            skipped.push(Finding { weight: Weight::Note, object, what, fix: String::new() });
+            fallback_keys = fallback_keys.max(Some(keys));
+        }
+    }
+    let mut wanted: Vec<Wanted> = topics
+        .into_iter()
+        .map(|(topic, (by, keys))| {
+            let inputs = if by.len() == 1 { "input" } else { "inputs" };
+            Wanted { topic: topic.to_owned(), by: format!("{inputs} {}", by.join(", ")), keys }
+        })
+        .collect();
+    // Where every topic is fixed, nothing goes to the fallback topic: it need not be there.
+    if let Some(keys) = fallback_keys
+        && wanted.iter().all(|wanted| wanted.topic != checked.fallback_topic)
+    {
+        wanted.push(Wanted { topic: checked.fallback_topic.clone(), by: "fallback_topic".to_owned(), keys });
+    }
+    (wanted, skipped)
 }
 
 /// What the command says.
@@ -27,10 +111,16 @@ struct Report {
     exit: Exit,
 }
 
-fn report(paths: &[PathBuf], world: &dyn World) -> Report {
+fn report(paths: &[PathBuf], world: &dyn World) -> (Report, Option<Checked>) {
     match load(paths, world) {
-        Ok(checked) => Report { stdout: fine(&checked), stderr: warnings(&checked), exit: Exit::Fine },
-        Err(mistakes) => Report { stdout: String::new(), stderr: mistakes_text(&mistakes), exit: Exit::BadConfig },
+        Ok(checked) => {
+            let report = Report { stdout: fine(&checked), stderr: warnings(&checked), exit: Exit::Fine };
+            (report, Some(checked))
+        }
+        Err(mistakes) => {
+            let stderr = mistakes_text(&mistakes);
+            (Report { stdout: String::new(), stderr, exit: Exit::BadConfig }, None)
+        }
     }
 }
 
@@ -93,8 +183,9 @@ mod tests {
         let (_dir, path) = config(
             "inputs:\n  web: {type: file, paths: [/var/log/*.log]}\n  in: {type: stdin}\noutputs:\n  main:\n    type: kafka\n    brokers: [k:9092]\n    tls: {verify: false}\n",
         );
-        let report = report(std::slice::from_ref(&path), &System);
+        let (report, checked) = report(std::slice::from_ref(&path), &System);
         assert_eq!(report.exit, Exit::Fine, "{}", report.stderr);
+        assert!(checked.is_some());
         let file = path.display();
         assert_eq!(
             report.stdout,
@@ -106,7 +197,7 @@ mod tests {
     #[test]
     fn mistakes_are_all_said_and_the_exit_is_78() {
         let (_dir, path) = config("input: {}\noutputs:\n  main: {type: kafka}\n");
-        let report = report(std::slice::from_ref(&path), &System);
+        let (report, _) = report(std::slice::from_ref(&path), &System);
         assert_eq!(report.exit, Exit::BadConfig);
         assert_eq!(report.stdout, "");
         assert!(report.stderr.contains(":1:1: unknown key `input` here (did you mean `inputs`?)"), "{}", report.stderr);
@@ -115,19 +206,39 @@ mod tests {
     }
 
     #[test]
+    fn fixed_topics_are_wanted_and_templates_are_named() {
+        let (_dir, path) = config(
+            "inputs:\n  a: {type: file, paths: [/a.log], topic: logs.x, key: k}\n  b: {type: stdin, topic: logs.x}\n  \
+             c: {type: file, paths: [/c.log], topic: 'logs.%{[log.file.name]}'}\n\
+             outputs:\n  main: {type: kafka, brokers: [k:9092], topic: logs.raw}\n",
+        );
+        let (report, checked) = report(std::slice::from_ref(&path), &System);
+        let checked = checked.unwrap_or_else(|| panic!("{}", report.stderr));
+        let (topics, skipped) = wanted(&checked);
+        let expect = |topic: &str, by: &str, keys| Wanted { topic: topic.into(), by: by.into(), keys };
+        assert_eq!(
+            topics,
+            [expect("logs.x", "inputs a, b", Keys::None), expect("logs.fallback", "fallback_topic", Keys::All)],
+            "the output's topic is used by nobody"
+        );
+        let said: Vec<String> = skipped.iter().map(ToString::to_string).collect();
+        assert_eq!(said, ["input c: its topics depend on the events (%{[log.file.name]}) and are not looked at"]);
+    }
+
+    #[test]
     fn files_that_are_there() {
-        let missing = report(&[PathBuf::from("/nowhere/logferry.yaml")], &System);
+        let (missing, _) = report(&[PathBuf::from("/nowhere/logferry.yaml")], &System);
         assert_eq!(missing.exit, Exit::BadConfig);
         assert!(
             missing.stderr.starts_with("/nowhere/logferry.yaml: cannot read the config file"),
             "{}",
             missing.stderr
         );
-        let two = report(&[PathBuf::from("/a.yaml"), PathBuf::from("/b.yaml")], &System);
+        let (two, _) = report(&[PathBuf::from("/a.yaml"), PathBuf::from("/b.yaml")], &System);
         let said: Vec<&str> = two.stderr.lines().map(|line| line.split(": ").next().unwrap_or_default()).collect();
         assert_eq!(said, ["/a.yaml", "/b.yaml", "2 mistakes"], "what is missing may be in them: {}", two.stderr);
         let empty = tempfile::tempdir().expect("a directory");
-        let none = report(&[empty.path().to_owned()], &System);
+        let (none, _) = report(&[empty.path().to_owned()], &System);
         assert!(none.stderr.contains("no config file: no `*.yaml`"), "{}", none.stderr);
     }
 }

@@ -11,6 +11,7 @@ pub mod run;
 pub mod schema;
 pub mod status;
 pub mod r#try;
+pub mod watch;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -109,20 +110,33 @@ pub struct RunArgs {
 /// Check a config and report every mistake in it
 ///
 /// Each mistake comes with its file, line and column, what was expected, and the nearest valid word. Nothing is opened, bound
-/// or connected to.
+/// or connected to, unless --connect says so.
+///
+/// With --connect, a config without mistakes is followed to its Kafka: for each broker its name, TCP, TLS, login and version;
+/// for each topic that is known beforehand, whether it is there, whether this user may write to it, and whether its replicas,
+/// sizes, times and compaction suit the records. Nothing is changed there and no record is sent.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
   logferry check
   logferry check -c logferry.yaml && systemctl restart logferry
   logferry check -c base.yaml -c conf.d/
+  logferry check -c logferry.yaml --connect  and would Kafka take the records?
 
-Exit codes: 0 no mistake, 78 mistakes.")]
+Exit codes: 0 no mistake, 78 mistakes; with --connect 1 if something at Kafka is wrong.")]
 pub struct CheckArgs {
     /// A config file, or a directory: the *.yaml and *.yml in it, by name. May be given several times: all together are
     /// one config
     #[arg(short, long, value_name = "FILE|DIR", default_value = CONFIG_DEFAULT)]
     pub config: Vec<PathBuf>,
+
+    /// Ask the output's brokers whether they would take the records
+    #[arg(long)]
+    pub connect: bool,
+
+    /// How long the brokers have to answer
+    #[arg(long, value_name = "TIME", requires = "connect", default_value = "10s", value_parser = duration)]
+    pub within: Duration,
 }
 
 /// See the main job in one command: a log that rotates, through Kafka's protocol, to a consumer
@@ -210,6 +224,7 @@ impl TryArgs {
 Examples:
   logferry status
   logferry status -c logferry.yaml
+  logferry status --watch                    drawn anew every 2 s, until Ctrl-C
   logferry status --json | jq '.inputs[] | {name, lag_bytes}'
   logferry status --address 10.0.0.7:9660    an agent elsewhere, if its admin.listen allows it
 
@@ -231,6 +246,13 @@ pub struct StatusArgs {
     /// The status as the agent gives it, as JSON
     #[arg(long)]
     pub json: bool,
+
+    /// Show it again every 2 s, until Ctrl-C
+    ///
+    /// On a terminal it is drawn anew; elsewhere one follows the other. An agent that does not answer for a while, because it
+    /// is being restarted, is asked on.
+    #[arg(long, short)]
+    pub watch: bool,
 }
 
 /// Print the JSON schema of the config, for editors

@@ -1,17 +1,17 @@
-//! `logferry status`: asks the running agent and prints a table, or the JSON as it came.
+//! `logferry status`: asks the running agent and prints a table, or the JSON as it came; with `--watch` again and again.
 //!
 //! It needs no valid config: somebody who asks what the agent does may have just broken the file, so only `data_dir` is
 //! looked for in it. It changes nothing.
 
 use std::fmt::Write as _;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 
-use super::{CONFIG_DEFAULT, Exit, StatusArgs};
+use super::{CONFIG_DEFAULT, Exit, StatusArgs, watch};
 use crate::config::{self, System};
 use crate::telemetry::admin::ADDRESS_FILE;
 use crate::telemetry::status::{ByReason, InputStatus, LaneStatus, OutputStatus, Status};
@@ -33,6 +33,22 @@ const ROWS_MAX: usize = 20;
 /// # Errors
 /// If no agent answers; the message says where it was looked for and why it was not found.
 pub fn run(args: &StatusArgs) -> anyhow::Result<Exit> {
+    let first = shown(args)?;
+    if !args.watch {
+        io::stdout().write_all(first.as_bytes())?;
+        return Ok(Exit::Fine);
+    }
+    let stop = watch::signals().context("signals can't be caught")?;
+    let mut first = Some(first);
+    // An agent that answered once may be away for a moment: it is looked for anew each time.
+    let picture = || first.take().map_or_else(|| shown(args), Ok).unwrap_or_else(|error| format!("{error:#}\n"));
+    let out = io::stdout();
+    watch::watch(&mut out.lock(), out.is_terminal(), watch::EVERY, &stop, picture)?;
+    Ok(Exit::Fine)
+}
+
+/// The status, as a table or as JSON.
+fn shown(args: &StatusArgs) -> anyhow::Result<String> {
     let address = match &args.address {
         Some(address) => address.clone(),
         None => find(&data_dir(args)?)?.to_string(),
@@ -40,9 +56,7 @@ pub fn run(args: &StatusArgs) -> anyhow::Result<Exit> {
     let json = ask(&address)?;
     let status: Status =
         serde_json::from_str(&json).with_context(|| format!("what answers at {address} is not a Logferry agent"))?;
-    let shown = if args.json { json.trim_end().to_owned() + "\n" } else { table(&status) };
-    io::stdout().write_all(shown.as_bytes())?;
-    Ok(Exit::Fine)
+    Ok(if args.json { json.trim_end().to_owned() + "\n" } else { table(&status) })
 }
 
 fn data_dir(args: &StatusArgs) -> anyhow::Result<PathBuf> {
@@ -266,22 +280,24 @@ fn lanes(out: &mut String, outputs: &[OutputStatus]) {
         .iter()
         .flat_map(|output| output.lanes.iter().filter(stuck).map(move |lane| (output.name.as_str(), lane)))
         .collect();
-    let rows = lanes.iter().take(ROWS_MAX).map(|(output, lane)| {
-        let partition = lane.partition.map_or("?".into(), |partition| partition.to_string());
+    for (at, (output, lane)) in lanes.iter().take(ROWS_MAX).enumerate() {
+        if at == 0 {
+            out.push('\n');
+        }
+        // With one output its name says nothing.
+        let output = if outputs.len() > 1 { format!("{output}/") } else { String::new() };
+        let partition = lane.partition.map_or_else(String::new, |partition| format!("/{partition}"));
         let why = match (&lane.cause, &lane.fix) {
             (Some(cause), Some(fix)) => format!("{cause}; {fix}"),
             (Some(what), None) | (None, Some(what)) => what.clone(),
-            (None, None) => String::new(),
+            (None, None) => "what was in flight is waited for".to_owned(),
         };
-        vec![
-            format!("{output}/{}/{partition}", lane.topic),
-            lane.state.to_string(),
-            count(lane.in_flight_records),
-            count(lane.waiting_sources),
-            why,
-        ]
-    });
-    push_rows(out, &["LANE THAT DOES NOT FLOW", "STATE", ">IN FLIGHT", ">WAITING", "CAUSE AND FIX"], rows.collect());
+        let plural = |n: u64, one: &str, many: &str| format!("{} {}", count(n), if n == 1 { one } else { many });
+        let (topic, state) = (&lane.topic, &lane.state);
+        let in_flight = plural(lane.in_flight_records, "record in flight", "records in flight");
+        let waiting = plural(lane.waiting_sources, "source waits", "sources wait");
+        push_line(out, &format!("lane {output}{topic}{partition} waits: {why} ({state}; {in_flight}, {waiting})"));
+    }
     push_more(out, lanes.len(), "lanes do not flow");
 }
 
@@ -417,7 +433,7 @@ mod tests {
     }
 
     fn args(data_dir: &Path) -> StatusArgs {
-        StatusArgs { config: Vec::new(), data_dir: Some(data_dir.into()), address: None, json: false }
+        StatusArgs { config: Vec::new(), data_dir: Some(data_dir.into()), address: None, json: false, watch: false }
     }
 
     #[test]
@@ -501,8 +517,7 @@ nginx  file        1        0  1000 B              9  200 B           1.5 s     
 OUTPUT  TYPE   RECORDS ACKED    BYTES  SENT AGAIN  FAILED         WINDOW  LATENCY P50 / P99  REBUILDS
 main    kafka              9  2.0 KiB           3       2  10 B of 100 B      18 ms / 25 ms         1
 
-LANE THAT DOES NOT FLOW  STATE    IN FLIGHT  WAITING  CAUSE AND FIX
-main/logs.gone/3         probing          1        1  unknown topic or partition; create the topic logs.gone
+lane logs.gone/3 waits: the topic does not exist; create logs.gone (probing; 1 record in flight, 1 source waits)
 
 BROKER      OUTPUT  STATE  LAST ERROR
 k-0:9092/0  main    UP

@@ -98,6 +98,14 @@ fn window_bytes(config: &Config) -> u64 {
     (config.memory.max_bytes.0 / 8 * 3).min(WINDOW_BYTES_MAX)
 }
 
+/// Whether a secret may be sent there: encrypted, or not over any network.
+fn is_safe_url(url: &str) -> bool {
+    let ends = |rest: &str| rest.is_empty() || rest.starts_with(['/', ':', '?']);
+    let is_here =
+        |rest: &str| ["127.0.0.1", "localhost", "[::1]"].iter().any(|host| rest.strip_prefix(host).is_some_and(ends));
+    url.strip_prefix("https://").is_some_and(|rest| !ends(rest)) || url.strip_prefix("http://").is_some_and(is_here)
+}
+
 struct Checker<'a> {
     root: &'a Node,
     world: &'a dyn World,
@@ -427,7 +435,7 @@ impl Checker<'_> {
         }
         let rdkafka = self.rdkafka(name, output);
         let tls = output.tls.as_ref().map(|tls| self.tls(name, tls));
-        let sasl = output.sasl.as_ref().map(|sasl| self.sasl(name, sasl, output.tls.is_some()));
+        let sasl = output.sasl.as_ref().map(|sasl| self.sasl(name, sasl, output.tls.as_ref()));
         Some(kafka::KafkaOptions {
             name: name.to_owned(),
             connection: kafka::Connection {
@@ -481,28 +489,60 @@ impl Checker<'_> {
         options.rdkafka.iter().map(|(name, value)| (name.clone(), value.0.clone())).collect()
     }
 
-    fn sasl(&mut self, output: &str, sasl: &written::Sasl, encrypted: bool) -> Option<kafka::Sasl> {
-        for (key, empty) in [
-            ("username", sasl.username.as_ref().is_some_and(String::is_empty)),
-            ("password", sasl.password.as_ref().is_some_and(|password| password.0.is_empty())),
-        ] {
-            if empty {
-                self.say_at(&["outputs", output, "sasl", key], format!("`{key}` is empty"));
+    fn sasl(&mut self, output: &str, sasl: &written::Sasl, tls: Option<&written::Tls>) -> Option<kafka::Sasl> {
+        use written::MechanismName as Name;
+        let path = |key| ["outputs", output, "sasl", key];
+        let secret = |text: &Option<written::SecretText>| text.as_ref().map(|text| text.0.clone());
+        let (password, client_secret) = (secret(&sasl.password), secret(&sasl.client_secret));
+        let texts = [
+            ("username", &sasl.username),
+            ("password", &password),
+            ("token_url", &sasl.token_url),
+            ("client_id", &sasl.client_id),
+            ("client_secret", &client_secret),
+        ];
+        for (key, text) in texts {
+            if text.as_ref().is_some_and(String::is_empty) {
+                self.say_at(&path(key), format!("`{key}` is empty"));
             }
         }
         let mechanism = sasl.mechanism?;
-        if mechanism == written::MechanismName::Plain && !encrypted {
-            self.warn_at(
-                &["outputs", output, "sasl", "mechanism"],
-                "`PLAIN` without `tls` sends the password unencrypted",
-            );
+        let is_token = mechanism == Name::OauthBearer;
+        for (at, (key, _)) in texts.into_iter().enumerate() {
+            let is_asked = (at >= 2) == is_token;
+            let is_there = self.root.find(&path(key)).is_some();
+            if is_asked && !is_there {
+                let at = self.root.key_pos(&["outputs", output, "sasl"]);
+                self.say(at, format!("`{key}` is missing"));
+            } else if !is_asked && is_there {
+                let at = self.root.key_pos(&path(key));
+                let whose = if is_token { "PLAIN and SCRAM" } else { "OAUTHBEARER" };
+                self.say(at, format!("`{key}` belongs to {whose}"));
+            }
         }
-        let username = sasl.username.clone()?;
-        let password = kafka::Secret(sasl.password.clone()?.0);
+        if mechanism == Name::Plain && tls.is_none() {
+            self.warn_at(&path("mechanism"), "`PLAIN` without `tls` sends the password unencrypted");
+        }
+        let (username, password) = (sasl.username.clone(), password.map(kafka::Secret));
         Some(match mechanism {
-            written::MechanismName::Plain => kafka::Sasl::Plain { username, password },
-            written::MechanismName::ScramSha256 => kafka::Sasl::ScramSha256 { username, password },
-            written::MechanismName::ScramSha512 => kafka::Sasl::ScramSha512 { username, password },
+            Name::Plain => kafka::Sasl::Plain { username: username?, password: password? },
+            Name::ScramSha256 => kafka::Sasl::ScramSha256 { username: username?, password: password? },
+            Name::ScramSha512 => kafka::Sasl::ScramSha512 { username: username?, password: password? },
+            Name::OauthBearer => {
+                let token_url = sasl.token_url.clone()?;
+                if !is_safe_url(&token_url) {
+                    let message = "`token_url` must begin with `https://` (`http://` only on this machine): the secret goes there";
+                    self.say_at(&path("token_url"), message);
+                    return None;
+                }
+                kafka::Sasl::OauthBearer(kafka::OauthBearer {
+                    token_url,
+                    client_id: sasl.client_id.clone()?,
+                    client_secret: kafka::Secret(client_secret?),
+                    scope: sasl.scope.clone(),
+                    ca_file: tls.and_then(|tls| tls.ca_file.as_ref()).map(|path| path.0.clone().into()),
+                })
+            }
         })
     }
 

@@ -697,21 +697,34 @@ pub enum CreateTopics {
 /// How to log in.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-#[schemars(extend("required" = ["mechanism", "username", "password"], "x-later" = ["token_url", "client_id", "client_secret", "scope"]))]
+#[schemars(extend(
+    "required" = ["mechanism"],
+    "if" = { "properties": { "mechanism": { "const": "OAUTHBEARER" } } },
+    "then" = { "required": ["token_url", "client_id", "client_secret"] },
+    "else" = { "required": ["username", "password"] }
+))]
 pub struct Sasl {
     /// The mechanism that the brokers offer.
     pub mechanism: Option<MechanismName>,
-    /// The user.
+    /// The user; not for `OAUTHBEARER`.
     pub username: Option<String>,
-    /// The password. Write `${file:/path}`, `${credential:name}` or `${ENV}` rather than the password itself.
+    /// The password; not for `OAUTHBEARER`. Write `${file:/path}`, `${credential:name}` or `${ENV}` rather than the password itself.
     pub password: Option<SecretText>,
+    /// `OAUTHBEARER`: where the identity provider gives tokens, by client credentials (RFC 6749). An `https://` address; `http://`
+    /// only on this machine. The system's certificate authorities are trusted, and those of `tls.ca_file`.
+    pub token_url: Option<String>,
+    /// `OAUTHBEARER`: who the agent is to the identity provider.
+    pub client_id: Option<String>,
+    /// `OAUTHBEARER`: its secret. Write `${file:/path}`, `${credential:name}` or `${ENV}` rather than the secret itself.
+    pub client_secret: Option<SecretText>,
+    /// `OAUTHBEARER`: what the token is asked for. Default: what the identity provider makes of none.
+    pub scope: Option<String>,
 }
 
 /// The mechanism that the brokers offer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[schemars(extend("x-refused" = {
-    "GSSAPI": "Kerberos needs plugins that are loaded at run time, which a static binary can't",
-    "OAUTHBEARER": "it comes in a later release"
+    "GSSAPI": "Kerberos needs plugins that are loaded at run time, which a static binary can't"
 }))]
 pub enum MechanismName {
     /// The password as it is: only over TLS.
@@ -723,6 +736,9 @@ pub enum MechanismName {
     /// A challenge, with SHA-512.
     #[serde(rename = "SCRAM-SHA-512")]
     ScramSha512,
+    /// A token from an identity provider, by client credentials.
+    #[serde(rename = "OAUTHBEARER")]
+    OauthBearer,
 }
 
 /// How to encrypt. All files are PEM.

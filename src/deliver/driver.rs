@@ -410,7 +410,8 @@ impl Deliver {
                 match &result {
                     Ok(partitions) => self.learn(&topic, *partitions),
                     Err(fault) => {
-                        tracing::warn!(output = %self.name, topic = %topic, ?fault, "the topic can't take records now");
+                        let why = fault.message();
+                        tracing::warn!(output = %self.name, topic = %topic, %why, "the topic can't take records now");
                     }
                 }
                 core.machine.topic(&topic, result, now);

@@ -29,6 +29,16 @@ pub enum Fault {
     Producer { message: Arc<str> },
 }
 
+impl Fault {
+    /// What happened, and what to do, in one line.
+    pub fn message(&self) -> &str {
+        match self {
+            Self::Record { message, .. } | Self::Topic { message, .. } | Self::Producer { message } => message,
+            Self::Neighbour => "another record of its batch was refused",
+        }
+    }
+}
+
 /// What is wrong with a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum RecordFault {

@@ -146,6 +146,7 @@ impl Pipeline {
             inputs: Mutex::new(inputs),
             config: Mutex::new(ConfigStatus::loaded_at(now_seconds())),
             output_name: checked.output.name.clone(),
+            principal: checked.output.connection.principal(),
             delivery_seconds,
             workers: Threads::default(),
             committer: Threads::default(),

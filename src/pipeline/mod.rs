@@ -26,7 +26,7 @@ mod threads;
 mod worker;
 
 pub use build::{Pipeline, ProducerFactory};
-pub use outgoing::{Encoder, FALLBACK_TAG, Outgoing, Topics};
+pub use outgoing::{CREATE_TIME_AFTER, CREATE_TIME_BEFORE, Encoder, FALLBACK_TAG, Outgoing, Topics};
 pub use plan::{Plan, RouteCache};
 pub use reload::{Changes, ReloadError};
 

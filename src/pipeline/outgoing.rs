@@ -20,8 +20,8 @@ use crate::route;
 pub const FALLBACK_TAG: &str = "_topic_fallback";
 
 /// Kafka's CreateTime may be this much before the time of reading, and this much after; outside, it is the time of reading.
-const CREATE_TIME_BEFORE: Duration = Duration::from_secs(24 * 3600);
-const CREATE_TIME_AFTER: Duration = Duration::from_secs(5 * 60);
+pub const CREATE_TIME_BEFORE: Duration = Duration::from_secs(24 * 3600);
+pub const CREATE_TIME_AFTER: Duration = Duration::from_secs(5 * 60);
 
 /// What is known of topics.
 pub trait Topics {

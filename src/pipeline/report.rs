@@ -37,6 +37,8 @@ pub struct Inner {
     pub inputs: Mutex<Vec<Live>>,
     pub config: Mutex<ConfigStatus>,
     pub output_name: String,
+    /// Whom the output's brokers take the agent for.
+    pub principal: String,
     pub delivery_seconds: Arc<Histogram>,
     pub workers: Threads,
     pub committer: Threads,
@@ -138,7 +140,7 @@ impl Inner {
             .map(|broker| BrokerStatus { name: broker.name, state: broker.state, last_error: broker.last_error })
             .collect();
         status.last_error = deliver.lanes.iter().find_map(|lane| lane.cause.as_ref().map(ToString::to_string));
-        status.set_lanes(deliver.lanes.into_iter().map(lane_status).collect());
+        status.set_lanes(deliver.lanes.into_iter().map(|lane| lane_status(lane, &self.principal)).collect());
         status
     }
 }
@@ -239,23 +241,8 @@ fn topic_status(topic: Option<&str>, counts: Counts) -> TopicStatus {
     }
 }
 
-fn lane_status(lane: lane::LaneStatus) -> LaneStatus {
-    let fix = lane.fault.map(|fault| match fault {
-        TopicFault::Missing => format!("create topic {} (or set `create_topics: broker`)", lane.topic),
-        TopicFault::PartitionGone => {
-            format!("nothing: records are placed anew once the partitions of {} are known", lane.topic)
-        }
-        TopicFault::NotAuthorized => {
-            format!("allow the output's user WRITE and DESCRIBE on topic {} (an ACL is missing)", lane.topic)
-        }
-        TopicFault::Refused => format!("look at the settings of topic {} and at the broker's log", lane.topic),
-    });
-    let stalled = lane.state == "stalled" && lane.cause.is_none();
-    let cause = match lane.cause {
-        _ if stalled => Some("the partition's leader acknowledges nothing".to_owned()),
-        cause => cause.map(|cause| cause.to_string()),
-    };
-    let fix = if stalled { Some("look at the brokers below; it goes on by itself".to_owned()) } else { fix };
+fn lane_status(lane: lane::LaneStatus, principal: &str) -> LaneStatus {
+    let (cause, fix) = cause_and_fix(&lane, principal).unzip();
     LaneStatus {
         topic: lane.topic.to_string(),
         partition: (lane.partition >= 0).then_some(lane.partition),
@@ -265,5 +252,88 @@ fn lane_status(lane: lane::LaneStatus) -> LaneStatus {
         waiting_sources: lane.waiting_sources as u64,
         cause,
         fix,
+    }
+}
+
+/// Why a lane does not flow, and what somebody can do about it.
+fn cause_and_fix(lane: &lane::LaneStatus, principal: &str) -> Option<(String, String)> {
+    let topic = &lane.topic;
+    let told = lane.cause.as_ref().map(ToString::to_string);
+    let (cause, fix) = match lane.fault {
+        Some(TopicFault::NotAuthorized) => {
+            // Who may not DESCRIBE a topic is not told its partitions.
+            let acl = if lane.partition < 0 { "DESCRIBE and WRITE" } else { "WRITE" };
+            let is = if lane.partition < 0 { "are" } else { "is" };
+            (format!("not authorised for {principal}"), format!("ACL {acl} on topic {topic} {is} missing"))
+        }
+        Some(TopicFault::Missing) => {
+            (format!("topic {topic} does not exist"), "create it (or set `create_topics: broker`)".to_owned())
+        }
+        Some(TopicFault::PartitionGone) => (
+            format!("the partition is gone from topic {topic}"),
+            "nothing to do: its records are placed anew once the partitions are known".to_owned(),
+        ),
+        Some(TopicFault::Refused) => (
+            told.unwrap_or_else(|| format!("the broker refuses topic {topic}")),
+            "look at the topic's settings and at the broker's log".to_owned(),
+        ),
+        None => match (told, lane.state) {
+            (Some(told), _) => (told, "it goes on by itself".to_owned()),
+            (None, "stalled") => (
+                "the partition's leader acknowledges nothing".to_owned(),
+                "look at the brokers below; it goes on by itself".to_owned(),
+            ),
+            (None, "unknown") => (
+                "no broker has said yet which partitions the topic has".to_owned(),
+                "look at the brokers below; it goes on by itself".to_owned(),
+            ),
+            (None, _) => return None,
+        },
+    };
+    Some((cause, fix))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lane_that_waits_says_why_and_what_to_do() {
+        let check = |fault, cause: Option<&str>, partition, state, expect: Option<(&str, &str)>| {
+            let mut lane = lane::LaneStatus::unknown_topic(&"logs.web".into(), None, 1);
+            (lane.fault, lane.partition, lane.state) = (fault, partition, state);
+            lane.cause = cause.map(Into::into);
+            let status = lane_status(lane, "User:ferry");
+            assert_eq!(status.cause.as_deref().zip(status.fix.as_deref()), expect);
+            assert_eq!(status.cause.is_some(), status.fix.is_some());
+        };
+        check(
+            Some(TopicFault::NotAuthorized),
+            Some("in the broker's words"),
+            3,
+            "probing",
+            Some(("not authorised for User:ferry", "ACL WRITE on topic logs.web is missing")),
+        );
+        check(
+            Some(TopicFault::NotAuthorized),
+            None,
+            -1,
+            "unknown",
+            Some(("not authorised for User:ferry", "ACL DESCRIBE and WRITE on topic logs.web are missing")),
+        );
+        let create = ("topic logs.web does not exist", "create it (or set `create_topics: broker`)");
+        check(Some(TopicFault::Missing), None, -1, "unknown", Some(create));
+        check(
+            Some(TopicFault::Refused),
+            Some("topic logs.web: Broker: Policy violation"),
+            0,
+            "probing",
+            Some(("topic logs.web: Broker: Policy violation", "look at the topic's settings and at the broker's log")),
+        );
+        check(None, None, 0, "direct", None);
+        check(None, None, 0, "draining", None);
+        let stalled =
+            ("the partition's leader acknowledges nothing", "look at the brokers below; it goes on by itself");
+        check(None, None, 0, "stalled", Some(stalled));
     }
 }

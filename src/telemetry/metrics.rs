@@ -425,8 +425,8 @@ pub(crate) mod tests {
             in_flight_records: 1,
             in_flight_bytes: 10,
             waiting_sources: 1,
-            cause: Some("unknown topic or partition".into()),
-            fix: Some("create the topic logs.gone".into()),
+            cause: Some("the topic does not exist".into()),
+            fix: Some("create logs.gone".into()),
         }]);
         output.set_topics([TopicStatus {
             topic: "logs.\\raw\"\n".into(),

@@ -248,7 +248,7 @@ pub struct LaneStatus {
     pub in_flight_bytes: u64,
     /// Sources parked until it has room.
     pub waiting_sources: u64,
-    /// Why it is not `direct`, in the broker's words.
+    /// Why it is not `direct`.
     pub cause: Option<String>,
     /// What somebody can do about it.
     pub fix: Option<String>,

@@ -7,6 +7,7 @@ mod kit;
 
 mod brokers;
 mod commands;
+mod connect;
 mod delivery;
 mod empty_root;
 mod files;

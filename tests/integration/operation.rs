@@ -1,9 +1,12 @@
 //! What an operator sees and relies on: endpoints, counters, bounded memory.
 
+use std::process::{Command, Stdio};
+
 use crate::kafka_or_skip;
-use crate::kit::agent::logferry;
+use crate::kit::agent::{binary, logferry};
+use crate::kit::broker::free_port;
 use crate::kit::jars::Release;
-use crate::kit::{agent::Agent, check::Check, cluster::Cluster, wait, writer::Writer};
+use crate::kit::{agent::Agent, check::Check, cluster::Cluster, process, skip, wait, writer::Writer};
 
 /// Scenario: an agent that ships one file.
 /// Guarantee: the endpoints answer what docs/operating.md says: healthy, ready, counters that agree with what arrived, in
@@ -139,4 +142,132 @@ fn a_stop_without_kafka_ends_in_time() {
     let check = Check::of(&kafka.records(&topic), &[&writer]);
     check.complete();
     assert!(check.repeated <= 100, "what was acknowledged before is not sent again: {}", check.repeated);
+}
+
+/// An agent that ships one topic while another is missing, with names that are no identifiers; both are known to it.
+fn agent_with_a_missing_topic(hint: &str, kafka: &Cluster) -> Agent {
+    let (topic, missing) = (kafka.topic(hint, 2), Cluster::name(&format!("{hint}.missing")));
+    let mut agent = Agent::new(hint);
+    agent.configure(&format!(
+        "inputs:\n  \
+           there: {{ type: file, paths: [{}], topic: {topic} }}\n  \
+           not-there_2: {{ type: file, paths: [{}], topic: {missing} }}\n\
+         outputs:\n  main: {{ type: kafka, brokers: [\"{}\"] }}\n",
+        agent.log("a.log").display(),
+        agent.log("b.log").display(),
+        kafka.bootstrap(),
+    ));
+    Writer::new(&agent.log("a.log"), "a").write(1_000);
+    Writer::new(&agent.log("b.log"), "b").write(10);
+    agent.start();
+    kafka.wait_count(&topic, 1_000);
+    agent.wait_status("the missing topic to be told", |status| {
+        let lanes = status["outputs"][0]["lanes"].as_array()?;
+        lanes.iter().any(|lane| lane["topic"] == missing.as_str() && lane["cause"].is_string()).then_some(())
+    });
+    agent
+}
+
+/// The address of an agent's admin endpoint.
+fn address(agent: &Agent) -> String {
+    std::fs::read_to_string(agent.data().join("admin.addr")).expect("the agent runs").trim().to_owned()
+}
+
+/// Scenario: a running agent with healthy and missing topics; Prometheus' own linter.
+/// Guarantee: `promtool check metrics` has nothing to say against `/metrics` in the format that it reads.
+#[test]
+fn promtool_accepts_the_metrics() {
+    let kafka = kafka_or_skip!();
+    if !skip::prometheus_or_skip() {
+        return;
+    }
+    let agent = agent_with_a_missing_topic("promtool", kafka);
+    let request = ureq::get(format!("http://{}/metrics", address(&agent))).header("Accept", "text/plain;version=0.0.4");
+    let metrics = request.call().expect("the agent answers").body_mut().read_to_string().expect("text");
+    assert!(metrics.lines().filter(|line| !line.starts_with('#')).count() > 50, "{metrics}");
+    let judged = process::run(Command::new("promtool").args(["check", "metrics"]), metrics.as_bytes());
+    let said = String::from_utf8_lossy(&judged.stdout).into_owned() + &String::from_utf8_lossy(&judged.stderr);
+    assert!(judged.status.success() && said.trim().is_empty(), "{}: {said}\n{metrics}", judged.status);
+    // That it judges at all.
+    let bad = process::run(Command::new("promtool").args(["check", "metrics"]), b"no_help_total{ 1\n");
+    assert!(!bad.status.success());
+}
+
+/// Scenario: a real Prometheus scrapes a running agent; it asks for OpenMetrics.
+/// Guarantee: it takes the answer as OpenMetrics without an error, and has the series.
+#[test]
+fn prometheus_scrapes_openmetrics() {
+    let kafka = kafka_or_skip!();
+    if !skip::prometheus_or_skip() {
+        return;
+    }
+    let agent = agent_with_a_missing_topic("prometheus", kafka);
+    let folder = agent.folder().join("prometheus");
+    std::fs::create_dir_all(&folder).expect("the scratch folder is writable");
+    let port = free_port();
+    let config = format!(
+        "scrape_configs:\n- job_name: logferry\n  scrape_interval: 1s\n  static_configs: [{{ targets: ['{}'] }}]\n",
+        address(&agent)
+    );
+    std::fs::write(folder.join("prometheus.yml"), config).expect("the scratch folder is writable");
+    let mut command = Command::new("prometheus");
+    command.arg(format!("--config.file={}", folder.join("prometheus.yml").display()));
+    command.arg(format!("--storage.tsdb.path={}", folder.join("data").display()));
+    command.arg(format!("--web.listen-address=127.0.0.1:{port}")).current_dir(&folder).stdin(Stdio::null());
+    let log = std::fs::File::create(folder.join("log")).expect("the scratch folder is writable");
+    command.stdout(log.try_clone().expect("a descriptor can be doubled")).stderr(log);
+    let _prometheus = process::spawn("prometheus", command);
+    let ask = |path: &str| -> Option<serde_json::Value> {
+        let mut answer = ureq::get(format!("http://127.0.0.1:{port}/api/v1/{path}")).call().ok()?;
+        serde_json::from_str(&answer.body_mut().read_to_string().ok()?).ok()
+    };
+    let show = || std::fs::read_to_string(folder.join("log")).unwrap_or_default();
+    let scraped = || {
+        let target = ask("targets")?["data"]["activeTargets"][0].clone();
+        target["health"].as_str().is_some_and(|health| health != "unknown").then_some(target)
+    };
+    let target = wait::until_or("a scrape", wait::LAST_RESORT, scraped, show);
+    assert_eq!((&target["health"], &target["lastError"]), (&"up".into(), &"".into()), "{target:#}");
+    let produced = || {
+        let found = ask("query?query=logferry_output_produced_records_total")?;
+        let value = found["data"]["result"][0]["value"][1].as_str()?.to_owned();
+        (value == "1000").then_some(())
+    };
+    wait::until_or("the series", wait::LAST_RESORT, produced, show);
+    // Only OpenMetrics has a type for it: Prometheus' text format knows no info.
+    let kind = wait::until("the type", || {
+        ask("metadata?metric=logferry_build")?["data"]["logferry_build"][0]["type"].as_str().map(str::to_owned)
+    });
+    assert_eq!(kind, "info");
+}
+
+/// Scenario: `status --watch`, not on a terminal, over a restart of the agent; then Ctrl-C.
+/// Guarantee: one status follows the other; while no agent answers it says so and goes on; it ends with 0.
+#[test]
+fn the_status_is_watched_until_ctrl_c() {
+    let kafka = kafka_or_skip!();
+    let topic = kafka.topic("watch", 1);
+    let mut agent = Agent::shipping("watch", kafka, &format!("topic: {topic}"));
+    agent.start();
+    let path = agent.folder().join("watch.txt");
+    let mut command = Command::new(binary());
+    command.args(["status", "--watch", "--data-dir"]).arg(agent.data()).stdin(Stdio::null());
+    command.stdout(std::fs::File::create(&path).expect("the scratch folder is writable"));
+    let mut watching = process::spawn("status", command);
+    let text = || std::fs::read_to_string(&path).unwrap_or_default();
+    let wait_for = |what: &str, done: &dyn Fn(&str) -> bool| {
+        wait::until_or(what, wait::LAST_RESORT, || done(&text()).then_some(()), text);
+    };
+    wait_for("two pictures", &|text| text.matches("memory: ").count() >= 2);
+    agent.stop();
+    wait_for("no agent to be told", &|text| text.contains("no agent"));
+    agent.start();
+    let seen = text().matches("memory: ").count();
+    wait_for("the new agent to be seen", &|text| text.matches("memory: ").count() > seen);
+    assert!(!text().contains('\x1b'), "no terminal, no escapes: {:?}", text());
+    watching.signal(libc::SIGINT);
+    let ended = wait::until("the watch to end", || watching.ended());
+    assert_eq!(ended.status.code(), Some(0));
+    let nobody = logferry(&["status", "--watch", "--data-dir", "/nonexistent"], b"");
+    assert_eq!(nobody.status.code(), Some(1), "who never answered is not waited for");
 }

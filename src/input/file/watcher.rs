@@ -38,6 +38,8 @@ pub enum Message {
 const BURST: usize = 1024;
 /// Where inotify tells of everything, scans take at most this part of the time: one 200th.
 const SCAN_SHARE: u32 = 200;
+/// Events are taken this often at most: half of what a producer lingers.
+const PASS_PAUSE: Duration = Duration::from_millis(10);
 /// A scan is tried again at once when it led to new watches, but not for ever.
 const PASSES_MAX: usize = 4;
 
@@ -51,6 +53,8 @@ pub struct Watcher {
     pub pause: Duration,
     pub overflows: std::sync::Arc<super::stats::FileStats>,
     schedule: Schedule,
+    /// When paths were last looked at.
+    passed: Instant,
 }
 
 /// When what is due.
@@ -75,7 +79,7 @@ impl Watcher {
         let now = Instant::now();
         let schedule = Schedule { scan: now, poll: now, soon: true, not_before: now };
         let pause = POLL_PAUSE.min(grace / 2).max(Duration::from_millis(5));
-        Watcher { registry, notices, messages, scan_every, pause, overflows: stats, schedule }
+        Watcher { registry, notices, messages, scan_every, pause, overflows: stats, schedule, passed: now }
     }
 
     /// Runs until it is told to stop. What is open then.
@@ -108,6 +112,11 @@ impl Watcher {
                 Err(RecvTimeoutError::Timeout) => continue,
                 Err(RecvTimeoutError::Disconnected) => return,
             };
+            // While files are written to all the time, what comes within a moment is looked at once.
+            let pause = PASS_PAUSE.saturating_sub(self.passed.elapsed());
+            if matches!(next, Some(Message::Event(_))) && !pause.is_zero() {
+                std::thread::sleep(pause);
+            }
             for _ in 0..BURST {
                 let Some(message) = next else { break };
                 if matches!(message, Message::Stop) {
@@ -123,6 +132,7 @@ impl Watcher {
                 self.take(message, &mut paths);
             }
             self.registry.examine(std::mem::take(&mut paths));
+            self.passed = Instant::now();
             self.schedule.soon |= self.registry.take_found_link();
             self.registry.flush();
         }

@@ -16,12 +16,15 @@ use rdkafka::types::RDKafkaErrorCode;
 
 use super::client::{self, MainQueue, OpenError, What};
 use super::conf;
-use super::options::Connection;
+use super::describe::{self, Resource};
+pub use super::describe::{PartitionDescription, Rights, Settings, TopicDescription};
+use super::oauth;
+use super::options::{Connection, Sasl};
 
 /// Why an administrative request failed.
 #[derive(Debug, thiserror::Error)]
 pub enum AdminError {
-    #[error("no broker of {brokers} answers within {within:?}: {reason}")]
+    #[error("no broker of {brokers} answers within {within:.1?}: {reason}")]
     Unreachable { brokers: String, within: Duration, reason: String },
     #[error("topic {topic} exists already")]
     Exists { topic: String },
@@ -95,6 +98,11 @@ impl Admin {
             KafkaError::ClientConfig(_, reason, property, _) => OpenError::Property { property, reason },
             error => OpenError::Client { client: "admin".to_owned(), reason: error.to_string() },
         })?;
+        if let Some(Sasl::OauthBearer(options)) = &connection.sasl {
+            // SAFETY: the instance is alive.
+            unsafe { oauth::log_in(client.inner().native_ptr(), options) }
+                .map_err(|reason| OpenError::Client { client: "admin".to_owned(), reason })?;
+        }
         // SAFETY: the instance outlives the queue (field order).
         let queue = unsafe { MainQueue::of(client.inner().native_ptr()) };
         Ok(Self { queue, client, brokers: connection.brokers.join(",") })
@@ -146,6 +154,43 @@ impl Admin {
         Ok(ClusterInfo { brokers, topics })
     }
 
+    /// What broker `broker` says of `topics`, the missing ones too; `None`: the one that librdkafka chooses. Creates nothing.
+    ///
+    /// # Errors
+    /// [`AdminError::Unreachable`], as for [`Admin::metadata`].
+    pub fn describe_topics(
+        &self,
+        topics: &[&str],
+        broker: Option<i32>,
+        timeout: Duration,
+    ) -> Result<Vec<TopicDescription>, AdminError> {
+        // SAFETY: the instance is alive.
+        let answer = unsafe { describe::describe_topics(self.client.inner().native_ptr(), topics, broker, timeout) };
+        answer.map_err(|reason| self.unanswered(timeout, reason))
+    }
+
+    /// The settings of a topic, as broker `broker` tells them, or why it does not.
+    ///
+    /// # Errors
+    /// [`AdminError::Unreachable`], as for [`Admin::metadata`].
+    pub fn topic_settings(&self, topic: &str, broker: Option<i32>, timeout: Duration) -> Result<Settings, AdminError> {
+        let rk = self.client.inner().native_ptr();
+        // SAFETY: the instance is alive.
+        let answer = unsafe { describe::describe_config(rk, Resource::Topic(topic), broker, timeout) };
+        answer.map_err(|reason| self.unanswered(timeout, reason))
+    }
+
+    /// The settings of a broker, or why it does not tell them.
+    ///
+    /// # Errors
+    /// [`AdminError::Unreachable`], as for [`Admin::metadata`].
+    pub fn broker_settings(&self, broker: i32, timeout: Duration) -> Result<Settings, AdminError> {
+        let rk = self.client.inner().native_ptr();
+        // SAFETY: the instance is alive.
+        let answer = unsafe { describe::describe_config(rk, Resource::Broker(broker), None, timeout) };
+        answer.map_err(|reason| self.unanswered(timeout, reason))
+    }
+
     fn one_answer(
         &self,
         action: &'static str,
@@ -180,14 +225,18 @@ impl Admin {
                     }
                 }
                 What::Error { text, .. } => trouble = Some(text),
-                What::Reports | What::Statistics(_) | What::Other => {}
+                What::Reports | What::Statistics(_) | What::TokenWanted | What::Other => {}
             }
         }
         trouble
     }
 
     fn unreachable(&self, within: Duration, error: &KafkaError) -> AdminError {
-        let reason = self.last_trouble().unwrap_or_else(|| error.to_string());
+        self.unanswered(within, error.to_string())
+    }
+
+    fn unanswered(&self, within: Duration, reason: String) -> AdminError {
+        let reason = self.last_trouble().unwrap_or(reason);
         AdminError::Unreachable { brokers: self.brokers.clone(), within, reason }
     }
 }

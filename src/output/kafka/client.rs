@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use super::conf::NativeConf;
 use super::ffi;
+use super::oauth::Tokens;
+use super::options::{Connection, Sasl};
 
 /// Why a client can't be made.
 #[derive(Debug, thiserror::Error)]
@@ -45,6 +47,8 @@ pub(super) struct Client {
     rk: Instance,
     /// Names it in messages.
     name: Arc<str>,
+    /// With OAUTHBEARER.
+    tokens: Option<Tokens>,
 }
 
 /// Ends the instance when dropped.
@@ -64,7 +68,7 @@ impl Drop for Instance {
     }
 }
 
-/// A reference to the main queue of an instance: everything that it has to say. Dropped before the instance.
+/// A reference to a queue of an instance, mostly to its main queue: everything that it has to say. Dropped before the instance.
 pub(super) struct MainQueue(NonNull<ffi::rd_kafka_queue_t>);
 
 // SAFETY: librdkafka's queues may be used from any thread, by several at once.
@@ -78,6 +82,20 @@ impl MainQueue {
     pub unsafe fn of(rk: *mut ffi::rd_kafka_t) -> Self {
         // SAFETY: the instance is alive by this function's contract, and always has a main queue.
         Self(unsafe { NonNull::new_unchecked(ffi::rd_kafka_queue_get_main(rk)) })
+    }
+
+    /// A queue that was made for an answer.
+    ///
+    /// # Safety
+    /// `queue` is alive and given up to what is returned; its instance outlives that.
+    pub unsafe fn own(queue: *mut ffi::rd_kafka_queue_t) -> Self {
+        // SAFETY: not null by this function's contract.
+        Self(unsafe { NonNull::new_unchecked(queue) })
+    }
+
+    /// The queue; alive as long as `self`.
+    pub fn as_ptr(&self) -> *mut ffi::rd_kafka_queue_t {
+        self.0.as_ptr()
     }
 
     /// The next event; waits up to `timeout` for one, or for [`MainQueue::wake`].
@@ -102,7 +120,11 @@ impl Drop for MainQueue {
 }
 
 impl Client {
-    pub fn open(name: &str, kind: Kind, mut conf: NativeConf) -> Result<Self, OpenError> {
+    /// An instance made of `conf`, which logs in as `connection` says.
+    ///
+    /// # Errors
+    /// [`OpenError::Client`]: what librdkafka says.
+    pub fn open(name: &str, kind: Kind, mut conf: NativeConf, connection: &Connection) -> Result<Self, OpenError> {
         let failed = |reason: String| OpenError::Client { client: name.to_owned(), reason };
         conf.set("log.queue", "true").map_err(|error| failed(error.reason))?;
         conf.enable_events();
@@ -127,7 +149,11 @@ impl Client {
         let queue = unsafe { MainQueue::of(rk.0.as_ptr()) };
         // SAFETY: both are alive. It fails only without `log.queue`, which is set.
         unsafe { ffi::rd_kafka_set_log_queue(rk.0.as_ptr(), queue.0.as_ptr()) };
-        Ok(Self { queue, rk, name: name.into() })
+        let tokens = match &connection.sasl {
+            Some(Sasl::OauthBearer(options)) => Some(Tokens::new(options.clone())),
+            _ => None,
+        };
+        Ok(Self { queue, rk, name: name.into(), tokens })
     }
 
     /// The instance; alive as long as `self`.
@@ -137,6 +163,19 @@ impl Client {
 
     pub fn name(&self) -> &Arc<str> {
         &self.name
+    }
+
+    /// The next thing that the instance has to say; waits up to `timeout` for it. Whoever polls also hands over the tokens
+    /// that it logs in with, so it must be polled all the time.
+    pub fn poll(&self, timeout: Duration) -> Option<Event> {
+        let event = self.queue.poll(timeout);
+        if let Some(tokens) = &self.tokens {
+            if event.as_ref().is_some_and(|event| matches!(event.what(), What::TokenWanted)) {
+                tokens.fetch();
+            }
+            tokens.hand_over(self);
+        }
+        event
     }
 
     /// Everything that the instance has to say.
@@ -244,6 +283,8 @@ pub(super) enum What {
     /// See [`Event::next_report`].
     Reports,
     Error {
+        /// librdkafka's; below 0.
+        code: c_int,
         text: String,
         fatal: bool,
     },
@@ -253,6 +294,8 @@ pub(super) enum What {
         text: String,
     },
     Statistics(String),
+    /// The instance wants a token to log in with.
+    TokenWanted,
     Other,
 }
 
@@ -264,6 +307,11 @@ pub(super) struct Reported {
 }
 
 impl Event {
+    /// The event; alive as long as `self`.
+    pub fn as_ptr(&self) -> *mut ffi::rd_kafka_event_t {
+        self.raw.as_ptr()
+    }
+
     pub fn what(&self) -> What {
         let raw = self.raw.as_ptr();
         // SAFETY (all of the function): the event is alive, each function is called for the kind it is for, and what it
@@ -274,7 +322,7 @@ impl Event {
                 let code = ffi::rd_kafka_event_error(raw);
                 let fatal = code == ffi::Named::RD_KAFKA_RESP_ERR__FATAL as c_int
                     || ffi::rd_kafka_event_error_is_fatal(raw) != 0;
-                What::Error { text: ffi::string(ffi::rd_kafka_event_error_string(raw)), fatal }
+                What::Error { code, text: ffi::string(ffi::rd_kafka_event_error_string(raw)), fatal }
             },
             ffi::RD_KAFKA_EVENT_LOG => unsafe {
                 let (mut facility, mut text, mut level) = (ptr::null(), ptr::null(), 7);
@@ -282,6 +330,7 @@ impl Event {
                 What::Log { level, facility: ffi::string(facility), text: ffi::string(text) }
             },
             ffi::RD_KAFKA_EVENT_STATS => What::Statistics(unsafe { ffi::string(ffi::rd_kafka_event_stats(raw)) }),
+            ffi::RD_KAFKA_EVENT_OAUTHBEARER_TOKEN_REFRESH => What::TokenWanted,
             _ => What::Other,
         }
     }

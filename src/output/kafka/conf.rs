@@ -96,14 +96,12 @@ pub(super) fn check_files(connection: &Connection) -> Result<(), OpenError> {
 }
 
 fn sasl_properties(sasl: &Sasl, properties: &mut Vec<Property>) {
-    let (mechanism, username, password) = match sasl {
-        Sasl::Plain { username, password } => ("PLAIN", username, password),
-        Sasl::ScramSha256 { username, password } => ("SCRAM-SHA-256", username, password),
-        Sasl::ScramSha512 { username, password } => ("SCRAM-SHA-512", username, password),
-    };
-    properties.push(("sasl.mechanism", mechanism.to_owned()));
-    properties.push(("sasl.username", username.clone()));
-    properties.push(("sasl.password", password.0.clone()));
+    properties.push(("sasl.mechanism", sasl.mechanism().to_owned()));
+    // The token of OAUTHBEARER is handed over when librdkafka asks for it.
+    if let Some((username, password)) = sasl.login() {
+        properties.push(("sasl.username", username.to_owned()));
+        properties.push(("sasl.password", password.0.clone()));
+    }
 }
 
 /// What a producer adds to [`connection_properties`].
@@ -268,10 +266,25 @@ impl NativeConf {
     /// Everything that happens comes as an event of the main queue: no callbacks, so no code of ours runs on
     /// librdkafka's threads.
     pub fn enable_events(&mut self) {
-        let events =
-            ffi::RD_KAFKA_EVENT_DR | ffi::RD_KAFKA_EVENT_ERROR | ffi::RD_KAFKA_EVENT_LOG | ffi::RD_KAFKA_EVENT_STATS;
+        let events = ffi::RD_KAFKA_EVENT_DR
+            | ffi::RD_KAFKA_EVENT_ERROR
+            | ffi::RD_KAFKA_EVENT_LOG
+            | ffi::RD_KAFKA_EVENT_STATS
+            | ffi::RD_KAFKA_EVENT_OAUTHBEARER_TOKEN_REFRESH;
         // SAFETY: `raw` is alive (owned).
         unsafe { ffi::rd_kafka_conf_set_events(self.raw, events as c_int) };
+    }
+
+    /// Has `verify` asked about each certificate of a broker's chain, with `opaque`.
+    ///
+    /// # Safety
+    /// `verify` may be called from any thread, with this `opaque`, until the client made of this is gone.
+    pub unsafe fn verify_with(&mut self, verify: ffi::Verify, opaque: *mut std::ffi::c_void) {
+        // SAFETY: `raw` is alive (owned); the rest by this function's contract.
+        unsafe {
+            ffi::rd_kafka_conf_set_opaque(self.raw, opaque);
+            ffi::rd_kafka_conf_set_ssl_cert_verify_cb(self.raw, Some(verify));
+        }
     }
 
     /// Gives the configuration up to `rd_kafka_new`.

@@ -7,23 +7,61 @@
 use std::ffi::{CStr, c_char, c_int, c_void};
 
 pub use rdkafka::bindings::{
-    RD_KAFKA_EVENT_DR, RD_KAFKA_EVENT_ERROR, RD_KAFKA_EVENT_LOG, RD_KAFKA_EVENT_STATS, RD_KAFKA_OFFSET_BEGINNING,
-    RD_KAFKA_PURGE_F_INFLIGHT, RD_KAFKA_PURGE_F_QUEUE, rd_kafka_conf_destroy, rd_kafka_conf_dump,
-    rd_kafka_conf_dump_free, rd_kafka_conf_new, rd_kafka_conf_set_events, rd_kafka_conf_t,
-    rd_kafka_consume_batch_queue, rd_kafka_consume_start_queue, rd_kafka_consume_stop, rd_kafka_destroy,
-    rd_kafka_error_destroy, rd_kafka_error_t, rd_kafka_event_destroy, rd_kafka_event_error_string, rd_kafka_event_log,
-    rd_kafka_event_message_next, rd_kafka_event_stats, rd_kafka_event_t, rd_kafka_event_type, rd_kafka_headers_destroy,
-    rd_kafka_headers_new, rd_kafka_headers_t, rd_kafka_message_destroy, rd_kafka_message_produce_errstr,
-    rd_kafka_message_t, rd_kafka_message_timestamp, rd_kafka_metadata_destroy, rd_kafka_metadata_t,
-    rd_kafka_metadata_topic, rd_kafka_produceva, rd_kafka_queue_destroy, rd_kafka_queue_get_main, rd_kafka_queue_new,
-    rd_kafka_queue_poll, rd_kafka_queue_t, rd_kafka_queue_yield, rd_kafka_t, rd_kafka_topic_conf_destroy,
-    rd_kafka_topic_conf_dump, rd_kafka_topic_conf_new, rd_kafka_topic_destroy, rd_kafka_topic_new, rd_kafka_topic_t,
-    rd_kafka_type_t, rd_kafka_vtype_t, rd_kafka_vu_s__bindgen_ty_1, rd_kafka_vu_s__bindgen_ty_1__bindgen_ty_1,
-    rd_kafka_vu_t,
+    RD_KAFKA_EVENT_DR, RD_KAFKA_EVENT_ERROR, RD_KAFKA_EVENT_LOG, RD_KAFKA_EVENT_OAUTHBEARER_TOKEN_REFRESH,
+    RD_KAFKA_EVENT_STATS, RD_KAFKA_OFFSET_BEGINNING, RD_KAFKA_PURGE_F_INFLIGHT, RD_KAFKA_PURGE_F_QUEUE,
+    rd_kafka_AclOperation_t, rd_kafka_AdminOptions_destroy, rd_kafka_AdminOptions_new,
+    rd_kafka_AdminOptions_set_include_authorized_operations, rd_kafka_AdminOptions_t, rd_kafka_ConfigEntry_name,
+    rd_kafka_ConfigEntry_value, rd_kafka_ConfigResource_configs, rd_kafka_ConfigResource_destroy,
+    rd_kafka_ConfigResource_new, rd_kafka_ConfigResource_t, rd_kafka_DescribeConfigs,
+    rd_kafka_DescribeConfigs_result_resources, rd_kafka_DescribeTopics, rd_kafka_DescribeTopics_result_topics,
+    rd_kafka_Node_id, rd_kafka_ResourceType_t, rd_kafka_TopicCollection_destroy,
+    rd_kafka_TopicCollection_of_topic_names, rd_kafka_TopicDescription_authorized_operations,
+    rd_kafka_TopicDescription_error, rd_kafka_TopicDescription_name, rd_kafka_TopicDescription_partitions,
+    rd_kafka_TopicDescription_t, rd_kafka_TopicPartitionInfo_isr, rd_kafka_TopicPartitionInfo_leader,
+    rd_kafka_TopicPartitionInfo_partition, rd_kafka_TopicPartitionInfo_replicas, rd_kafka_admin_op_t,
+    rd_kafka_conf_destroy, rd_kafka_conf_dump, rd_kafka_conf_dump_free, rd_kafka_conf_new, rd_kafka_conf_set_events,
+    rd_kafka_conf_set_opaque, rd_kafka_conf_set_ssl_cert_verify_cb, rd_kafka_conf_t, rd_kafka_consume_batch_queue,
+    rd_kafka_consume_start_queue, rd_kafka_consume_stop, rd_kafka_destroy, rd_kafka_error_destroy, rd_kafka_error_t,
+    rd_kafka_event_DescribeConfigs_result, rd_kafka_event_DescribeTopics_result, rd_kafka_event_destroy,
+    rd_kafka_event_error_string, rd_kafka_event_log, rd_kafka_event_message_next, rd_kafka_event_stats,
+    rd_kafka_event_t, rd_kafka_event_type, rd_kafka_headers_destroy, rd_kafka_headers_new, rd_kafka_headers_t,
+    rd_kafka_message_destroy, rd_kafka_message_produce_errstr, rd_kafka_message_t, rd_kafka_message_timestamp,
+    rd_kafka_metadata_destroy, rd_kafka_metadata_t, rd_kafka_metadata_topic, rd_kafka_produceva,
+    rd_kafka_queue_destroy, rd_kafka_queue_get_main, rd_kafka_queue_new, rd_kafka_queue_poll, rd_kafka_queue_t,
+    rd_kafka_queue_yield, rd_kafka_t, rd_kafka_topic_conf_destroy, rd_kafka_topic_conf_dump, rd_kafka_topic_conf_new,
+    rd_kafka_topic_destroy, rd_kafka_topic_new, rd_kafka_topic_t, rd_kafka_type_t, rd_kafka_vtype_t,
+    rd_kafka_vu_s__bindgen_ty_1, rd_kafka_vu_s__bindgen_ty_1__bindgen_ty_1, rd_kafka_vu_t,
 };
 pub use rdkafka::types::RDKafkaRespErr as Named;
 
+/// Asked about each certificate of a broker's chain: librdkafka's `ssl_cert_verify_cb`.
+pub type Verify = unsafe extern "C" fn(
+    rk: *mut rd_kafka_t,
+    broker: *const c_char,
+    broker_id: i32,
+    error: *mut c_int,
+    depth: c_int,
+    certificate: *const c_char,
+    size: usize,
+    errstr: *mut c_char,
+    errstr_size: usize,
+    opaque: *mut c_void,
+) -> c_int;
+
 unsafe extern "C" {
+    pub fn rd_kafka_AdminOptions_set_request_timeout(
+        options: *mut rd_kafka_AdminOptions_t,
+        timeout_ms: c_int,
+        errstr: *mut c_char,
+        errstr_size: usize,
+    ) -> c_int;
+    pub fn rd_kafka_AdminOptions_set_broker(
+        options: *mut rd_kafka_AdminOptions_t,
+        broker_id: i32,
+        errstr: *mut c_char,
+        errstr_size: usize,
+    ) -> c_int;
+    pub fn rd_kafka_ConfigResource_error(config: *const rd_kafka_ConfigResource_t) -> c_int;
     pub fn rd_kafka_conf_set(
         conf: *mut rd_kafka_conf_t,
         name: *const c_char,
@@ -53,6 +91,17 @@ unsafe extern "C" {
         metadata: *mut *const rd_kafka_metadata_t,
         timeout_ms: c_int,
     ) -> c_int;
+    pub fn rd_kafka_oauthbearer_set_token(
+        rk: *mut rd_kafka_t,
+        token: *const c_char,
+        expires_ms: i64,
+        principal: *const c_char,
+        extensions: *mut *const c_char,
+        extensions_size: usize,
+        errstr: *mut c_char,
+        errstr_size: usize,
+    ) -> c_int;
+    pub fn rd_kafka_oauthbearer_set_token_failure(rk: *mut rd_kafka_t, reason: *const c_char) -> c_int;
     pub fn rd_kafka_header_add(
         headers: *mut rd_kafka_headers_t,
         name: *const c_char,

@@ -119,6 +119,17 @@ impl MockBroker {
         self.cluster.topic_error(topic, code).map_err(|error| failed(&format!("fault topic {topic}"), &error))
     }
 
+    /// The brokers speak no newer version of Produce than this.
+    ///
+    /// # Errors
+    /// [`MockError`]: librdkafka's mock does not take it.
+    #[cfg(test)]
+    pub fn speak_produce_up_to(&self, version: i16) -> Result<(), MockError> {
+        self.cluster
+            .apiversion(RDKafkaApiKey::Produce, Some(0), Some(version))
+            .map_err(|error| failed("set the version of Produce", &error))
+    }
+
     /// A broker (−1: all) breaks its connections and takes no new ones. Its partitions keep it as their leader.
     ///
     /// # Errors

@@ -5,8 +5,9 @@
 //!  ffi      the C functions, made safe     client   one instance: its queue, its end on a thread of its own
 //!  producer hand-over and reports          slots    what is in flight, kept alive until its report   (P)
 //!  topics   partition counts, in the back  fault    error codes → whom they accuse                   (P)
-//!  reader   a topic from its beginning     admin    topics made, removed, looked at
+//!  reader   a topic from its beginning     admin    topics made, removed, looked at (with describe)
 //!  mock     librdkafka's own broker        resolver host names in a static binary
+//!  probe    what is in the way, if anything: `check --connect`
 //! ```
 //!
 //! The producing path calls librdkafka's C interface directly: records are handed over without a copy and reported in runs
@@ -17,8 +18,10 @@
 
 mod client;
 mod conf;
+mod describe;
 mod fault;
 mod ffi;
+mod oauth;
 mod resolver;
 mod slots;
 mod topics;
@@ -26,6 +29,7 @@ mod topics;
 pub mod admin;
 pub mod mock;
 pub mod options;
+pub mod probe;
 pub mod producer;
 pub mod reader;
 

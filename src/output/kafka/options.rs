@@ -19,6 +19,51 @@ pub enum Sasl {
     Plain { username: String, password: Secret },
     ScramSha256 { username: String, password: Secret },
     ScramSha512 { username: String, password: Secret },
+    OauthBearer(OauthBearer),
+}
+
+/// Where tokens for OAUTHBEARER come from: client credentials (RFC 6749 §4.4).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OauthBearer {
+    /// HTTPS, or HTTP to this machine.
+    pub token_url: String,
+    pub client_id: String,
+    pub client_secret: Secret,
+    pub scope: Option<String>,
+    /// Trusted beside the system's authorities: the connection's own.
+    pub ca_file: Option<PathBuf>,
+}
+
+impl Sasl {
+    /// Kafka's name of the mechanism.
+    pub fn mechanism(&self) -> &'static str {
+        match self {
+            Self::Plain { .. } => "PLAIN",
+            Self::ScramSha256 { .. } => "SCRAM-SHA-256",
+            Self::ScramSha512 { .. } => "SCRAM-SHA-512",
+            Self::OauthBearer(_) => "OAUTHBEARER",
+        }
+    }
+
+    /// Who logs in: the user, or the client of the identity provider.
+    pub fn username(&self) -> &str {
+        match self {
+            Self::Plain { username, .. } | Self::ScramSha256 { username, .. } | Self::ScramSha512 { username, .. } => {
+                username
+            }
+            Self::OauthBearer(options) => &options.client_id,
+        }
+    }
+
+    /// User and password, where a password is asked for.
+    pub(super) fn login(&self) -> Option<(&str, &Secret)> {
+        match self {
+            Self::Plain { username, password }
+            | Self::ScramSha256 { username, password }
+            | Self::ScramSha512 { username, password } => Some((username, password)),
+            Self::OauthBearer(_) => None,
+        }
+    }
 }
 
 /// A value that is never shown: its `Debug` is `***`.
@@ -55,6 +100,19 @@ pub struct Connection {
     pub sasl: Option<Sasl>,
     /// Any librdkafka property but those that own a promise; applied last.
     pub rdkafka: Vec<(String, String)>,
+}
+
+impl Connection {
+    /// Whom the brokers take this output for, as their ACLs name it. What a broker makes of a client certificate is its own
+    /// affair (`ssl.principal.mapping.rules`), so that one is named by its file.
+    pub fn principal(&self) -> String {
+        let cert_file = self.tls.as_ref().and_then(|tls| tls.cert_file.as_ref());
+        match (&self.sasl, cert_file) {
+            (Some(sasl), _) => format!("User:{}", sasl.username()),
+            (None, Some(path)) => format!("the principal of the certificate {}", path.display()),
+            (None, None) => "User:ANONYMOUS".to_owned(),
+        }
+    }
 }
 
 /// The checked options of a `kafka` output.

@@ -91,7 +91,7 @@ impl KafkaProducer {
         let mut properties = conf::connection_properties(&options.connection);
         properties.extend(conf::producer_properties(options));
         let conf = NativeConf::with(&properties, &options.connection.rdkafka)?;
-        let client = Client::open(&options.name, Kind::Producer, conf)?;
+        let client = Client::open(&options.name, Kind::Producer, conf, &options.connection)?;
         let shared = Arc::new(Shared {
             topics: Topics::new(options.create_topics),
             client,
@@ -156,7 +156,7 @@ impl Producer for KafkaProducer {
         shared.take_pending(&mut runs, events);
         let mut wait = if events.len() > before { Duration::ZERO } else { timeout };
         for _ in 0..EVENTS_PER_POLL {
-            let Some(event) = shared.client.queue().poll(wait) else { break };
+            let Some(event) = shared.client.poll(wait) else { break };
             shared.take(event, &mut runs, events);
             wait = Duration::ZERO;
         }
@@ -256,11 +256,11 @@ impl Shared {
                 drop(event);
                 self.report(runs, events);
             }
-            What::Error { fatal: true, text } => self.fatal(&text, events),
-            What::Error { fatal: false, text } => self.broker_error(&text),
+            What::Error { fatal: true, text, .. } => self.fatal(&text, events),
+            What::Error { fatal: false, text, .. } => self.broker_error(&text),
             What::Log { level, facility, text } => client::log(self.client.name(), level, &facility, &text),
             What::Statistics(json) => lock(&self.brokers).update(&json),
-            What::Other => {}
+            What::TokenWanted | What::Other => {}
         }
     }
 

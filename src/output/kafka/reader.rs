@@ -63,7 +63,7 @@ impl Reader {
         properties.push(("fetch.error.backoff.ms", "50".to_owned()));
         properties.push(("queued.max.messages.kbytes", "16384".to_owned()));
         let conf = NativeConf::with(&properties, &connection.rdkafka)?;
-        let client = Client::open("reader", Kind::Consumer, conf)?;
+        let client = Client::open("reader", Kind::Consumer, conf, connection)?;
         let failed = |code: c_int| OpenError::Topic { topic: topic.to_owned(), reason: ffi::describe(code) };
         let handle = client.topic(topic).map_err(failed)?;
         let partitions = partition_count(&client, &handle, topic)?;
@@ -148,7 +148,7 @@ impl Inner {
     }
 
     fn log_events(&self) {
-        while let Some(event) = self.client.queue().poll(Duration::ZERO) {
+        while let Some(event) = self.client.poll(Duration::ZERO) {
             if let What::Log { level, facility, text } = event.what() {
                 client::log(self.client.name(), level, &facility, &text);
             }

@@ -38,7 +38,7 @@ pub struct Cluster {
 /// The one node that most tests share, each with topics of its own. `None`: skipped, and noted so.
 pub fn shared() -> Option<&'static Cluster> {
     static SHARED: LazyLock<Result<Cluster, Need>> =
-        LazyLock::new(|| Ok(Cluster::with_nodes(&jars::jars(Release::Current)?, 1)));
+        LazyLock::new(|| Ok(Cluster::with_nodes(&jars::jars(Release::Current)?, 1, "")));
     skip::or_skip(SHARED.as_ref().map_err(|&need| need))
 }
 
@@ -48,7 +48,7 @@ pub fn three() -> Option<Three> {
     let mut three = THREE.lock().unwrap_or_else(PoisonError::into_inner);
     match three.as_ref() {
         Some(cluster) => cluster.all_up(),
-        None => *three = Some(Cluster::with_nodes(&skip::or_skip(jars::jars(Release::Current))?, 3)),
+        None => *three = Some(Cluster::with_nodes(&skip::or_skip(jars::jars(Release::Current))?, 3, "")),
     }
     Some(Three(three))
 }
@@ -67,10 +67,15 @@ impl std::ops::Deref for Three {
 impl Cluster {
     /// A node of the test's own, to be crashed at will.
     pub fn single(release: Release) -> Option<Self> {
-        Some(Self::with_nodes(&skip::or_skip(jars::jars(release))?, 1))
+        Some(Self::with_nodes(&skip::or_skip(jars::jars(release))?, 1, ""))
     }
 
-    fn with_nodes(jars: &std::path::Path, count: u32) -> Self {
+    /// As [`Cluster::single`], with further lines of its properties; they come last, so they win.
+    pub fn single_with(release: Release, properties: &str) -> Option<Self> {
+        Some(Self::with_nodes(&skip::or_skip(jars::jars(release))?, 1, properties))
+    }
+
+    fn with_nodes(jars: &std::path::Path, count: u32, more: &str) -> Self {
         let controllers: Vec<u16> = (0..count).map(|_| free_port()).collect();
         let voters: Vec<String> =
             (1..).zip(&controllers).map(|(node, port)| format!("{node}@127.0.0.1:{port}")).collect();
@@ -86,7 +91,8 @@ impl Cluster {
              transaction.state.log.min.isr={in_sync}\n\
              broker.session.timeout.ms=6000\n\
              broker.heartbeat.interval.ms=1000\n\
-             listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,NAMED:PLAINTEXT\n"
+             listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,NAMED:PLAINTEXT\n\
+             {more}"
         );
         let named_port = free_port();
         // One listener is advertised by a name that only the tests of names can resolve.
@@ -354,6 +360,12 @@ pub struct Secure {
     pub mtls_port: u16,
     /// SASL PLAIN, SCRAM-SHA-256 and SCRAM-SHA-512 over TLS; [`SASL_USER`] has no rights but those given.
     pub sasl_port: u16,
+    /// OAUTHBEARER over TLS; any unsigned token is believed, its subject has no rights but those given.
+    pub oauth_port: u16,
+    /// As that one, with PLAIN alone.
+    pub plain_port: u16,
+    /// TLS with a certificate that has expired.
+    pub expired_port: u16,
 }
 
 pub const SASL_USER: &str = "ferry";
@@ -370,21 +382,33 @@ impl Secure {
     fn start(jars: &std::path::Path) -> Self {
         let pki = Pki::make(&scratch::folder("pki"));
         let (tls_port, mtls_port, sasl_port, controller_port) = (free_port(), free_port(), free_port(), free_port());
+        let (plain_port, expired_port, oauth_port) = (free_port(), free_port(), free_port());
         let listener = |name: &str, port: u16| {
             let both = format!("{name}://127.0.0.1:{port}");
             (both.clone(), both)
         };
         let scram = "org.apache.kafka.common.security.scram.ScramLoginModule required;";
+        let oauth = "org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule required \
+                     unsecuredLoginStringClaim_sub=\"broker\";";
+        let plain = format!(
+            "org.apache.kafka.common.security.plain.PlainLoginModule required user_{SASL_USER}=\"{SASL_PASSWORD}\";"
+        );
         let properties = format!(
-            "listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,TLS:SSL,MTLS:SSL,SASL:SASL_SSL\n\
+            "listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,TLS:SSL,MTLS:SSL,SASL:SASL_SSL,\
+             PLAINLY:SASL_SSL,EXPIRED:SSL,OAUTH:SASL_SSL\n\
              ssl.keystore.type=PEM\n\
              ssl.keystore.location={server}\n\
              ssl.truststore.type=PEM\n\
              ssl.truststore.location={ca}\n\
              listener.name.mtls.ssl.client.auth=required\n\
+             listener.name.expired.ssl.keystore.type=PEM\n\
+             listener.name.expired.ssl.keystore.location={expired}\n\
              sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256,SCRAM-SHA-512\n\
-             listener.name.sasl.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required \
-             user_{SASL_USER}=\"{SASL_PASSWORD}\";\n\
+             listener.name.oauth.sasl.enabled.mechanisms=OAUTHBEARER\n\
+             listener.name.oauth.oauthbearer.sasl.jaas.config={oauth}\n\
+             listener.name.plainly.sasl.enabled.mechanisms=PLAIN\n\
+             listener.name.plainly.plain.sasl.jaas.config={plain}\n\
+             listener.name.sasl.plain.sasl.jaas.config={plain}\n\
              listener.name.sasl.scram-sha-256.sasl.jaas.config={scram}\n\
              listener.name.sasl.scram-sha-512.sasl.jaas.config={scram}\n\
              authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer\n\
@@ -392,6 +416,7 @@ impl Secure {
              offsets.topic.replication.factor=1\n\
              transaction.state.log.replication.factor=1\n\
              transaction.state.log.min.isr=1\n",
+            expired = pki.expired_server.display(),
             server = pki.server.display(),
             ca = pki.ca.display(),
         );
@@ -403,7 +428,14 @@ impl Secure {
             voters: &format!("1@127.0.0.1:{controller_port}"),
             controller_port,
             heap: "-Xmx512m",
-            listeners: &[listener("TLS", tls_port), listener("MTLS", mtls_port), listener("SASL", sasl_port)],
+            listeners: &[
+                listener("TLS", tls_port),
+                listener("MTLS", mtls_port),
+                listener("SASL", sasl_port),
+                listener("OAUTH", oauth_port),
+                listener("PLAINLY", plain_port),
+                listener("EXPIRED", expired_port),
+            ],
             properties: &properties,
             format: &[
                 "--add-scram",
@@ -412,27 +444,22 @@ impl Secure {
                 &format!("SCRAM-SHA-512={credentials}"),
             ],
         });
-        Self { cluster: Cluster::of(vec![node], jars.to_owned(), 1), pki, tls_port, mtls_port, sasl_port }
+        let cluster = Cluster::of(vec![node], jars.to_owned(), 1);
+        Self { cluster, pki, tls_port, mtls_port, sasl_port, plain_port, expired_port, oauth_port }
     }
 
     /// Lets `principal` (`User:NAME`) write to `topic`.
     pub fn allow(&self, principal: &str, topic: &str) {
-        self.cluster.tool(
-            "org.apache.kafka.tools.AclCommand",
-            &[
-                "--bootstrap-server",
-                &self.cluster.bootstrap(),
-                "--add",
-                "--allow-principal",
-                principal,
-                "--operation",
-                "Write",
-                "--operation",
-                "Describe",
-                "--topic",
-                topic,
-            ],
-        );
+        self.allow_operations(principal, topic, &["Write", "Describe"]);
+    }
+
+    /// Lets `principal` do these things to `topic`.
+    pub fn allow_operations(&self, principal: &str, topic: &str, operations: &[&str]) {
+        let bootstrap = self.cluster.bootstrap();
+        let mut args =
+            vec!["--bootstrap-server", &bootstrap, "--add", "--allow-principal", principal, "--topic", topic];
+        args.extend(operations.iter().flat_map(|operation| ["--operation", operation]));
+        self.cluster.tool("org.apache.kafka.tools.AclCommand", &args);
     }
 }
 

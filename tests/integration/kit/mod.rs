@@ -13,6 +13,7 @@ pub mod pki;
 pub mod process;
 pub mod scratch;
 pub mod skip;
+pub mod tokens;
 pub mod wait;
 pub mod writer;
 

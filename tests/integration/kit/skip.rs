@@ -18,6 +18,8 @@ pub enum Need {
     Maven,
     /// `kcat`: where it is judged against the Java client, or produces.
     Kcat,
+    /// `promtool` and `prometheus`: judge `/metrics`.
+    Prometheus,
     /// The static binary, named by `LOGFERRY_STATIC`.
     StaticBinary,
 }
@@ -28,6 +30,7 @@ impl Need {
             Self::Java => "Java 17: apt-get install default-jre-headless",
             Self::Maven => "Maven: apt-get install maven (it fetches Apache Kafka's jars once, 54 MB)",
             Self::Kcat => "kcat: apt-get install kcat",
+            Self::Prometheus => "Prometheus and promtool: apt-get install prometheus",
             Self::StaticBinary => "the static binary: packaging/build static, then LOGFERRY_STATIC=dist/logferry",
         }
     }
@@ -92,6 +95,12 @@ fn say() {
 /// Whether kcat can be run here; if not, a note that this test was skipped.
 pub fn kcat_or_skip() -> bool {
     or_skip(if has("kcat") { Ok(()) } else { Err(Need::Kcat) }).is_some()
+}
+
+/// Whether promtool and Prometheus can be run here; if not, a note that this test was skipped.
+pub fn prometheus_or_skip() -> bool {
+    let is_here = has("promtool") && has("prometheus");
+    or_skip(if is_here { Ok(()) } else { Err(Need::Prometheus) }).is_some()
 }
 
 /// Whether `program` can be run here.
