@@ -2,7 +2,8 @@
 //!
 //! A run lives through some sixty steps: lines are appended, files rotated (within the glob and out of it), copied and
 //! truncated, deleted once their lines have arrived; partitions hang, refuse, slow down, take without saying so and grow in
-//! number; producers die with the fate of what is in flight unknown; the agent is killed or stopped, files change while it is
+//! number; producers die with the fate of what is in flight unknown; the config is reloaded with another input, another
+//! output or both, and a broker that may not answer meanwhile; the agent is killed or stopped, files change while it is
 //! down, and it starts again on the same data_dir. Then every fault ends and all of it must come to rest.
 //!
 //! `SIM_SEED=n` replays one run; `SIM_SEEDS=n` sets how many there are. Threads interleave as the system pleases: a seed
@@ -24,9 +25,9 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use logferry::batch::Encoded;
-use logferry::config::{System, check_text};
+use logferry::config::{Checked, System, check_text};
 use logferry::output::{BrokerStatus, Fault, OutputEvent, Parcel, Producer, TopicFault};
-use logferry::pipeline::{Pipeline, ProducerFactory};
+use logferry::pipeline::{Pipeline, ProducerFactory, ReloadError};
 use logferry::route;
 
 const TOPIC: &str = "sim";
@@ -449,6 +450,11 @@ struct Run {
     grown: bool,
     /// By life: which lives are judged together for order.
     eras: Vec<usize>,
+    /// What reloads change: of the input, and of the output.
+    round: u32,
+    linger_ms: u32,
+    /// An input was changed in this life: what it had sent and was not told of in time is read again, perhaps later.
+    is_reading_again: bool,
     told: String,
 }
 
@@ -494,6 +500,9 @@ impl Run {
             marks: Vec::new(),
             grown: false,
             eras: Vec::new(),
+            round: 0,
+            linger_ms: 0,
+            is_reading_again: false,
             told: String::new(),
         }
     }
@@ -518,14 +527,21 @@ impl Run {
         self.home.path().join("logs")
     }
 
-    fn start(&mut self) {
+    fn config(&self) -> Checked {
+        let Self { round, linger_ms, .. } = self;
         let home = self.home.path().display();
         let text = format!(
-            "data_dir: {home}/data\nadmin: {{listen: off}}\nmemory: {{max_bytes: 16MiB}}\ninputs:\n  logs:\n    \
-             type: file\n    paths: ['{home}/logs/in*.log', '{home}/logs/in*.log.*', '{home}/logs/out*.log']\n\
-             outputs:\n  main: {{type: kafka, brokers: ['sim:9092'], topic: {TOPIC}}}\n"
+            "data_dir: {home}/data\nadmin: {{listen: off}}\nmemory: {{max_bytes: 16MiB}}\nshutdown_after: 50ms\ninputs:\n  logs:\n    \
+             type: file\n    paths: ['{home}/logs/in*.log', '{home}/logs/in*.log.*', '{home}/logs/out*.log']\n    \
+             fields: {{round: {round}}}\n\
+             outputs:\n  main: {{type: kafka, brokers: ['sim:9092'], topic: {TOPIC}, linger: {linger_ms}ms}}\n"
         );
-        let checked = check_text("sim.yaml", &text, &System).unwrap_or_else(|mistakes| panic!("{mistakes:?}"));
+        check_text("sim.yaml", &text, &System).unwrap_or_else(|mistakes| panic!("{mistakes:?}"))
+    }
+
+    fn start(&mut self) {
+        let checked = self.config();
+        self.is_reading_again = false;
         let era = self.eras.last().map_or(0, |last| last + usize::from(std::mem::take(&mut self.grown)));
         self.eras.push(era);
         self.broker.change(|state| {
@@ -711,6 +727,7 @@ impl Run {
             }
             self.broker.let_flow(1, LOOK_AGAIN);
         }
+        self.is_reading_again = false;
         self.read_log();
         if let Some(line) = self.lines.iter().find(|line| !self.arrived.contains(&line.number)) {
             self.fail(&format!("idle, and line {} of {} has not arrived", line.number, self.logs[line.log].name));
@@ -753,12 +770,14 @@ impl Run {
         let clean = agent.stop(within);
         self.check_gone();
         self.tell(if clean { "(clean)" } else { "(unclean)" });
-        if clean {
-            // What earlier lives sent and were not told of is not read again yet, perhaps.
+        if !clean && healthy {
+            self.fail("the broker is healthy, and what is in flight is not acknowledged");
+        }
+        // What earlier lives sent, or this one before an input was changed, and were not told of is not read again yet,
+        // perhaps.
+        if clean && !self.is_reading_again {
             let life = self.broker.lock().life;
             self.mark(life);
-        } else if healthy {
-            self.fail("the broker is healthy, and what is in flight is not acknowledged");
         }
     }
 
@@ -767,6 +786,27 @@ impl Run {
         if !self.broker.lock().clients.is_empty() {
             self.fail("a producer outlives its agent");
         }
+    }
+
+    /// The config changes while the agent runs.
+    fn reload(&mut self) {
+        let what = self.dice.below(3);
+        // A topic that has grown moves what is read again behind what had gone there already.
+        if what != 1 && !self.grown {
+            self.round += 1;
+            self.is_reading_again = true;
+        }
+        if what != 0 && matches!(self.broker.lock().lookup, Lookup::Answers) {
+            self.linger_ms += 1;
+        }
+        let checked = self.config();
+        let Some(agent) = &mut self.agent else { return };
+        let told = match agent.reload(checked, &|| false) {
+            Ok(changes) => format!("reload({changes})"),
+            Err(ReloadError::Output { message, .. }) => format!("reload({message})"),
+            Err(error) => self.fail(&format!("reload: {error}")),
+        };
+        self.tell(&told);
     }
 
     /// Something happens to a file.
@@ -803,7 +843,7 @@ impl Run {
     }
 
     fn step(&mut self) {
-        match self.dice.below(80) {
+        match self.dice.below(84) {
             0..42 => self.touch_files(),
             42..58 => self.change_broker(),
             58..70 => {
@@ -820,6 +860,7 @@ impl Run {
                 self.stop();
                 self.down_and_up();
             }
+            80..84 => self.reload(),
             77 | 78 => {
                 self.tell("settle");
                 self.settle();

@@ -44,6 +44,8 @@ pub struct Store {
     db: Mutex<Option<Database>>,
     /// Never locked while an fsync is waited for.
     queue: Mutex<Queue>,
+    /// Held by a commit from taking what is queued until it is written: who commits after it finds it in the file.
+    committing: Mutex<()>,
 }
 
 /// What the next commit writes beside positions.
@@ -80,7 +82,7 @@ impl Store {
     /// [`StoreError::Corrupt`] if the file can't be understood: it is left as it is.
     pub fn open(dir: &DataDir) -> Result<Store, StoreError> {
         let path = dir.path().join("checkpoints.redb");
-        let store = Store { path, db: Mutex::new(None), queue: Mutex::default() };
+        let store = Store { path, db: Mutex::new(None), queue: Mutex::default(), committing: Mutex::default() };
         let mut db = store.db();
         let created = !store.path.exists();
         let opened = store.opened(&mut db)?;
@@ -197,6 +199,7 @@ impl Store {
     /// # Errors
     /// Nothing is written then; what was queued stays queued, the positions are the caller's to give again.
     pub fn commit(&self, positions: &[(SourceKey, OutputId, Position)]) -> Result<(), StoreError> {
+        let _others_wait = self.committing.lock().unwrap_or_else(PoisonError::into_inner);
         let (entries, inputs) = {
             let mut queue = self.queue();
             (std::mem::take(&mut queue.entries), std::mem::take(&mut queue.inputs))

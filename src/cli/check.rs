@@ -114,8 +114,7 @@ struct Report {
 fn report(paths: &[PathBuf], world: &dyn World) -> (Report, Option<Checked>) {
     match load(paths, world) {
         Ok(checked) => {
-            let file = paths.first().map(|path| path.display().to_string()).unwrap_or_default();
-            let report = Report { stdout: fine(&file, &checked), stderr: warnings(&checked), exit: Exit::Fine };
+            let report = Report { stdout: fine(&checked), stderr: warnings(&checked), exit: Exit::Fine };
             (report, Some(checked))
         }
         Err(mistakes) => {
@@ -144,7 +143,9 @@ pub fn warnings(checked: &Checked) -> String {
     text
 }
 
-fn fine(file: &str, checked: &Checked) -> String {
+fn fine(checked: &Checked) -> String {
+    let names: Vec<&str> = checked.files.iter().map(|file| file.name.as_str()).collect();
+    let are = if names.len() == 1 { "is" } else { "are" };
     let files = checked.inputs.iter().filter(|input| matches!(input.kind, InputKind::File(_))).count();
     let kinds = match (files, checked.inputs.len() - files) {
         (0, _) => "stdin".to_owned(),
@@ -154,7 +155,8 @@ fn fine(file: &str, checked: &Checked) -> String {
     let plural = |n: usize, one: &str| if n == 1 { format!("1 {one}") } else { format!("{n} {one}s") };
     let output = &checked.output;
     format!(
-        "{file} is fine: {} ({kinds}), {}, output `{}` to {}\n",
+        "{} {are} fine: {} ({kinds}), {}, output `{}` to {}\n",
+        names.join(", "),
         plural(checked.inputs.len(), "input"),
         plural(
             checked.processors.len() + checked.inputs.iter().map(|input| input.processors.len()).sum::<usize>(),
@@ -224,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn one_file_that_is_there() {
+    fn files_that_are_there() {
         let (missing, _) = report(&[PathBuf::from("/nowhere/logferry.yaml")], &System);
         assert_eq!(missing.exit, Exit::BadConfig);
         assert!(
@@ -233,6 +235,10 @@ mod tests {
             missing.stderr
         );
         let (two, _) = report(&[PathBuf::from("/a.yaml"), PathBuf::from("/b.yaml")], &System);
-        assert!(two.stderr.starts_with("/b.yaml: a second config file"), "{}", two.stderr);
+        let said: Vec<&str> = two.stderr.lines().map(|line| line.split(": ").next().unwrap_or_default()).collect();
+        assert_eq!(said, ["/a.yaml", "/b.yaml", "2 mistakes"], "what is missing may be in them: {}", two.stderr);
+        let empty = tempfile::tempdir().expect("a directory");
+        let (none, _) = report(&[empty.path().to_owned()], &System);
+        assert!(none.stderr.contains("no config file: no `*.yaml`"), "{}", none.stderr);
     }
 }

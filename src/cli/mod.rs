@@ -83,12 +83,21 @@ pub enum Command {
 Examples:
   logferry run                               with /etc/logferry/logferry.yaml
   logferry run -c logferry.yaml --until-idle ship what is there, then end
+  logferry run -c base.yaml -c conf.d/       several files, one config
+
+Several -c are read in order. `inputs` and `outputs` unite by name, `processors` follow each
+other, every other section may stand in one file only; what two files say of the same thing is
+a mistake that names both places.
+
+SIGHUP reloads: the whole config is checked, and what has changed in it takes effect; a bad one
+changes nothing. Certificates and passwords in files are taken in by themselves.
 
 Exit codes: 0 stopped in order, 1 failed, 2 usage, 78 bad config (nothing was opened).
 The log goes to stderr; LOGFERRY_LOG=debug, or info,logferry::input=debug, overrides its level.")]
 pub struct RunArgs {
-    /// The config file
-    #[arg(short, long, value_name = "FILE", default_value = CONFIG_DEFAULT)]
+    /// A config file, or a directory: the *.yaml and *.yml in it, by name. May be given several times: all together are
+    /// one config
+    #[arg(short, long, value_name = "FILE|DIR", default_value = CONFIG_DEFAULT)]
     pub config: Vec<PathBuf>,
 
     /// End, with exit code 0, once everything is read and acknowledged and nothing came for this long
@@ -111,12 +120,14 @@ pub struct RunArgs {
 Examples:
   logferry check
   logferry check -c logferry.yaml && systemctl restart logferry
+  logferry check -c base.yaml -c conf.d/
   logferry check -c logferry.yaml --connect  and would Kafka take the records?
 
 Exit codes: 0 no mistake, 78 mistakes; with --connect 1 if something at Kafka is wrong.")]
 pub struct CheckArgs {
-    /// The config file
-    #[arg(short, long, value_name = "FILE", default_value = CONFIG_DEFAULT)]
+    /// A config file, or a directory: the *.yaml and *.yml in it, by name. May be given several times: all together are
+    /// one config
+    #[arg(short, long, value_name = "FILE|DIR", default_value = CONFIG_DEFAULT)]
     pub config: Vec<PathBuf>,
 
     /// Ask the output's brokers whether they would take the records
@@ -174,8 +185,9 @@ Examples:
 
 Exit codes: 0 fine, 1 the input can't be read, 2 usage, 78 bad config.")]
 pub struct TryArgs {
-    /// The config file
-    #[arg(short, long, value_name = "FILE", default_value = CONFIG_DEFAULT)]
+    /// A config file, or a directory: the *.yaml and *.yml in it, by name. May be given several times: all together are
+    /// one config
+    #[arg(short, long, value_name = "FILE|DIR", default_value = CONFIG_DEFAULT)]
     pub config: Vec<PathBuf>,
 
     /// The input that the lines are taken to come from [default: the config's only one]
@@ -218,9 +230,10 @@ Examples:
 
 Exit codes: 0 the agent answered, 1 it did not.")]
 pub struct StatusArgs {
-    /// The agent's config, for its data_dir [default: /etc/logferry/logferry.yaml, if it is there]
-    #[arg(short, long, value_name = "FILE")]
-    pub config: Option<PathBuf>,
+    /// The agent's config, for its data_dir: files and directories, as `run` takes them
+    /// [default: /etc/logferry/logferry.yaml, if it is there]
+    #[arg(short, long, value_name = "FILE|DIR")]
+    pub config: Vec<PathBuf>,
 
     /// The agent's data_dir [default: the config's, or /var/lib/logferry]
     #[arg(long, value_name = "DIR", conflicts_with = "config")]

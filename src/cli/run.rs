@@ -1,18 +1,26 @@
-//! `logferry run`: the agent, from a checked config to an orderly end.
+//! `logferry run`: the agent, from a checked config to an orderly end. In between it takes in what has changed ([`reload`]).
 
-use std::sync::mpsc::RecvTimeoutError;
+mod reload;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
 
 use crate::budget::tune_allocator;
 use crate::cli::check::{mistakes_text, warnings};
-use crate::cli::{Exit, RunArgs, watch};
+use crate::cli::{Exit, RunArgs};
 use crate::config::checked::Logging;
 use crate::config::written::LogFormatName;
 use crate::config::{System, load};
 use crate::pipeline::Pipeline;
 use crate::telemetry::logs;
+
+use reload::{LOOK_EVERY, Reloader};
 
 /// Open files at most.
 const DESCRIPTORS_MAX: u64 = 1 << 20;
@@ -37,15 +45,27 @@ pub fn run(args: &RunArgs) -> anyhow::Result<Exit> {
     }
     raise_descriptor_limit();
     tune_allocator();
-    let stop = watch::signals().context("signals can't be caught")?;
-    let pipeline = Pipeline::start(checked)?;
+    let signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).context("signals can't be caught")?;
+    let stopping = Arc::new(AtomicBool::new(false));
+    let told = watch_signals(signals, Arc::clone(&stopping));
+    let mut reloader = Reloader::new(args.config.clone(), &checked);
+    let mut pipeline = Pipeline::start(checked)?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), pid = std::process::id(), "logferry runs");
-    match args.until_idle {
-        None => {
-            // The channel closes only with the process.
-            stop.recv().ok();
+    let mut idle = args.until_idle.map(Idle::new);
+    if idle.is_some() {
+        pipeline.rescan();
+    }
+    let wait = if idle.is_some() { IDLE_POLL } else { LOOK_EVERY };
+    loop {
+        match told.recv_timeout(wait) {
+            Ok(Told::Stop) | Err(RecvTimeoutError::Disconnected) => break,
+            Ok(Told::Reload) => reloader.reload(&mut pipeline, &|| stopping.load(Ordering::Acquire)),
+            Err(RecvTimeoutError::Timeout) => {}
         }
-        Some(quiet) => wait_until_idle(&pipeline, quiet, &stop),
+        reloader.look(&mut pipeline, &|| stopping.load(Ordering::Acquire));
+        if idle.as_mut().is_some_and(|idle| idle.is_over(&pipeline)) {
+            break;
+        }
     }
     let within = pipeline.shutdown_after();
     tracing::info!(within = ?within, "stopping");
@@ -81,29 +101,56 @@ fn start_log(logging: Logging) -> anyhow::Result<()> {
     Ok(logs::init(logging.level(), format)?)
 }
 
-/// Returns once everything is read and acknowledged and nothing came for `quiet`, or at a signal.
-fn wait_until_idle(pipeline: &Pipeline, quiet: Duration, stop: &std::sync::mpsc::Receiver<()>) {
-    let mut idle_since: Option<(Instant, u64)> = None;
-    pipeline.rescan();
-    loop {
-        match stop.recv_timeout(IDLE_POLL) {
-            Ok(()) | Err(RecvTimeoutError::Disconnected) => return,
-            Err(RecvTimeoutError::Timeout) => {}
+/// What a signal says.
+enum Told {
+    Stop,
+    Reload,
+}
+
+/// SIGHUP and the first signal to stop are messages; the second to stop ends the process at once.
+fn watch_signals(mut signals: Signals, stopping: Arc<AtomicBool>) -> Receiver<Told> {
+    let (tell, told) = channel();
+    std::thread::spawn(move || {
+        for signal in signals.forever() {
+            if signal == SIGHUP {
+                tell.send(Told::Reload).ok();
+            } else if stopping.swap(true, Ordering::AcqRel) {
+                std::process::exit(128 + signal);
+            } else {
+                tell.send(Told::Stop).ok();
+            }
         }
+        // `tell` lives as long as the process: a closed channel would read as a signal.
+        drop(tell);
+    });
+    told
+}
+
+/// Whether everything is read and acknowledged and nothing came for a while.
+struct Idle {
+    quiet: Duration,
+    /// Since when, and how many records were read then.
+    since: Option<(Instant, u64)>,
+}
+
+impl Idle {
+    fn new(quiet: Duration) -> Self {
+        Self { quiet, since: None }
+    }
+
+    fn is_over(&mut self, pipeline: &Pipeline) -> bool {
         let read = pipeline.records_read();
-        let still = idle_since.filter(|(_, then)| *then == read);
+        let still = self.since.filter(|(_, then)| *then == read);
         if !pipeline.is_idle() {
-            idle_since = None;
-            continue;
+            self.since = None;
+            return false;
         }
-        let (since, _) = *idle_since.insert(still.unwrap_or((Instant::now(), read)));
-        if since.elapsed() < quiet {
-            continue;
+        let (since, _) = *self.since.insert(still.unwrap_or((Instant::now(), read)));
+        if since.elapsed() < self.quiet {
+            return false;
         }
         // What inotify has not told yet is found now.
         pipeline.rescan();
-        if pipeline.is_idle() && pipeline.records_read() == read {
-            return;
-        }
+        pipeline.is_idle() && pipeline.records_read() == read
     }
 }

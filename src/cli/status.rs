@@ -12,6 +12,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 
 use super::{CONFIG_DEFAULT, Exit, StatusArgs, watch};
+use crate::config::{self, System};
 use crate::telemetry::admin::ADDRESS_FILE;
 use crate::telemetry::status::{ByReason, InputStatus, LaneStatus, OutputStatus, Status};
 
@@ -62,23 +63,36 @@ fn data_dir(args: &StatusArgs) -> anyhow::Result<PathBuf> {
     if let Some(data_dir) = &args.data_dir {
         return Ok(data_dir.clone());
     }
-    let default = Path::new(CONFIG_DEFAULT);
-    match &args.config {
-        Some(config) => data_dir_of(config),
-        None if default.exists() => data_dir_of(default),
-        None => Ok(DATA_DIR_DEFAULT.into()),
+    let default = PathBuf::from(CONFIG_DEFAULT);
+    match args.config.as_slice() {
+        [] if default.exists() => data_dir_of(&[default]),
+        [] => Ok(DATA_DIR_DEFAULT.into()),
+        config => data_dir_of(config),
     }
 }
 
-/// The `data_dir` that a config names.
-fn data_dir_of(config: &Path) -> anyhow::Result<PathBuf> {
-    let shown = config.display();
-    let text = std::fs::read_to_string(config).with_context(|| format!("cannot read the config {shown}"))?;
+/// The `data_dir` that a config names: the first of its files that does.
+fn data_dir_of(paths: &[PathBuf]) -> anyhow::Result<PathBuf> {
+    for path in paths {
+        let files =
+            config::files(path, &System).with_context(|| format!("cannot list the config {}", path.display()))?;
+        for file in files {
+            if let Some(data_dir) = data_dir_in(&file)? {
+                return Ok(data_dir);
+            }
+        }
+    }
+    Ok(DATA_DIR_DEFAULT.into())
+}
+
+fn data_dir_in(file: &Path) -> anyhow::Result<Option<PathBuf>> {
+    let shown = file.display();
+    let text = std::fs::read_to_string(file).with_context(|| format!("cannot read the config {shown}"))?;
     let yaml: serde_yaml::Value = serde_yaml::from_str(&text)
         .with_context(|| format!("{shown} is not YAML; name the agent's directory with --data-dir"))?;
     match yaml.get("data_dir") {
-        None => Ok(DATA_DIR_DEFAULT.into()),
-        Some(serde_yaml::Value::String(path)) if !path.contains("${") => Ok(path.into()),
+        None => Ok(None),
+        Some(serde_yaml::Value::String(path)) if !path.contains("${") => Ok(Some(path.into())),
         Some(_) => bail!(
             "data_dir in {shown} is not a plain path (its variables are those of the agent, not of this shell); \
              name it with --data-dir"
@@ -162,6 +176,9 @@ fn table(status: &Status) -> String {
     ));
     line(format!("a kill -9 now would repeat at most {}", bytes(status.duplicates_bound_bytes)));
     line(format!("given up: {}", reasons(&status.drops)));
+    if let Some(error) = &status.config.last_error {
+        line(format!("the last reload of the config failed: {error}"));
+    }
     inputs(&mut out, &status.inputs);
     files(&mut out, &status.inputs);
     outputs(&mut out, &status.outputs);
@@ -416,7 +433,7 @@ mod tests {
     }
 
     fn args(data_dir: &Path) -> StatusArgs {
-        StatusArgs { config: None, data_dir: Some(data_dir.into()), address: None, json: false, watch: false }
+        StatusArgs { config: Vec::new(), data_dir: Some(data_dir.into()), address: None, json: false, watch: false }
     }
 
     #[test]
@@ -454,7 +471,7 @@ mod tests {
         let config = dir.path().join("logferry.yaml");
         let check = |text: &str, expect: Result<&str, &str>| {
             std::fs::write(&config, text).expect("written");
-            match (data_dir_of(&config), expect) {
+            match (data_dir_of(std::slice::from_ref(&config)), expect) {
                 (Ok(found), Ok(expected)) => assert_eq!(found, Path::new(expected)),
                 (Err(error), Err(part)) => assert!(format!("{error:#}").contains(part), "{error:#}"),
                 (found, expected) => panic!("{found:?} instead of {expected:?}"),
@@ -465,6 +482,9 @@ mod tests {
         check("", Ok(DATA_DIR_DEFAULT));
         check("data_dir: ${DIR}\n", Err("--data-dir"));
         check("data_dir: [\n", Err("not YAML"));
+        std::fs::write(&config, "inputs: {}\n").expect("written");
+        std::fs::write(dir.path().join("site.yml"), "data_dir: /site\n").expect("written");
+        assert_eq!(data_dir_of(&[dir.path().to_owned()]).expect("it is in one of them"), Path::new("/site"));
     }
 
     #[test]
@@ -484,6 +504,7 @@ mod tests {
 memory: 5 B of 50 B for payload, 500 B resident; CPU 250 ms
 a kill -9 now would repeat at most 77 B
 given up: 6 records (exclude_lines 4, too_large 2)
+the last reload of the config failed: restart to change data_dir
 
 INPUT  TYPE  SOURCES  WAITING    READ  RECORDS ACKED    LAG  OLDEST UNACKED  DROPPED
 nginx  file        1        0  1000 B              9  200 B           1.5 s        4

@@ -7,7 +7,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
+use xxhash_rust::xxh3::xxh3_64;
 
 use crate::decode::LineFilter;
 use crate::encode::Codec;
@@ -19,7 +20,7 @@ use crate::process::condition::Condition;
 use crate::process::{Processor, Step};
 use crate::route::Template;
 
-use super::checked::{Checked, CheckedInput, InputKind, Logging, Route, SpoolOptions};
+use super::checked::{Checked, CheckedInput, InputKind, Logging, Meaning, Route, SpoolOptions};
 use super::leaf;
 use super::marked::{Data, Node, Scalar};
 use super::mistake::{Mistakes, Pos, did_you_mean};
@@ -72,7 +73,25 @@ pub(crate) fn check(
         admin,
         logging: Logging { level: config.logging.level, format: config.logging.format },
         warnings: Vec::new(),
+        files: Vec::new(),
+        files_named: Vec::new(),
     })
+}
+
+fn meaning(input: &Input, output: &KafkaOutput, config: &Config) -> Meaning {
+    let common = input.common();
+    let mut headers = output.headers.clone();
+    headers.extend(common.headers().iter().map(|(name, value)| (name.clone(), value.clone())));
+    Meaning(json!({
+        "input": input,
+        "topic": common.topic().unwrap_or(&output.topic),
+        "key": common.key().or(output.key.as_ref()),
+        "headers": headers,
+        "codec": common.codec().unwrap_or(output.codec),
+        "max_record_bytes": output.max_record_bytes,
+        "processors": config.processors,
+        "fallback_topic": config.fallback_topic,
+    }))
 }
 
 fn window_bytes(config: &Config) -> u64 {
@@ -223,6 +242,7 @@ impl Checker<'_> {
             tags: common.tags().iter().map(|tag| tag.0.clone()).collect(),
             processors: self.steps(common.processors(), &["inputs", name, "processors"]),
             route: self.route(name, input, output_name, output)?,
+            meaning: meaning(input, output, config),
             kind,
         })
     }
@@ -528,9 +548,10 @@ impl Checker<'_> {
 
     fn tls(&mut self, output: &str, tls: &written::Tls) -> kafka::Tls {
         let path = |key| ["outputs", output, "tls", key];
-        self.pem(&path("ca_file"), tls.ca_file.as_ref(), "CERTIFICATE");
-        self.pem(&path("cert_file"), tls.cert_file.as_ref(), "CERTIFICATE");
+        let ca = self.pem(&path("ca_file"), tls.ca_file.as_ref(), "CERTIFICATE");
+        let certificate = self.pem(&path("cert_file"), tls.cert_file.as_ref(), "CERTIFICATE");
         let key = self.pem(&path("key_file"), tls.key_file.as_ref(), "PRIVATE KEY");
+        let contents = xxh3_64(format!("{ca:?} {certificate:?} {key:?}").as_bytes());
         // Asked of what is written: a key with a mistake in its value is not missing.
         let has = |key| self.root.find(&path(key)).is_some();
         let (cert, key_file, password) = (has("cert_file"), has("key_file"), has("key_password"));
@@ -562,6 +583,7 @@ impl Checker<'_> {
             key_file: file(&tls.key_file),
             key_password: tls.key_password.as_ref().map(|password| kafka::Secret(password.0.clone())),
             verify: tls.verify,
+            contents,
         }
     }
 

@@ -16,6 +16,7 @@ use crate::output::kafka::options::KafkaOptions;
 use crate::process::Step;
 use crate::route::Template;
 
+use super::ConfigFile;
 use super::mistake::Mistake;
 use super::written::{LevelName, LogFormatName, WhenFull};
 
@@ -38,6 +39,10 @@ pub struct Checked {
     pub logging: Logging,
     /// Odd but possible things: to be shown, not to be refused.
     pub warnings: Vec<Mistake>,
+    /// What it was made of: to be checked again when one of `files_named` has changed.
+    pub files: Vec<ConfigFile>,
+    /// Files that the config names and whose content it takes in: certificates, keys, `${file:…}`, `${credential:…}`.
+    pub files_named: Vec<PathBuf>,
 }
 
 /// One input.
@@ -51,6 +56,19 @@ pub struct CheckedInput {
     /// Its own, before those of the top level.
     pub processors: Vec<Step>,
     pub route: Route,
+    pub meaning: Meaning,
+}
+
+/// Everything that the config says of an input, wherever it says it: its own section, what it inherits from the output, the
+/// processors of the top level. Two inputs of one name with the same meaning are the same input.
+#[derive(Clone, PartialEq)]
+pub struct Meaning(pub(super) serde_json::Value);
+
+impl std::fmt::Debug for Meaning {
+    /// Not the values: a substitution may have brought a secret.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Meaning")
+    }
 }
 
 /// What kind of input it is, with the options of that kind.

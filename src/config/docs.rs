@@ -184,9 +184,9 @@ const HEAD: &str = r#"# Configuration
 
 <!-- Made from the option types by `logferry schema --markdown`. Do not edit: change src/config/written.rs. -->
 
-One YAML file, by default `/etc/logferry/logferry.yaml`. `logferry check -c FILE` says everything that is wrong with it at
-once, as `file:line:column`; `logferry run` does the same before it opens anything. `logferry schema` prints a JSON
-schema that editors can complete and check with:
+One YAML file, by default `/etc/logferry/logferry.yaml`, or [several](#several-files). `logferry check -c FILE` says everything
+that is wrong with it at once, as `file:line:column`; `logferry run` does the same before it opens anything. `logferry schema`
+prints a JSON schema that editors can complete and check with:
 
 ```yaml
 # yaml-language-server: $schema=logferry.schema.json
@@ -204,6 +204,23 @@ outputs:
 ```
 
 Unknown keys are mistakes, not ignored. A key without a value (`tags:`) is one too: leave it out.
+
+A running agent takes a changed config in at SIGHUP: see [operating.md](operating.md#reload).
+
+## Several files
+
+`-c base.yaml -c conf.d/` makes one config of several files. They are read in the order of the command line; a directory stands
+for the `*.yaml` and `*.yml` in it (not below it, and none that begins with a dot) in the order of their names. Nothing
+overrides anything, so it does not matter which file comes first, but for the order of `processors`:
+
+| section | over all files |
+|---|---|
+| `inputs`, `outputs` | united by name; the same name in two files is a mistake |
+| `processors` | one list, file after file |
+| every other one (`data_dir`, `memory`, `spool`, `admin`, `logging`, …) | stands in one file only; in a second one it is a mistake |
+
+Such a mistake is said at the second place and names the first; every mistake has its own `file:line:column`. A file by itself
+need not be complete: only all together must be. Anchors are for their own file.
 
 "#;
 

@@ -149,7 +149,7 @@ impl Node {
             Source::Double(raw) => 1 + quoted_columns(raw, at, double_quoted),
             Source::Start => 0,
         };
-        Pos { line: self.at.line, column: self.at.column + columns }
+        Pos { column: self.at.column + columns, ..self.at }
     }
 }
 
@@ -216,11 +216,19 @@ pub(crate) struct Parsed {
     pub(crate) broken: Vec<String>,
 }
 
-/// Reads a whole file. What can't be read goes to `mistakes`; the sections beside it are still returned.
-pub(crate) fn parse(text: &str, mistakes: &mut Mistakes) -> Parsed {
+impl Parsed {
+    /// A file that has no text: whatever is missing may be in it.
+    pub(crate) fn unreadable() -> Parsed {
+        Parsed { root: empty(), broken: vec![String::new()] }
+    }
+}
+
+/// Reads a whole file, the config's `file`-th. What can't be read goes to `mistakes`; the sections beside it are still
+/// returned.
+pub(crate) fn parse(file: usize, text: &str, mistakes: &mut Mistakes) -> Parsed {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut found = Mistakes::default();
-    match document(text, 0, &mut found) {
+    match document(file, text, 0, &mut found) {
         Ok(node) => {
             mistakes.append(found);
             let root = root_map(node, mistakes);
@@ -229,7 +237,7 @@ pub(crate) fn parse(text: &str, mistakes: &mut Mistakes) -> Parsed {
                 root: root.unwrap_or_else(empty),
             }
         }
-        Err(whole) => sections(text, &whole, mistakes),
+        Err(whole) => sections(file, text, &whole, mistakes),
     }
 }
 
@@ -256,14 +264,14 @@ struct Broken {
 }
 
 /// Reads the top-level sections one by one, after reading the whole failed with `whole`.
-fn sections(text: &str, whole: &Broken, mistakes: &mut Mistakes) -> Parsed {
+fn sections(file: usize, text: &str, whole: &Broken, mistakes: &mut Mistakes) -> Parsed {
     let mut entries: Vec<(Key, Node)> = Vec::new();
     let mut broken = Vec::new();
     let mut said = false;
     for (first_line, section) in split_sections(text) {
         let mut found = Mistakes::default();
         let name = section.split(':').next().unwrap_or_default().trim_matches(['"', '\'', ' ']).to_owned();
-        match document(section, first_line, &mut found) {
+        match document(file, section, first_line, &mut found) {
             Ok(Some(Node { data: Data::Map(map), .. })) => {
                 mistakes.append(found);
                 for (key, value) in map {
@@ -308,9 +316,9 @@ fn split_sections(text: &str) -> Vec<(usize, &str)> {
 }
 
 /// Reads one text as one document that starts after `lines_before` lines of the file.
-fn document(text: &str, lines_before: usize, mistakes: &mut Mistakes) -> Result<Option<Node>, Broken> {
+fn document(file: usize, text: &str, lines_before: usize, mistakes: &mut Mistakes) -> Result<Option<Node>, Broken> {
     let mut builder =
-        Builder { text, chars: None, lines_before, mistakes, stack: vec![], anchors: HashMap::new(), nodes: 0 };
+        Builder { file, text, chars: None, lines_before, mistakes, stack: vec![], anchors: HashMap::new(), nodes: 0 };
     let mut root = None;
     let mut documents = 0;
     for event in Parser::new_from_str(text) {
@@ -333,6 +341,8 @@ fn document(text: &str, lines_before: usize, mistakes: &mut Mistakes) -> Result<
 
 /// Builds the tree of one document.
 struct Builder<'a> {
+    /// Which of the config's files the text is of.
+    file: usize,
     text: &'a str,
     /// Byte offsets of the text's characters, made when first needed.
     chars: Option<Vec<usize>>,
@@ -358,7 +368,7 @@ struct Open {
 
 impl Builder<'_> {
     fn pos(&self, span: Span) -> Pos {
-        Pos { line: span.start.line() + self.lines_before, column: span.start.col() + 1 }
+        Pos { file: self.file, line: span.start.line() + self.lines_before, column: span.start.col() + 1 }
     }
 
     fn broken(&self, error: &saphyr::ScanError) -> Broken {
@@ -372,7 +382,7 @@ impl Builder<'_> {
             ""
         };
         Broken {
-            at: Pos { line: mark.line() + self.lines_before, column: mark.col() + 1 },
+            at: Pos { file: self.file, line: mark.line() + self.lines_before, column: mark.col() + 1 },
             message: format!("YAML: {}{hint}", error.info()),
         }
     }
@@ -500,7 +510,7 @@ fn count(node: &Node) -> usize {
 
 fn insert(entries: &mut Vec<(Key, Node)>, key: Key, value: Node, mistakes: &mut Mistakes) {
     if let Some((first, _)) = entries.iter().find(|(other, _)| other.name == key.name) {
-        let Pos { line, column } = first.at;
+        let Pos { line, column, .. } = first.at;
         mistakes.push(key.at, format!("`{}` is already written at line {line}, column {column}: keep one", key.name));
     } else {
         entries.push((key, value));

@@ -1,13 +1,15 @@
-//! What is wrong in a config file, and where. Collected, never thrown: one run reports them all (I9).
+//! What is wrong in the config files, and where. Collected, never thrown: one run reports them all (I9).
 //!
 //! A message says what was expected and, where one is near, the word that was probably meant. It never shows a value that
 //! came out of a substitution or a secret's key.
 
 use std::fmt;
 
-/// A place in the file.
+/// A place in one of the config's files.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Pos {
+    /// Which of the files, in the order in which they are read; from 0.
+    pub file: usize,
     /// From 1; 0: the file as a whole.
     pub line: usize,
     /// From 1, in characters.
@@ -15,10 +17,13 @@ pub struct Pos {
 }
 
 impl Pos {
-    /// The first character of the file.
-    pub const START: Pos = Pos { line: 1, column: 1 };
-    /// The file as a whole.
-    pub const FILE: Pos = Pos { line: 0, column: 0 };
+    /// The first character of the first file.
+    pub const START: Pos = Pos { file: 0, line: 1, column: 1 };
+
+    /// A file as a whole.
+    pub const fn whole(file: usize) -> Pos {
+        Pos { file, line: 0, column: 0 }
+    }
 }
 
 /// One mistake, or one warning, in a config file.
@@ -40,7 +45,7 @@ impl fmt::Display for Mistake {
     }
 }
 
-/// Mistakes of one file, in the order they were found.
+/// Mistakes of a config, in the order they were found.
 #[derive(Debug, Default)]
 pub(crate) struct Mistakes {
     found: Vec<(Pos, String)>,
@@ -59,11 +64,12 @@ impl Mistakes {
         self.found.append(&mut more.found);
     }
 
-    /// All of them in the order of the file, each once.
-    pub(crate) fn into_sorted(mut self, file: &str) -> Vec<Mistake> {
+    /// All of them in the order of the files, each once. `names`: those of the files.
+    pub(crate) fn into_sorted(mut self, names: &[String]) -> Vec<Mistake> {
         self.found.sort_by_key(|(at, _)| *at);
         self.found.dedup();
-        self.found.into_iter().map(|(at, message)| Mistake { file: file.to_owned(), at, message }).collect()
+        let name = |at: Pos| names.get(at.file).cloned().unwrap_or_default();
+        self.found.into_iter().map(|(at, message)| Mistake { file: name(at), at, message }).collect()
     }
 }
 
@@ -100,13 +106,15 @@ mod tests {
     }
 
     #[test]
-    fn mistakes_come_in_the_order_of_the_file_each_once() {
+    fn mistakes_come_in_the_order_of_the_files_each_once() {
         let mut mistakes = Mistakes::default();
-        mistakes.push(Pos { line: 3, column: 1 }, "c");
-        mistakes.push(Pos::FILE, "a");
-        mistakes.push(Pos { line: 2, column: 9 }, "b");
-        mistakes.push(Pos { line: 3, column: 1 }, "c");
-        let text: Vec<String> = mistakes.into_sorted("f.yaml").iter().map(ToString::to_string).collect();
-        assert_eq!(text, ["f.yaml: a", "f.yaml:2:9: b", "f.yaml:3:1: c"]);
+        mistakes.push(Pos { file: 1, line: 1, column: 1 }, "d");
+        mistakes.push(Pos { file: 0, line: 3, column: 1 }, "c");
+        mistakes.push(Pos::whole(0), "a");
+        mistakes.push(Pos { file: 0, line: 2, column: 9 }, "b");
+        mistakes.push(Pos { file: 0, line: 3, column: 1 }, "c");
+        let names = ["f.yaml".to_owned(), "g.yaml".to_owned()];
+        let text: Vec<String> = mistakes.into_sorted(&names).iter().map(ToString::to_string).collect();
+        assert_eq!(text, ["f.yaml: a", "f.yaml:2:9: b", "f.yaml:3:1: c", "g.yaml:1:1: d"]);
     }
 }

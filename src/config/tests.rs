@@ -30,6 +30,12 @@ impl World for Desk {
         found.map(|text| text.as_bytes().to_vec()).ok_or_else(|| std::io::ErrorKind::NotFound.into())
     }
 
+    fn list(&self, path: &Path) -> Result<Option<Vec<PathBuf>>, std::io::Error> {
+        let below = |file: &&str| Path::new(file).parent() == Some(path);
+        let files: Vec<PathBuf> = self.files.keys().copied().filter(below).map(PathBuf::from).collect();
+        Ok((!files.is_empty()).then_some(files))
+    }
+
     fn check_property(&self, name: &str, value: &str) -> Result<(), String> {
         System.check_property(name, value)
     }
@@ -247,7 +253,88 @@ fn not_text_at_all() {
     let path = dir.path().join("c.yaml");
     std::fs::write(&path, b"inputs:\n  a: \xff\n").expect("a file");
     let mistakes = load(std::slice::from_ref(&path), &System).err().expect("a mistake");
-    assert_eq!(mistakes.iter().map(|mistake| mistake.at).collect::<Vec<_>>(), [Pos { line: 2, column: 6 }]);
+    assert_eq!(mistakes.iter().map(|mistake| mistake.at).collect::<Vec<_>>(), [Pos { file: 0, line: 2, column: 6 }]);
+}
+
+/// All that is said of the config in `paths` of the desk, a line each.
+fn said_of(paths: &[&str], desk: &Desk) -> Vec<String> {
+    let paths: Vec<PathBuf> = paths.iter().map(PathBuf::from).collect();
+    match load(&paths, desk) {
+        Ok(_) => Vec::new(),
+        Err(mistakes) => mistakes.iter().map(ToString::to_string).collect(),
+    }
+}
+
+/// Scenario: a config in a file and a directory, whose files are read in the order of their names. Guarantee: inputs unite,
+/// processors follow each other, `${…}` works in each, and the files that do not count are left alone.
+#[test]
+fn several_files_are_one_config() {
+    let files = HashMap::from([
+        ("/base.yaml", "data_dir: /d\nprocessors:\n  - add_fields: {fields: {from: base}}\n"),
+        (
+            "/conf.d/20-b.yml",
+            "inputs:\n  b: {type: file, paths: [/b]}\nprocessors:\n  - add_fields: {fields: {from: b}}\n",
+        ),
+        ("/conf.d/10-a.yaml", "inputs:\n  a: {type: file, paths: ['${WHERE}']}\n"),
+        ("/conf.d/30-out.yaml", OUTPUT),
+        ("/conf.d/.hidden.yaml", "garbage"),
+        ("/conf.d/40.yaml.bak", "garbage"),
+        ("/conf.d/README", "garbage"),
+    ]);
+    let desk = Desk { variables: HashMap::from([("WHERE", "/a")]), files, otherwise: None };
+    let paths = [PathBuf::from("/base.yaml"), PathBuf::from("/conf.d")];
+    let checked = load(&paths, &desk).unwrap_or_else(|mistakes| panic!("{mistakes:#?}"));
+    let inputs: Vec<&str> = checked.inputs.iter().map(|input| input.name.as_str()).collect();
+    assert_eq!(inputs, ["a", "b"]);
+    assert_eq!(checked.data_dir, Path::new("/d"));
+    let steps = format!("{:?}", checked.processors);
+    assert!(steps.find("base").expect("it is there") < steps.find("\"b\"").expect("it is there"), "{steps}");
+    let names: Vec<&str> = checked.files.iter().map(|file| file.name.as_str()).collect();
+    assert_eq!(names, ["/base.yaml", "/conf.d/10-a.yaml", "/conf.d/20-b.yml", "/conf.d/30-out.yaml"]);
+}
+
+/// Scenario: two files say something of the same name and section, and each has a mistake of its own. Guarantee (I9): all is
+/// said in one run, each at its own file, line and column, and the clashes name both places.
+#[test]
+fn what_two_files_say_of_one_thing_names_both() {
+    let files = HashMap::from([
+        ("/a.yaml", "data_dir: /d\ninputs:\n  web: {type: file, paths: [/a], tgas: []}\n"),
+        (
+            "/b.yaml",
+            "inputs:\n  web: {type: file, paths: [/b]}\n  app: {type: file, paths: [/a]}\ndata_dir: /e\nlogging: {level: loud}\noutputs:\n  main: {type: kafka, brokers: ['k:1']}\n",
+        ),
+        (
+            "/c.yaml",
+            "inputs:\nprocessors: {}\nlogging: {level: info}\noutputs:\n  main: {type: kafka, brokers: ['k:1']}\n",
+        ),
+        ("/d.yaml", "processors:\n  - drop_evnt: {}\n"),
+    ]);
+    let desk = Desk { files, ..Desk::default() };
+    let said = said_of(&["/a.yaml", "/b.yaml", "/c.yaml", "/d.yaml", "/gone.yaml"], &desk);
+    let expect = [
+        "/a.yaml:3:34: unknown key `tgas` in `web` (did you mean `tags`?)",
+        "/b.yaml:2:3: `web` of `inputs` is already written at /a.yaml:3:3: keep one",
+        "/b.yaml:3:29: the inputs `app` and `web` read the same files",
+        "/b.yaml:4:1: `data_dir` is already written at /a.yaml:1:1: it may stand in one file only",
+        "/b.yaml:5:18: `level` takes",
+        "/c.yaml:1:1: `inputs` has no value",
+        "/c.yaml:2:13: `processors` takes a list",
+        "/c.yaml:3:1: `logging` is already written at /b.yaml:5:1: it may stand in one file only",
+        "/c.yaml:5:3: `main` of `outputs` is already written at /b.yaml:7:3: keep one",
+        "/d.yaml:2:5: unknown key `drop_evnt`",
+        "/gone.yaml: cannot read the config file",
+    ];
+    let fits = said.len() == expect.len() && said.iter().zip(expect).all(|(said, expect)| said.starts_with(expect));
+    assert!(fits, "said:\n{}\nexpected:\n{}", said.join("\n"), expect.join("\n"));
+}
+
+/// Scenario: one of the files is no YAML, another no text. Guarantee: nothing is called missing that may be in them.
+#[test]
+fn what_can_not_be_read_is_not_missing() {
+    let files = HashMap::from([("/a.yaml", "inputs: {a: {type: stdin}}\n"), ("/b.yaml", "outputs: {main: [}\n")]);
+    let desk = Desk { files, ..Desk::default() };
+    let said = said_of(&["/a.yaml", "/b.yaml"], &desk);
+    assert!(said.len() == 1 && said[0].starts_with("/b.yaml:1:18: YAML: "), "{said:#?}");
 }
 
 #[test]

@@ -2,9 +2,9 @@
 //!
 //! Workers hand over under the machine's lock, so that what they hand over for a lane reaches the producer in the order in
 //! which the machine took it. One thread polls the producer, feeds its reports and the time, buries refused records and
-//! makes new producers. Receipts are settled and sources woken after the lock is let go: both take locks of the pipeline.
+//! makes new producers. While one producer takes over from another that works, it polls both. Receipts are settled and sources woken after the lock is let go: both take locks of the pipeline.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::thread::JoinHandle;
@@ -16,18 +16,29 @@ use super::tally::Counts;
 use super::waiting::Wants;
 use crate::batch::{Encoded, Receipt, Settled, SourceKey};
 use crate::output::dead_letter::{Buried, DeadLetter};
-use crate::output::{BrokerStatus, OutputEvent, Parcel, Producer, RecordFault};
+use crate::output::{BrokerStatus, Fault, OutputEvent, Parcel, Producer, RecordFault};
 
 /// Who waits: the pipeline's number of a source.
 pub type Waiter = u64;
 
 /// How long one poll of the producer may wait: the grain of ticks.
 const POLL_MAX: Duration = Duration::from_millis(50);
+/// The same for each of two producers, while one takes over from the other.
+const POLL_BOTH_MAX: Duration = Duration::from_millis(2);
+/// How long the old producer's reports are waited for; what is unreported by then is sent again.
+const REPLACE_WITHIN: Duration = Duration::from_secs(2);
+/// How long a producer with new settings may take to show that it reaches the cluster.
+const PROOF_WITHIN: Duration = Duration::from_secs(8);
+/// So many of the topics in use are asked for as the proof.
+const PROOF_TOPICS: usize = 3;
+
+/// Makes producers.
+pub type Produce = Box<dyn Fn() -> Result<Arc<dyn Producer>, String> + Send + Sync>;
 
 /// What the driver needs from outside.
 pub struct Hooks {
     /// Makes a producer: at the start, and for a rebuild.
-    pub produce: Box<dyn Fn() -> Result<Arc<dyn Producer>, String> + Send + Sync>,
+    pub produce: Produce,
     /// A held source may go on.
     pub wake: Box<dyn Fn(Waiter) + Send + Sync>,
     /// Takes back the buffers of records that are done.
@@ -53,7 +64,10 @@ pub struct Deliver {
     /// The partition counts that encoding goes by; [`Deliver::topics_version`] moves with every change.
     topics: RwLock<HashMap<Arc<str>, u32>>,
     topics_version: AtomicU64,
-    hooks: Hooks,
+    /// Makes producers; locked by whoever makes one and puts it in its place.
+    produce: Mutex<Produce>,
+    wake: Box<dyn Fn(Waiter) + Send + Sync>,
+    recycle: Box<dyn Fn(Vec<u8>) + Send + Sync>,
     started: Instant,
     stopping: AtomicBool,
     /// Threads between taking receipts out of the machine and settling them.
@@ -63,9 +77,19 @@ pub struct Deliver {
 struct Core {
     machine: Machine<Waiter>,
     producer: Arc<dyn Producer>,
+    /// The one before, while lanes have records in flight on it.
+    leaving: Option<Leaving>,
     holdings: HashMap<Parcel, Holding>,
     graves: Vec<Grave>,
     rebuild: Option<Arc<str>>,
+}
+
+/// A producer that is being replaced.
+struct Leaving {
+    producer: Arc<dyn Producer>,
+    epoch: u64,
+    /// When what it has not reported is sent again.
+    until: Duration,
 }
 
 /// What a parcel stands for.
@@ -111,6 +135,7 @@ impl Deliver {
         let core = Core {
             machine: Machine::new(limits),
             producer,
+            leaving: None,
             holdings: HashMap::new(),
             graves: Vec::new(),
             rebuild: None,
@@ -120,7 +145,9 @@ impl Deliver {
             core: Mutex::new(core),
             topics: RwLock::new(HashMap::new()),
             topics_version: AtomicU64::new(0),
-            hooks,
+            produce: Mutex::new(hooks.produce),
+            wake: hooks.wake,
+            recycle: hooks.recycle,
             started: Instant::now(),
             stopping: AtomicBool::new(false),
             finishing: AtomicUsize::new(0),
@@ -218,6 +245,100 @@ impl Deliver {
         status
     }
 
+    /// Other limits, but for the window.
+    pub fn set_limits(&self, limits: Limits) {
+        self.lock().machine.set_limits(limits);
+    }
+
+    /// Gives up what waits for a topic that can't take it and is of these sources: they are gone, or read again.
+    pub fn give_up(&self, sources: &HashSet<SourceKey>) {
+        let mut core = self.lock();
+        let of_theirs =
+            |(parcel, holding): (&Parcel, &Holding)| sources.contains(&holding.encoded.source).then_some(*parcel);
+        let parcels: HashSet<Parcel> = core.holdings.iter().filter_map(of_theirs).collect();
+        core.machine.give_up(&parcels);
+        let after = self.act(&mut core);
+        drop(core);
+        self.finish(after);
+    }
+
+    /// Producers are made with `produce` from now on, and the first takes over at once, make before break: it has to reach
+    /// the cluster first (8 s at most, or until `is_interrupted`); each lane moves when nothing of it is in flight on the old one, the others flow on.
+    ///
+    /// # Errors
+    /// If the new producer can't be made or does not reach the cluster, saying why: then nothing has changed.
+    pub fn replace(&self, produce: Produce, is_interrupted: &dyn Fn() -> bool) -> Result<(), String> {
+        let producer = produce()?;
+        self.prove(&*producer, is_interrupted)?;
+        // From here on nobody else puts a producer in place.
+        let mut making = self.produce.lock().unwrap_or_else(PoisonError::into_inner);
+        *making = produce;
+        let mut core = self.lock();
+        let now = self.now();
+        let mut gone = Vec::new();
+        if let Some(older) = core.leaving.take() {
+            core.machine.hurried(now);
+            gone.push(older.producer);
+        }
+        let old = std::mem::replace(&mut core.producer, producer);
+        let epoch = core.machine.epoch();
+        core.rebuild = None;
+        core.machine.replaced(epoch + 1, now);
+        if core.machine.is_moving() {
+            core.leaving = Some(Leaving { producer: old, epoch, until: now + REPLACE_WITHIN });
+        } else {
+            gone.push(old);
+        }
+        let after = self.act(&mut core);
+        drop(core);
+        self.finish(after);
+        drop(gone);
+        Ok(())
+    }
+
+    /// Whether `producer` reaches the cluster: it is told of a topic that is in use. If none is, there is nothing to lose.
+    fn prove(&self, producer: &dyn Producer, is_interrupted: &dyn Fn() -> bool) -> Result<(), String> {
+        let mut asked: Vec<Arc<str>> =
+            self.topics.read().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect();
+        asked.sort_unstable();
+        asked.truncate(PROOF_TOPICS);
+        asked.iter().for_each(|topic| producer.lookup(topic));
+        let mut refused = HashMap::new();
+        let mut events = Vec::new();
+        let deadline = Instant::now() + PROOF_WITHIN;
+        while refused.len() < asked.len() {
+            producer.poll(POLL_MAX, &mut events);
+            for event in events.drain(..) {
+                match event {
+                    OutputEvent::Topic { result: Ok(_), .. } => return Ok(()),
+                    OutputEvent::Topic { topic, result: Err(fault) } => _ = refused.insert(topic, fault),
+                    OutputEvent::Fatal { message } => return Err(message.to_string()),
+                    OutputEvent::Report { .. } => {}
+                }
+            }
+            if is_interrupted() {
+                return Err("the agent is being stopped".to_owned());
+            }
+            if Instant::now() >= deadline {
+                let seen = producer.brokers().into_iter().find_map(|broker| broker.last_error);
+                let why = seen.map(|error| format!(": {error}")).unwrap_or_default();
+                return Err(format!("no broker answers within {PROOF_WITHIN:?} with the new settings{why}"));
+            }
+        }
+        match refused.into_iter().next() {
+            Some((topic, fault)) => {
+                let why = match fault {
+                    Fault::Topic { message, .. } | Fault::Record { message, .. } | Fault::Producer { message } => {
+                        message
+                    }
+                    Fault::Neighbour => Arc::from("refused"),
+                };
+                Err(format!("with the new settings, topic {topic} can't take records: {why}"))
+            }
+            None => Ok(()),
+        }
+    }
+
     /// Lets the thread end; what is in flight is given up (its sources keep their checkpoints).
     pub fn stop(&self) {
         self.stopping.store(true, Ordering::Release);
@@ -226,22 +347,33 @@ impl Deliver {
     fn drive(&self, mut dead_letter: Box<dyn DeadLetter>) {
         let mut events = Vec::new();
         while !self.stopping.load(Ordering::Acquire) {
-            let (producer, epoch) = {
+            let (producer, epoch, leaving) = {
                 let core = self.lock();
-                (Arc::clone(&core.producer), core.machine.epoch())
+                let leaving = core.leaving.as_ref().map(|old| (Arc::clone(&old.producer), old.epoch));
+                (Arc::clone(&core.producer), core.machine.epoch(), leaving)
             };
-            producer.poll(POLL_MAX, &mut events);
+            let wait = if leaving.is_some() { POLL_BOTH_MAX } else { POLL_MAX };
+            if let Some((old, epoch)) = leaving {
+                old.poll(wait, &mut events);
+                drop(old);
+                let now = self.now();
+                let mut core = self.lock();
+                events.drain(..).for_each(|event| self.feed(&mut core, epoch, event, now));
+            }
+            producer.poll(wait, &mut events);
             drop(producer);
             let now = self.now();
             let mut core = self.lock();
             for event in events.drain(..) {
                 self.feed(&mut core, epoch, event, now);
             }
+            let left = self.leave(&mut core, now);
             core.machine.tick(now);
             let after = self.act(&mut core);
             let graves = std::mem::take(&mut core.graves);
             let rebuild = core.rebuild.take();
             drop(core);
+            drop(left);
             self.finish(after);
             if !graves.is_empty() {
                 self.bury(&mut *dead_letter, graves);
@@ -252,11 +384,28 @@ impl Deliver {
         }
     }
 
+    /// The producer that is being replaced, once nobody waits for it.
+    fn leave(&self, core: &mut Core, now: Duration) -> Option<Leaving> {
+        let is_moving = core.machine.is_moving();
+        let left = core.leaving.take_if(|leaving| !is_moving || leaving.until <= now)?;
+        if is_moving {
+            let records = core.machine.hurried(now);
+            tracing::warn!(
+                output = %self.name, records, within = ?REPLACE_WITHIN,
+                "the replaced producer did not report everything in time; that is sent again"
+            );
+        }
+        Some(left)
+    }
+
     fn feed(&self, core: &mut Core, epoch: u64, event: OutputEvent, now: Duration) {
+        let is_newest = epoch == core.machine.epoch();
         match event {
             OutputEvent::Report { parcel, records, result } => {
                 core.machine.report(epoch, parcel, records, result, now);
             }
+            // The newest one has been asked too.
+            OutputEvent::Topic { .. } | OutputEvent::Fatal { .. } if !is_newest => {}
             OutputEvent::Topic { topic, result } => {
                 match &result {
                     Ok(partitions) => self.learn(&topic, *partitions),
@@ -308,11 +457,16 @@ impl Deliver {
 
     /// Makes the new producer first; while that fails, the old one stays and it is tried again at the next turn.
     fn rebuild(&self, message: &Arc<str>) {
-        match (self.hooks.produce)() {
+        let produce = self.produce.lock().unwrap_or_else(PoisonError::into_inner);
+        if !self.lock().machine.is_rebuilding() {
+            // It was replaced meanwhile.
+            return;
+        }
+        match produce() {
             Ok(producer) => {
                 tracing::warn!(output = %self.name, why = %message, "producer rebuilt; what is unacknowledged is sent again");
                 let mut core = self.lock();
-                let old = std::mem::replace(&mut core.producer, producer);
+                let old = (std::mem::replace(&mut core.producer, producer), core.leaving.take());
                 let epoch = core.machine.epoch() + 1;
                 core.machine.rebuilt(epoch, self.now());
                 let after = self.act(&mut core);
@@ -323,6 +477,7 @@ impl Deliver {
             Err(error) => {
                 tracing::error!(output = %self.name, %error, "no new producer; trying again");
                 self.lock().rebuild = Some(Arc::clone(message));
+                drop(produce);
                 std::thread::sleep(POLL_MAX);
             }
         }
@@ -339,7 +494,7 @@ impl Deliver {
             receipt.settle(how);
         }
         for who in after.woken {
-            (self.hooks.wake)(who);
+            (self.wake)(who);
         }
         if !after.forgotten.is_empty() {
             let mut topics = self.topics.write().unwrap_or_else(PoisonError::into_inner);
@@ -350,7 +505,7 @@ impl Deliver {
         }
         for encoded in after.done {
             if let Ok(encoded) = Arc::try_unwrap(encoded) {
-                (self.hooks.recycle)(encoded.buf);
+                (self.recycle)(encoded.buf);
             }
         }
         self.finishing.fetch_sub(1, Ordering::AcqRel);

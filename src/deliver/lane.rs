@@ -103,6 +103,8 @@ pub struct Lane {
     pub bytes: u64,
     pub in_flight_records: u64,
     pub state: State,
+    /// The producer that has what is in flight; another one only once nothing is.
+    pub epoch: u64,
     /// The counters of its topic.
     pub row: Row,
     last_report: Duration,
@@ -147,13 +149,14 @@ impl LaneStatus {
 }
 
 impl Lane {
-    /// An empty lane in `Direct`.
-    pub fn new(probe_first: Duration, probe_longest: Duration, row: Row) -> Self {
+    /// An empty lane in `Direct`, for the producer of `epoch`.
+    pub fn new(probe_first: Duration, probe_longest: Duration, row: Row, epoch: u64) -> Self {
         Self {
             flights: VecDeque::new(),
             bytes: 0,
             in_flight_records: 0,
             state: State::Direct,
+            epoch,
             row,
             last_report: Duration::ZERO,
             is_stalled: false,
@@ -241,10 +244,21 @@ impl Lane {
         done
     }
 
-    /// Forgets what is in flight and what was refused: another producer starts over.
-    pub fn forget_flights(&mut self) {
+    /// Forgets what is in flight and what was refused: the producer of `epoch` starts over.
+    pub fn forget_flights(&mut self, epoch: u64) {
+        self.epoch = epoch;
         self.in_flight_records = 0;
         self.failures.clear();
+    }
+
+    /// Takes out the parcels that `is_given_up` says, of which nothing is in flight or on its way to the dead letter.
+    pub fn give_up(&mut self, is_given_up: impl Fn(Parcel) -> bool) -> Vec<Flight> {
+        let flights = std::mem::take(&mut self.flights);
+        let (out, left) = flights.into_iter().partition(|one| one.burying.is_empty() && is_given_up(one.parcel));
+        self.flights = left;
+        let out: VecDeque<Flight> = out;
+        self.bytes -= out.iter().map(|flight| flight.bytes).sum::<u64>();
+        out.into()
     }
 
     /// Notes that a record is on its way to the dead letter.

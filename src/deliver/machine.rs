@@ -22,7 +22,9 @@
 //! - a parcel settles once, when every record of it is acknowledged or durable in the dead letter;
 //! - after a failure nothing of the lane is sent until nothing of it is in flight (the exception that keeps I3: what was
 //!   already handed over behind a refused record may arrive before that record is sent again);
-//! - `bytes_used` is the sum over all parcels that are not settled.
+//! - `bytes_used` is the sum over all parcels that are not settled;
+//! - what is produced goes to the newest producer: a lane with records in flight on an older one takes nothing until they are
+//!   reported ([`Machine::replaced`]), or forgotten ([`Machine::hurried`]). So nothing overtakes.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap, HashMap, HashSet, VecDeque};
@@ -213,11 +215,12 @@ impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
         result: Result<(), Fault>,
         now: Duration,
     ) {
-        let Some(key) = self.parcels.get(&parcel).filter(|_| epoch == self.epoch).cloned() else {
-            return;
-        };
+        let Some(key) = self.parcels.get(&parcel).cloned() else { return };
         let count = u64::from(records.end - records.start);
         let lane = self.lanes.get_mut(&key).expect("a parcel's lane exists while the parcel does");
+        if lane.epoch != epoch {
+            return;
+        }
         lane.heard(now);
         match result {
             Ok(()) => {
@@ -225,7 +228,8 @@ impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
                 lane.acknowledge(parcel, records);
             }
             Err(fault) => {
-                if let Fault::Producer { message } = &fault {
+                // One that is being replaced anyway need not be replaced.
+                if let (Fault::Producer { message }, true) = (&fault, epoch == self.epoch) {
                     self.need_rebuild(Arc::clone(message));
                 }
                 let lane = self.lanes.get_mut(&key).expect("just looked up");
@@ -287,18 +291,98 @@ impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
         keys.sort_unstable();
         for key in keys {
             let lane = self.lanes.get_mut(&key).expect("just listed");
-            lane.forget_flights();
-            lane.heard(now);
-            if let State::Probing { .. } = lane.state {
-                lane.state = State::Probing { at: now, sent: false };
-                self.timed.insert(key);
-            } else {
-                self.resend(&key, now);
-            }
+            lane.forget_flights(epoch);
+            self.start_over(&key, now);
         }
+        self.look_all_up();
+    }
+
+    /// The producer of `epoch` takes over from one that works: whatever is handed over from now on goes to it. Lanes with
+    /// records in flight wait for their reports first; the others go on at once.
+    pub fn replaced(&mut self, epoch: u64, now: Duration) {
+        if self.rebuilding {
+            // The one before is broken: there is nothing to wait for.
+            return self.rebuilt(epoch, now);
+        }
+        self.epoch = epoch;
+        self.rebuilds += 1;
+        for lane in self.lanes.values_mut().filter(|lane| lane.in_flight_records == 0) {
+            lane.epoch = epoch;
+        }
+        self.look_all_up();
+    }
+
+    /// Whether lanes have records in flight on an older producer.
+    pub fn is_moving(&self) -> bool {
+        self.lanes.values().any(|lane| lane.epoch != self.epoch)
+    }
+
+    /// Waits no longer for the reports of older producers: what they did not report is sent again. How many records that are.
+    pub fn hurried(&mut self, now: Duration) -> u64 {
+        let late = |(key, lane): (&LaneKey, &Lane)| (lane.epoch != self.epoch).then(|| key.clone());
+        let mut keys: Vec<LaneKey> = self.lanes.iter().filter_map(late).collect();
+        keys.sort_unstable();
+        let mut records = 0;
+        for key in keys {
+            let lane = self.lanes.get_mut(&key).expect("just listed");
+            records += lane.in_flight_records;
+            lane.forget_flights(self.epoch);
+            self.start_over(&key, now);
+        }
+        self.wake();
+        records
+    }
+
+    /// A lane of which nothing is in flight any more, whatever was.
+    fn start_over(&mut self, key: &LaneKey, now: Duration) {
+        let lane = self.lanes.get_mut(key).expect("who starts over has the lane");
+        lane.heard(now);
+        if let State::Probing { .. } = lane.state {
+            lane.state = State::Probing { at: now, sent: false };
+            self.timed.insert(key.clone());
+        } else {
+            self.resend(key, now);
+        }
+    }
+
+    fn look_all_up(&mut self) {
         let mut topics: Vec<Arc<str>> = self.topics.keys().cloned().collect();
         topics.sort_unstable();
         self.actions.extend(topics.into_iter().map(|topic| Action::Lookup { topic }));
+    }
+
+    /// Gives up those of `parcels` that wait in a lane whose topic can't take records, so that nothing of them is in flight:
+    /// their source is gone, or reads them again for another topic.
+    pub fn give_up(&mut self, parcels: &HashSet<Parcel>) {
+        let waiting = |lane: &Lane| lane.in_flight_records == 0 && matches!(lane.state, State::Probing { .. });
+        let concerned: BTreeSet<LaneKey> =
+            parcels.iter().filter_map(|parcel| self.parcels.get(parcel)).cloned().collect();
+        for key in concerned {
+            let Some(lane) = self.lanes.get_mut(&key).filter(|lane| waiting(lane)) else { continue };
+            let given_up = lane.give_up(|parcel| parcels.contains(&parcel));
+            if lane.flights.is_empty() {
+                self.lanes.remove(&key);
+                self.timed.remove(&key);
+            }
+            self.abandon(given_up);
+            self.touched.insert(Blocker::Topic(Arc::clone(&key.topic)));
+            self.touched.insert(Blocker::Lane(key));
+        }
+        self.wake();
+    }
+
+    fn abandon(&mut self, flights: impl IntoIterator<Item = Flight>) {
+        for flight in flights {
+            self.bytes_used -= flight.bytes;
+            self.parcels.remove(&flight.parcel);
+            self.actions.push_back(Action::Settle { parcel: flight.parcel, how: Settled::Abandoned });
+        }
+        self.touched.insert(Blocker::Window);
+    }
+
+    /// Other bounds, but for the window: that is fixed.
+    pub fn set_limits(&mut self, limits: Limits) {
+        self.limits = Limits { window_bytes_max: self.limits.window_bytes_max, ..limits };
     }
 
     /// What is due by `now`: probes, burials, forgotten topics. Call it at least every 100 ms.
@@ -367,7 +451,12 @@ impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
         self.rebuilds
     }
 
-    /// The epoch of the producer whose reports count.
+    /// Whether a new producer was asked for and has not come.
+    pub fn is_rebuilding(&self) -> bool {
+        self.rebuilding
+    }
+
+    /// The epoch of the newest producer.
     pub fn epoch(&self) -> u64 {
         self.epoch
     }
@@ -469,7 +558,7 @@ impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
             .map(|(_, _, bytes)| bytes)
             .sum();
         let in_flight = match self.lanes.get(key) {
-            Some(lane) if !matches!(lane.state, State::Direct) => return None,
+            Some(lane) if !matches!(lane.state, State::Direct) || lane.epoch != self.epoch => return None,
             Some(lane) => lane.bytes,
             None => 0,
         };
@@ -505,10 +594,9 @@ impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
         }
         let key = LaneKey { topic: Arc::clone(&share.topic), partition };
         let limits = &self.limits;
-        let lane = self
-            .lanes
-            .entry(key.clone())
-            .or_insert_with(|| Lane::new(limits.probe_first, limits.probe_longest, self.tally.row(&share.topic)));
+        let lane = self.lanes.entry(key.clone()).or_insert_with(|| {
+            Lane::new(limits.probe_first, limits.probe_longest, self.tally.row(&share.topic), self.epoch)
+        });
         if lane.in_flight_records == 0 {
             lane.heard(now);
         }
@@ -538,6 +626,7 @@ impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
     /// Hands records of a lane over, in the order given.
     fn produce(&mut self, key: &LaneKey, pieces: Pieces) {
         let lane = self.lanes.get_mut(key).expect("who produces has the lane");
+        debug_assert_eq!(lane.epoch, self.epoch, "everything goes to the newest producer");
         for (parcel, records) in pieces {
             lane.sent(&records);
             let (topic, partition) = (Arc::clone(&key.topic), key.partition);
@@ -572,6 +661,11 @@ impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
         }
         if lane.in_flight_records > 0 || self.rebuilding {
             return;
+        }
+        if lane.epoch != self.epoch {
+            lane.epoch = self.epoch;
+            self.touched.insert(Blocker::Lane(key.clone()));
+            self.touched.insert(Blocker::Topic(Arc::clone(&key.topic)));
         }
         match std::mem::replace(&mut lane.state, State::Direct) {
             State::Direct => {}
@@ -708,14 +802,9 @@ impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
         gone.sort_unstable();
         for key in gone {
             let lane = self.lanes.remove(&key).expect("just listed");
-            for flight in lane.flights {
-                self.bytes_used -= flight.bytes;
-                self.parcels.remove(&flight.parcel);
-                self.actions.push_back(Action::Settle { parcel: flight.parcel, how: Settled::Abandoned });
-            }
+            self.abandon(lane.flights);
             self.timed.remove(&key);
             self.touched.insert(Blocker::Lane(key));
-            self.touched.insert(Blocker::Window);
         }
     }
 

@@ -345,3 +345,94 @@ fn first_come_is_first_served() {
         parcel = taken(&mut machine, who, &all, Duration::ZERO)[0];
     }
 }
+
+/// Scenario: a producer takes over while one of two lanes has records in flight. Guarantee: the idle lane goes on at once, on
+/// the new one; the busy one is held until its last report, then its source is woken; nothing is sent again.
+#[test]
+fn a_lane_moves_to_a_new_producer_when_nothing_of_it_is_in_flight() {
+    let mut machine = known();
+    let busy = [share(Place::At(0), 0..10, 100)];
+    let Offered::Taken(parcels) = machine.offer(1, &busy, Duration::ZERO) else { panic!("an empty window takes it") };
+    machine.replaced(1, Duration::ZERO);
+    assert!(machine.is_moving());
+    actions(&mut machine);
+    assert!(matches!(machine.offer(2, &[share(Place::At(1), 0..1, 100)], Duration::ZERO), Offered::Taken(_)));
+    assert!(matches!(machine.offer(1, &busy, Duration::ZERO), Offered::Held(Blocker::Lane(_))));
+    machine.report(0, parcels[0], 0..9, Ok(()), Duration::ZERO);
+    assert!(machine.is_moving(), "one is left");
+    assert!(!actions(&mut machine).contains(&Action::Wake(1)));
+    machine.report(0, parcels[0], 9..10, Ok(()), Duration::ZERO);
+    assert!(!machine.is_moving());
+    let after = actions(&mut machine);
+    assert!(after.contains(&Action::Wake(1)), "{after:?}");
+    assert!(after.contains(&Action::Settle { parcel: parcels[0], how: Settled::Delivered }), "{after:?}");
+    let Offered::Taken(next) = machine.offer(1, &busy, Duration::ZERO) else { panic!("the lane has moved") };
+    machine.report(0, next[0], 0..10, Ok(()), Duration::ZERO);
+    assert_eq!(
+        actions(&mut machine).len(),
+        1,
+        "the old producer has nothing to say of it: only the hand-over is there"
+    );
+    assert_eq!((machine.rebuilds(), machine.tally().rows()[0].1.records_resent), (1, 0));
+}
+
+/// Scenario: a producer that is being replaced reports some of its records, one refused as its own fault, and then nothing
+/// more. Guarantee: no third producer is asked for; when patience ends, what is left is sent again on the new one, in order,
+/// and what the old one says later is ignored.
+#[test]
+fn what_a_replaced_producer_does_not_report_is_sent_again() {
+    let mut machine = known();
+    let offer = |machine: &mut Machine<u64>, partition| match machine.offer(
+        1,
+        &[share(Place::At(partition), 0..4, 100)],
+        Duration::ZERO,
+    ) {
+        Offered::Taken(parcels) => parcels[0],
+        held => panic!("{held:?}"),
+    };
+    let (first, second) = (offer(&mut machine, 0), offer(&mut machine, 0));
+    machine.replaced(1, Duration::ZERO);
+    machine.report(0, first, 0..2, Ok(()), Duration::ZERO);
+    machine.report(0, first, 2..3, Err(Fault::Producer { message: Arc::from("purged") }), Duration::ZERO);
+    let so_far = actions(&mut machine);
+    assert!(!so_far.iter().any(|action| matches!(action, Action::Rebuild { .. })), "{so_far:?}");
+    assert_eq!(machine.hurried(Duration::from_secs(2)), 5, "one of the first and four of the second are unreported");
+    assert!(!machine.is_moving());
+    let again: Vec<_> = actions(&mut machine)
+        .into_iter()
+        .filter_map(|action| match action {
+            Action::Produce { parcel, records, .. } => Some((parcel, records)),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(again, [(first, 2..4), (second, 0..4)]);
+    machine.report(0, second, 0..4, Ok(()), Duration::from_secs(2));
+    assert!(actions(&mut machine).is_empty(), "the old one is not heard any more");
+    machine.report(1, first, 2..4, Ok(()), Duration::from_secs(2));
+    machine.report(1, second, 0..4, Ok(()), Duration::from_secs(2));
+    assert!(machine.is_idle());
+}
+
+/// Scenario: of two sources whose records wait for a topic that is not authorised, one is stopped. Guarantee: its records are
+/// abandoned, at once and without being sent; the other's stay.
+#[test]
+fn what_waits_for_a_topic_can_be_given_up_by_parcel() {
+    let mut machine = known();
+    let mut parcels = Vec::new();
+    for who in 0..2 {
+        let Offered::Taken(taken) = machine.offer(who, &[share(Place::At(0), 0..5, 100)], Duration::ZERO) else {
+            panic!("an empty window takes it")
+        };
+        parcels.extend(taken);
+    }
+    machine.give_up(&[parcels[0]].into());
+    assert!(!actions(&mut machine).iter().any(|action| matches!(action, Action::Settle { .. })), "it is in flight");
+    let refused = || Err(Fault::Topic { reason: TopicFault::NotAuthorized, message: Arc::from("no") });
+    parcels.iter().for_each(|parcel| machine.report(0, *parcel, 0..5, refused(), Duration::ZERO));
+    machine.give_up(&[parcels[0]].into());
+    let given_up = actions(&mut machine);
+    assert_eq!(given_up, [Action::Settle { parcel: parcels[0], how: Settled::Abandoned }]);
+    assert_eq!(machine.bytes_used(), 100);
+    machine.give_up(&[parcels[1]].into());
+    assert!(machine.is_idle() && machine.bytes_used() == 0);
+}

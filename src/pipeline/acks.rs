@@ -31,8 +31,12 @@ struct State {
     mark: Watermark,
     /// What is outstanding, in the order of the watermark.
     flights: VecDeque<Flight>,
+    /// Receipts that are out: neither settled nor abandoned.
+    receipts: u64,
     /// Something was abandoned: the next turn starts with a rewind.
     rewind: bool,
+    /// The source is no longer read by anybody who would answer for it: nothing is noted any more.
+    is_retired: bool,
     /// What the source is to be woken for.
     awaits: Awaits,
 }
@@ -76,8 +80,14 @@ impl SourceAck {
         ledger: Arc<Ledger>,
         plan: Arc<Plan>,
     ) -> Self {
-        let state =
-            State { mark: Watermark::new(position), flights: VecDeque::new(), rewind: false, awaits: Awaits::Nothing };
+        let state = State {
+            mark: Watermark::new(position),
+            flights: VecDeque::new(),
+            receipts: 0,
+            rewind: false,
+            is_retired: false,
+            awaits: Awaits::Nothing,
+        };
         Self { token, key, sources, ledger, plan, state: Mutex::new(state) }
     }
 
@@ -86,6 +96,7 @@ impl SourceAck {
         let mut state = self.lock();
         let seq = state.mark.issue(resume).expect("the worker asked whether there is room, and only it issues");
         state.flights.push_back(flight);
+        state.receipts += 1;
         self.ledger.outstanding_bytes.fetch_add(flight.bytes, Ordering::Relaxed);
         Receipt::new(Arc::clone(self) as Arc<dyn SettleSink>, seq)
     }
@@ -94,6 +105,7 @@ impl SourceAck {
     pub fn retract(&self, receipt: Receipt) {
         let mut state = self.lock();
         state.mark.retract(receipt.retract());
+        state.receipts -= 1;
         if let Some(flight) = state.flights.pop_back() {
             self.ledger.outstanding_bytes.fetch_sub(flight.bytes, Ordering::Relaxed);
         }
@@ -136,6 +148,26 @@ impl SourceAck {
         self.lock().mark.outstanding()
     }
 
+    /// Batches whose fate is open.
+    pub fn receipts(&self) -> u64 {
+        self.lock().receipts
+    }
+
+    /// The number of its source.
+    pub fn key(&self) -> SourceKey {
+        self.key
+    }
+
+    /// What is outstanding counts no more, and what becomes of it is not noted: somebody else reads the source from its last
+    /// committed position. How many raw bytes that repeats at most.
+    pub fn retire(&self) -> u64 {
+        let mut state = self.lock();
+        state.is_retired = true;
+        let bytes: u64 = state.flights.drain(..).map(|flight| flight.bytes).sum();
+        self.ledger.outstanding_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        bytes
+    }
+
     /// Since when the oldest outstanding batch is.
     pub fn oldest(&self) -> Option<Instant> {
         self.lock().flights.front().map(|flight| flight.read_at)
@@ -149,6 +181,10 @@ impl SourceAck {
 impl SettleSink for SourceAck {
     fn settled(&self, seq: u64, how: Settled) {
         let mut state = self.lock();
+        state.receipts -= 1;
+        if state.is_retired {
+            return;
+        }
         if how == Settled::Abandoned {
             state.rewind = true;
             drop(state);

@@ -1,13 +1,14 @@
 //! From a checked config to threads that run, and back.
 //!
+//! What changes while it runs: `reload`.
+//!
 //! Start: data_dir and its lock, store, output, workers, inputs, admin endpoint: whoever can fail comes before whoever reads.
 //! Stop: inputs, workers, then what is in flight is waited for, then the last commit. Whatever is not acknowledged by then
 //! is read again at the next start.
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
-use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::mpsc::{RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -15,7 +16,7 @@ use anyhow::Context as _;
 
 use super::acks::Ledger;
 use super::plan::Plan;
-use super::report::Inner;
+use super::report::{Inner, Live};
 use super::sources::Sources;
 use super::threads::Threads;
 use super::worker::{BUFFER_BYTES, Pool, Shop, Worker};
@@ -24,20 +25,25 @@ use crate::budget::Budget;
 use crate::checkpoint::{DataDir, Store};
 use crate::config::Checked;
 use crate::config::checked::{CheckedInput, InputKind};
-use crate::deliver::driver::{Deliver, Hooks};
+use crate::deliver::driver::{Deliver, Hooks, Produce};
 use crate::deliver::machine::Limits;
 use crate::event::{Shared, SharedOptions};
-use crate::input::file::{Descriptors, FileInput};
+use crate::input::file::{Descriptors, FileInput, Legacy};
 use crate::input::source::{Host, Token};
 use crate::input::stdin::StdinInput;
 use crate::output::Producer;
 use crate::output::dead_letter::FileDeadLetter;
+use crate::output::kafka::options::KafkaOptions;
 use crate::output::kafka::{KafkaProducer, wait_closed};
 use crate::process::Chain;
+use crate::telemetry::status::ConfigStatus;
 use crate::telemetry::{AdminServer, Histogram, Status, StatusSource};
 
 /// Makes producers: at the start, and for each rebuild.
-pub type ProducerFactory = Box<dyn Fn() -> Result<Arc<dyn Producer>, String> + Send + Sync>;
+pub type ProducerFactory = Produce;
+
+/// Makes what makes producers with these options.
+type Maker = Box<dyn Fn(&KafkaOptions) -> Produce + Send>;
 
 /// The number of the one output in the checkpoint store.
 const OUTPUT: OutputId = OutputId(0);
@@ -51,15 +57,20 @@ const DEAD_LETTER_BYTES_MAX: u64 = 256 << 20;
 const TOPIC_KEPT: Duration = Duration::from_secs(600);
 /// How long librdkafka may take to let go of its threads at the end.
 const CLOSE_WITHIN: Duration = Duration::from_secs(6);
-const CLOSE_POLL: Duration = Duration::from_millis(5);
+pub(super) const CLOSE_POLL: Duration = Duration::from_millis(5);
 
 /// A running pipeline.
 pub struct Pipeline {
-    inner: Arc<Inner>,
+    pub(super) inner: Arc<Inner>,
     /// To the thread that commits positions.
-    committer: Sender<Last>,
+    committer: Sender<Order>,
     admin: Option<AdminServer>,
-    shutdown_after: Duration,
+    store: Arc<Store>,
+    /// What all file inputs may have open together.
+    descriptors: Arc<Descriptors>,
+    pub(super) make: Maker,
+    /// What it runs with.
+    pub(super) current: Checked,
     /// Held until everything has ended: its lock keeps a second agent away.
     _data_dir: DataDir,
 }
@@ -68,6 +79,13 @@ pub struct Pipeline {
 pub enum Running {
     File(FileInput),
     Stdin(StdinInput),
+}
+
+/// What the committer is told.
+enum Order {
+    /// Commit now, and say when it is done.
+    Now(SyncSender<()>),
+    End(Last),
 }
 
 /// How the committer ends.
@@ -82,31 +100,40 @@ impl Pipeline {
     /// # Errors
     /// What can't be opened, bound or started, naming it. Nothing runs then.
     pub fn start(checked: Checked) -> anyhow::Result<Self> {
-        let options = checked.output.clone();
-        let produce = move || {
-            let producer = KafkaProducer::open(&options).map_err(|error| error.to_string())?;
-            Ok(Arc::new(producer) as Arc<dyn Producer>)
+        let make = |options: &KafkaOptions| {
+            let options = options.clone();
+            Box::new(move || {
+                let producer = KafkaProducer::open(&options).map_err(|error| error.to_string())?;
+                Ok(Arc::new(producer) as Arc<dyn Producer>)
+            }) as Produce
         };
-        Self::start_with(checked, Box::new(produce))
+        Self::start_making(checked, Box::new(make))
     }
 
-    /// The same with other producers.
+    /// The same with other producers, whatever the options.
     ///
     /// # Errors
     /// As [`Pipeline::start`].
     pub fn start_with(checked: Checked, produce: ProducerFactory) -> anyhow::Result<Self> {
+        let produce = Arc::new(produce);
+        let make = move |_: &KafkaOptions| {
+            let produce = Arc::clone(&produce);
+            Box::new(move || produce()) as Produce
+        };
+        Self::start_making(checked, Box::new(make))
+    }
+
+    fn start_making(checked: Checked, make: Maker) -> anyhow::Result<Self> {
         let data_dir = DataDir::open(&checked.data_dir)?;
         let store = Arc::new(Store::open(&data_dir)?);
         let ledger = Arc::new(Ledger::default());
         let delivery_seconds = Arc::new(Histogram::new());
-        let plans: Vec<Arc<Plan>> =
-            checked.inputs.iter().map(|input| Arc::new(plan_of(&checked, input, &delivery_seconds))).collect();
-        let by_name: HashMap<String, Arc<Plan>> =
-            plans.iter().map(|plan| (plan.name.clone(), Arc::clone(plan))).collect();
-        let sources = Sources::new(by_name, Arc::clone(&ledger));
+        let sources = Sources::new(Arc::clone(&ledger));
+        let planned = |input| Live { plan: Arc::new(plan_of(&checked, input, &delivery_seconds)), running: None };
+        let inputs: Vec<Live> = checked.inputs.iter().map(planned).collect();
         let window_bytes_max = checked.output.window_bytes;
         let pool = Arc::new(Pool::new(window_bytes_max / BUFFER_BYTES + WORKERS_MAX));
-        let (deliver, output) = start_output(&checked, produce, &sources, &pool)?;
+        let (deliver, output) = start_output(&checked, make(&checked.output), &sources, &pool)?;
         let inner = Arc::new(Inner {
             host: host().name,
             started: Instant::now(),
@@ -116,8 +143,8 @@ impl Pipeline {
             deliver: Arc::clone(&deliver),
             ledger: Arc::clone(&ledger),
             budget: Budget::new(checked.memory_bytes_max),
-            plans,
-            inputs: Mutex::default(),
+            inputs: Mutex::new(inputs),
+            config: Mutex::new(ConfigStatus::loaded_at(now_seconds())),
             output_name: checked.output.name.clone(),
             principal: checked.output.connection.principal(),
             delivery_seconds,
@@ -137,29 +164,31 @@ impl Pipeline {
         let shop = Arc::new(Shop { sources: Arc::clone(&sources), deliver, budget: inner.budget.clone(), pool });
         start_workers(&shop, &inner.workers)?;
         let descriptors = Descriptors::of_process();
-        for input in &checked.inputs {
-            let running = start_input(input, &store, &sources, &descriptors)?;
-            inner.inputs.lock().unwrap_or_else(PoisonError::into_inner).push(running);
+        let pipeline =
+            Self { inner, committer, admin, store, descriptors, make, current: checked, _data_dir: data_dir };
+        for (at, input) in pipeline.current.inputs.iter().enumerate() {
+            let plan = Arc::clone(&pipeline.inner.inputs()[at].plan);
+            let running = pipeline.start_input(input, plan, Legacy::default())?;
+            pipeline.inner.inputs()[at].running = Some(running);
         }
-        inner.set_running();
-        let shutdown_after = checked.shutdown_after;
-        Ok(Self { inner, committer, admin, shutdown_after, _data_dir: data_dir })
+        pipeline.inner.set_running();
+        Ok(pipeline)
     }
 
     /// Whether everything that is known is read and acknowledged. With [`Pipeline::rescan`] before it: everything there is.
     pub fn is_idle(&self) -> bool {
-        let inputs = self.inner.inputs.lock().unwrap_or_else(PoisonError::into_inner);
-        let all_read = inputs.iter().all(|input| match input {
-            Running::File(file) => file.idle(),
-            Running::Stdin(stdin) => stdin.idle(),
+        let all_read = self.inner.inputs().iter().all(|live| match &live.running {
+            Some(Running::File(file)) => file.idle(),
+            Some(Running::Stdin(stdin)) => stdin.idle(),
+            None => false,
         });
         all_read && self.inner.sources.is_quiet() && self.inner.deliver.is_idle()
     }
 
     /// Looks for files now.
     pub fn rescan(&self) {
-        for input in self.inner.inputs.lock().unwrap_or_else(PoisonError::into_inner).iter() {
-            if let Running::File(file) = input {
+        for live in self.inner.inputs().iter() {
+            if let Some(Running::File(file)) = &live.running {
                 file.rescan_now();
             }
         }
@@ -172,12 +201,46 @@ impl Pipeline {
 
     /// Records read and handed over since the start.
     pub fn records_read(&self) -> u64 {
-        self.inner.plans.iter().map(|plan| plan.counters.read_records.load(Ordering::Relaxed)).sum()
+        self.inner.inputs().iter().map(|live| live.plan.counters.read_records.load(Ordering::Relaxed)).sum()
     }
 
     /// The config's `shutdown_after`.
     pub fn shutdown_after(&self) -> Duration {
-        self.shutdown_after
+        self.current.shutdown_after
+    }
+
+    /// Starts an input with `plan`, from its checkpoints. `legacy`: of the input that had its name before.
+    pub(super) fn start_input(&self, input: &CheckedInput, plan: Arc<Plan>, legacy: Legacy) -> anyhow::Result<Running> {
+        self.inner.sources.set_plan(plan);
+        let shared = shared_of(input);
+        let host_side = Arc::clone(&self.inner.sources) as Arc<dyn Host>;
+        match &input.kind {
+            InputKind::File(file) => Ok(Running::File(FileInput::start_again(
+                file.clone(),
+                shared,
+                Arc::clone(&self.store),
+                host_side,
+                &[OUTPUT],
+                Arc::clone(&self.descriptors),
+                legacy,
+            )?)),
+            InputKind::Stdin(stdin) => {
+                let run = format!("{}-{}", input.name, jiff::Timestamp::now().as_nanosecond());
+                let key = self.store.number()?;
+                let stdin = StdinInput::start(stdin.clone(), &shared, std::io::stdin(), key, &run, host_side)
+                    .with_context(|| format!("input {}", input.name))?;
+                Ok(Running::Stdin(stdin))
+            }
+        }
+    }
+
+    /// Commits what is settled, and waits for it.
+    pub(super) fn commit_now(&self) {
+        let (done, is_done) = sync_channel(1);
+        // A thread that is gone has said why.
+        if self.committer.send(Order::Now(done)).is_ok() {
+            is_done.recv().ok();
+        }
     }
 
     /// Ends in order: nothing more is read, what is in flight is waited for (`within` at most), what is acknowledged is
@@ -202,13 +265,10 @@ impl Pipeline {
 
     /// Nothing is read or handed over from here on.
     fn end_reading(&self) {
-        let inputs = std::mem::take(&mut *self.inner.inputs.lock().unwrap_or_else(PoisonError::into_inner));
+        let running: Vec<Running> = self.inner.inputs().iter_mut().filter_map(|live| live.running.take()).collect();
         self.inner.sources.stop();
-        for input in inputs {
-            match input {
-                Running::File(file) => file.stop(),
-                Running::Stdin(stdin) => stdin.stop(),
-            }
+        for input in running {
+            input.stop();
         }
         // A turn that is going on hands over: what is in flight is known once it is done.
         self.inner.workers.join();
@@ -217,7 +277,7 @@ impl Pipeline {
     fn finish(self, last: Last) {
         // The last commit comes before the output goes: what it gives up is not settled.
         // A thread that is gone has said why.
-        self.committer.send(last).ok();
+        self.committer.send(Order::End(last)).ok();
         self.inner.committer.join();
         self.inner.deliver.stop();
         self.inner.output.join();
@@ -229,14 +289,32 @@ impl Pipeline {
     }
 }
 
-fn start_committer(ledger: Arc<Ledger>, store: Arc<Store>) -> anyhow::Result<(Sender<Last>, JoinHandle<()>)> {
+impl Running {
+    /// Looks for nothing more, and adds no source. What it leaves to the one that takes its place.
+    pub fn stop(self) -> Legacy {
+        match self {
+            Self::File(file) => file.leave(),
+            Self::Stdin(stdin) => {
+                stdin.stop();
+                Legacy::default()
+            }
+        }
+    }
+}
+
+fn start_committer(ledger: Arc<Ledger>, store: Arc<Store>) -> anyhow::Result<(Sender<Order>, JoinHandle<()>)> {
     let (stop, stopped) = channel();
     let thread = std::thread::Builder::new().name("checkpoints".into()).spawn(move || {
         loop {
             match stopped.recv_timeout(COMMIT_EVERY) {
                 Err(RecvTimeoutError::Timeout) => commit(&ledger, &store),
-                Ok(Last::Commit) => return commit(&ledger, &store),
-                Ok(Last::Nothing) | Err(RecvTimeoutError::Disconnected) => return,
+                Ok(Order::Now(done)) => {
+                    commit(&ledger, &store);
+                    // Who asked may have gone.
+                    done.send(()).ok();
+                }
+                Ok(Order::End(Last::Commit)) => return commit(&ledger, &store),
+                Ok(Order::End(Last::Nothing)) | Err(RecvTimeoutError::Disconnected) => return,
             }
         }
     })?;
@@ -262,14 +340,6 @@ fn start_output(
     pool: &Arc<Pool>,
 ) -> anyhow::Result<(Arc<Deliver>, JoinHandle<()>)> {
     let options = &checked.output;
-    let limits = Limits {
-        window_bytes_max: options.window_bytes as u64,
-        sticky_bytes: options.batch_bytes as u64,
-        stalled_after: checked.spool.after,
-        probe_first: Duration::from_secs(1),
-        probe_longest: Duration::from_secs(60),
-        topic_kept: TOPIC_KEPT,
-    };
     let wake = {
         let sources = Arc::downgrade(sources);
         move |who| {
@@ -285,8 +355,20 @@ fn start_output(
     let hooks = Hooks { produce, wake: Box::new(wake), recycle: Box::new(recycle) };
     let letter = checked.data_dir.join("dead_letter").join(format!("{}.jsonl", options.name));
     let dead_letter = FileDeadLetter::new(letter, DEAD_LETTER_BYTES_MAX);
-    Deliver::start(&options.name, limits, hooks, Box::new(dead_letter))
+    Deliver::start(&options.name, limits_of(checked), hooks, Box::new(dead_letter))
         .map_err(|error| anyhow::anyhow!("output {}: {error}", options.name))
+}
+
+/// What bounds the output's machine.
+pub(super) fn limits_of(checked: &Checked) -> Limits {
+    Limits {
+        window_bytes_max: checked.output.window_bytes as u64,
+        sticky_bytes: checked.output.batch_bytes as u64,
+        stalled_after: checked.spool.after,
+        probe_first: Duration::from_secs(1),
+        probe_longest: Duration::from_secs(60),
+        topic_kept: TOPIC_KEPT,
+    }
 }
 
 fn start_workers(shop: &Arc<Shop>, threads: &Threads) -> anyhow::Result<()> {
@@ -297,33 +379,6 @@ fn start_workers(shop: &Arc<Shop>, threads: &Threads) -> anyhow::Result<()> {
         threads.push(builder.spawn(move || worker.run()).context("a worker can't be started")?);
     }
     Ok(())
-}
-
-fn start_input(
-    input: &CheckedInput,
-    store: &Arc<Store>,
-    sources: &Arc<Sources>,
-    descriptors: &Arc<Descriptors>,
-) -> anyhow::Result<Running> {
-    let shared = shared_of(input);
-    let host_side = Arc::clone(sources) as Arc<dyn Host>;
-    match &input.kind {
-        InputKind::File(file) => Ok(Running::File(FileInput::start(
-            file.clone(),
-            shared,
-            Arc::clone(store),
-            host_side,
-            &[OUTPUT],
-            Arc::clone(descriptors),
-        )?)),
-        InputKind::Stdin(stdin) => {
-            let run = format!("{}-{}", input.name, jiff::Timestamp::now().as_nanosecond());
-            let key = store.number()?;
-            let stdin = StdinInput::start(stdin.clone(), &shared, std::io::stdin(), key, &run, host_side)
-                .with_context(|| format!("input {}", input.name))?;
-            Ok(Running::Stdin(stdin))
-        }
-    }
 }
 
 /// The plan of one input.
@@ -348,6 +403,11 @@ pub(crate) fn shared_of(input: &CheckedInput) -> Shared {
         tags: input.tags.clone(),
         host_id: host.id,
     })
+}
+
+/// Seconds since the epoch.
+pub(super) fn now_seconds() -> f64 {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_secs_f64()
 }
 
 /// This machine.

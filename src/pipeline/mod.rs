@@ -3,6 +3,7 @@
 //! | file | job |
 //! |---|---|
 //! | `build` | from a checked config to threads that run, and back: start, stop, kill |
+//! | `reload` | another config for a running pipeline |
 //! | `plan` | what the config makes of one input |
 //! | `sources` | the table of live sources, the ready queue, parking |
 //! | `worker` | one quantum of one source, run to completion |
@@ -18,6 +19,7 @@ mod acks;
 mod build;
 mod outgoing;
 mod plan;
+mod reload;
 mod report;
 mod sources;
 mod threads;
@@ -26,5 +28,6 @@ mod worker;
 pub use build::{Pipeline, ProducerFactory};
 pub use outgoing::{CREATE_TIME_AFTER, CREATE_TIME_BEFORE, Encoder, FALLBACK_TAG, Outgoing, Topics};
 pub use plan::{Plan, RouteCache};
+pub use reload::{Changes, ReloadError};
 
 pub(crate) use build::{plan_of, shared_of};

@@ -27,7 +27,8 @@ pub struct Plan {
     pub record_bytes_max: usize,
     /// Its positions are kept over a restart.
     pub is_durable: bool,
-    pub counters: Counters,
+    /// Those of the input of this name, whatever its plan was before.
+    pub counters: Arc<Counters>,
     /// From reading to the acknowledgement by all in-sync replicas; one histogram for all inputs of an output.
     pub delivery_seconds: Arc<Histogram>,
 }
@@ -105,7 +106,7 @@ impl Plan {
             fallback_topic: Arc::from(fallback_topic),
             record_bytes_max,
             is_durable: true,
-            counters: Counters::default(),
+            counters: Arc::default(),
             delivery_seconds: Arc::new(Histogram::new()),
         }
     }

@@ -1,7 +1,7 @@
 //! The state of it all, collected when somebody asks: for `/status`, metrics and `logferry status`.
 
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use super::acks::Ledger;
@@ -16,8 +16,8 @@ use crate::deliver::tally::Counts;
 use crate::input::file::{FileState, FileStatus as File};
 use crate::output::{RecordFault, TopicFault};
 use crate::telemetry::status::{
-    BrokerStatus, FileStatus, InputStatus, LaneStatus, MemoryStatus, OutputStatus, TOPICS_OTHER, TopicStatus,
-    WindowStatus, Word,
+    BrokerStatus, ConfigStatus, FileStatus, InputStatus, LaneStatus, MemoryStatus, OutputStatus, TOPICS_OTHER,
+    TopicStatus, WindowStatus, Word,
 };
 use crate::telemetry::{Histogram, Status, StatusSource, logs, process};
 
@@ -33,9 +33,9 @@ pub struct Inner {
     pub deliver: Arc<Deliver>,
     pub ledger: Arc<Ledger>,
     pub budget: Budget,
-    /// In the order of `inputs`.
-    pub plans: Vec<Arc<Plan>>,
-    pub inputs: Mutex<Vec<Running>>,
+    /// By name.
+    pub inputs: Mutex<Vec<Live>>,
+    pub config: Mutex<ConfigStatus>,
     pub output_name: String,
     /// Whom the output's brokers take the agent for.
     pub principal: String,
@@ -45,7 +45,19 @@ pub struct Inner {
     pub output: Threads,
 }
 
+/// An input of the config.
+pub struct Live {
+    pub plan: Arc<Plan>,
+    /// `None`: it is being started, or started anew.
+    pub running: Option<Running>,
+}
+
 impl Inner {
+    /// The inputs. Not to be held while anything is waited for.
+    pub fn inputs(&self) -> MutexGuard<'_, Vec<Live>> {
+        self.inputs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Everything is open.
     pub fn set_running(&self) {
         self.state.store(1, Ordering::Release);
@@ -58,7 +70,8 @@ impl Inner {
         self.ready.store(false, Ordering::Release);
     }
 
-    fn input(&self, plan: &Arc<Plan>, running: Option<&Running>) -> InputStatus {
+    fn input(&self, live: &Live) -> InputStatus {
+        let Live { plan, running } = live;
         let counters = &plan.counters;
         let mut status = InputStatus {
             name: plan.name.clone(),
@@ -134,7 +147,7 @@ impl Inner {
 
 impl StatusSource for Inner {
     fn status(&self) -> Status {
-        let inputs = self.inputs.lock().unwrap_or_else(PoisonError::into_inner);
+        let inputs = self.inputs();
         let state: Word = match self.state.load(Ordering::Acquire) {
             0 => "starting".into(),
             1 => "running".into(),
@@ -146,7 +159,7 @@ impl StatusSource for Inner {
             host: self.host.clone(),
             uptime_seconds: self.started.elapsed().as_secs_f64(),
             state,
-            inputs: self.plans.iter().enumerate().map(|(at, plan)| self.input(plan, inputs.get(at))).collect(),
+            inputs: inputs.iter().map(|live| self.input(live)).collect(),
             outputs: vec![self.output()],
             memory: MemoryStatus {
                 used_bytes: self.budget.bytes_used() as u64,
@@ -155,6 +168,7 @@ impl StatusSource for Inner {
             },
             cpu_seconds_total: process::cpu_seconds(),
             duplicates_bound_bytes: self.ledger.duplicates_bound_bytes(),
+            config: self.config.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             log_lines_suppressed_total: logs::suppressed_total(),
             ..Status::default()
         };
@@ -163,11 +177,11 @@ impl StatusSource for Inner {
     }
 
     fn healthy(&self) -> Result<(), String> {
-        let inputs = self.inputs.lock().unwrap_or_else(PoisonError::into_inner);
+        let inputs = self.inputs();
         let watcher = || {
-            inputs.iter().zip(&self.plans).find_map(|(input, plan)| match input {
-                Running::File(file) if !file.is_running() => Some(format!("file {}", plan.name)),
-                Running::File(_) | Running::Stdin(_) => None,
+            inputs.iter().find_map(|live| match &live.running {
+                Some(Running::File(file)) if !file.is_running() => Some(format!("file {}", live.plan.name)),
+                Some(_) | None => None,
             })
         };
         // Who is stopping ends them in order.

@@ -10,6 +10,8 @@
 //!     │   wake / unpark / time    ├─► Parked   held by deliver: unpark only
 //!     └───────────────────────────┴─► Delayed  a read failed or was abandoned: time only
 //! ```
+//! An input that is stopped while the agent runs has its sources *retired* ([`Sources::retire`]): they are dropped, now or
+//! when the worker that has them puts them back, and only their watermark stays until what is in flight is settled.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
@@ -55,19 +57,22 @@ pub enum Doing {
     Idle,
     Parked,
     Delayed,
+    /// Not read any more; what is in flight is waited for.
+    Retired,
 }
 
 /// All live sources.
 pub struct Sources {
     inner: Mutex<Inner>,
     ready: Condvar,
-    plans: HashMap<String, Arc<Plan>>,
     ledger: Arc<Ledger>,
     myself: Weak<Sources>,
 }
 
 #[derive(Default)]
 struct Inner {
+    /// By the name of the input.
+    plans: HashMap<String, Arc<Plan>>,
     slots: HashMap<Token, Slot>,
     queue: VecDeque<Token>,
     delayed: BinaryHeap<Reverse<(Instant, Token)>>,
@@ -81,6 +86,8 @@ struct Slot {
     woken: bool,
     /// Deliver woke it while it was running.
     unparked: bool,
+    /// It is not to be read again.
+    retired: bool,
     work: Option<Box<Work>>,
     ack: Arc<SourceAck>,
     plan: Arc<Plan>,
@@ -92,12 +99,11 @@ pub const RETRY_FIRST: Duration = Duration::from_millis(100);
 pub const RETRY_LONGEST: Duration = Duration::from_secs(10);
 
 impl Sources {
-    /// No source yet; `plans` by the name of the input.
-    pub fn new(plans: HashMap<String, Arc<Plan>>, ledger: Arc<Ledger>) -> Arc<Self> {
+    /// No source yet, and no input.
+    pub fn new(ledger: Arc<Ledger>) -> Arc<Self> {
         Arc::new_cyclic(|myself| Self {
             inner: Mutex::default(),
             ready: Condvar::new(),
-            plans,
             ledger,
             myself: myself.clone(),
         })
@@ -112,7 +118,7 @@ impl Sources {
             }
             let due = inner.queue_due(Instant::now());
             if let Some(token) = inner.queue.pop_front() {
-                let Some(slot) = inner.slots.get_mut(&token) else { continue };
+                let Some(slot) = inner.slots.get_mut(&token).filter(|slot| !slot.retired) else { continue };
                 slot.doing = Doing::Running;
                 (slot.woken, slot.unparked) = (false, false);
                 let work = slot.work.take().expect("a source in the queue is at home");
@@ -125,14 +131,21 @@ impl Sources {
         }
     }
 
-    /// Puts a source back after its turn.
-    pub fn put_back(&self, work: Box<Work>, next: Next) {
+    /// Puts a source back after its turn. `false`: nobody reads it any more.
+    pub fn put_back(&self, work: Box<Work>, next: Next) -> bool {
         let token = work.token;
         let mut inner = self.lock();
-        let Some(slot) = inner.slots.get_mut(&token) else { return };
+        let Some(slot) = inner.slots.get_mut(&token) else { return false };
+        if slot.retired {
+            slot.doing = Doing::Retired;
+            // Closing a file takes its time.
+            drop(inner);
+            drop(work);
+            return false;
+        }
         if next == Next::Finished {
             inner.slots.remove(&token);
-            return;
+            return false;
         }
         slot.work = Some(work);
         let again = match next {
@@ -154,6 +167,36 @@ impl Sources {
             inner.delayed.push(Reverse((Instant::now() + wait, token)));
             self.ready.notify_one();
         }
+        true
+    }
+
+    /// The plan of sources that are added for its input from now on.
+    pub fn set_plan(&self, plan: Arc<Plan>) {
+        self.lock().plans.insert(plan.name.clone(), plan);
+    }
+
+    /// Lets go of the sources of `plan`: none is read again. Their tokens, so that nobody waits for them.
+    pub fn retire(&self, plan: &Arc<Plan>) -> Vec<Token> {
+        let (mut tokens, mut dropped) = (Vec::new(), Vec::new());
+        let mut inner = self.lock();
+        for (token, slot) in inner.slots.iter_mut().filter(|(_, slot)| Arc::ptr_eq(&slot.plan, plan)) {
+            slot.retired = true;
+            tokens.push(*token);
+            if let Some(work) = slot.work.take() {
+                slot.doing = Doing::Retired;
+                dropped.push(work);
+            }
+        }
+        drop(inner);
+        drop(dropped);
+        tokens
+    }
+
+    /// Forgets the retired sources of `plan`. How many raw bytes of theirs are outstanding, and so will be read again.
+    pub fn forget_retired(&self, plan: &Arc<Plan>) -> u64 {
+        let mut inner = self.lock();
+        let gone = inner.slots.extract_if(|_, slot| slot.retired && Arc::ptr_eq(&slot.plan, plan));
+        gone.map(|(_, slot)| slot.ack.retire()).sum()
     }
 
     /// Deliver has room for what the source was held with.
@@ -179,7 +222,11 @@ impl Sources {
     /// Whether nothing is to be read, being read, held or outstanding.
     pub fn is_quiet(&self) -> bool {
         let inner = self.lock();
-        inner.slots.values().all(|slot| slot.doing == Doing::Idle && slot.ack.outstanding() == 0)
+        inner.slots.values().all(|slot| match slot.doing {
+            Doing::Idle => slot.ack.outstanding() == 0,
+            Doing::Retired => slot.ack.receipts() == 0,
+            _ => false,
+        })
     }
 
     /// What each source of `plan` is doing, with its ledger.
@@ -215,7 +262,7 @@ impl Inner {
             let Some(slot) = self.slots.get_mut(&token) else { continue };
             match slot.doing {
                 Doing::Running => slot.woken = true,
-                Doing::Ready => {}
+                Doing::Ready | Doing::Retired => {}
                 Doing::Idle | Doing::Parked | Doing::Delayed => {
                     slot.doing = Doing::Ready;
                     self.queue.push_back(token);
@@ -228,8 +275,8 @@ impl Inner {
 
 impl Host for Sources {
     fn add(&self, input: &str, source: Box<dyn Source>, position: Position) -> Token {
-        let plan = Arc::clone(self.plans.get(input).expect("inputs are started with a plan each"));
         let mut inner = self.lock();
+        let plan = Arc::clone(inner.plans.get(input).expect("inputs are started with a plan each"));
         inner.last_token += 1;
         let token = Token(inner.last_token);
         let ledger = Arc::clone(&self.ledger);
@@ -245,7 +292,8 @@ impl Host for Sources {
             wants: Wants::new(),
             retry_after: RETRY_FIRST,
         });
-        let slot = Slot { doing: Doing::Ready, woken: false, unparked: false, work: Some(work), ack, plan };
+        let slot =
+            Slot { doing: Doing::Ready, woken: false, unparked: false, retired: false, work: Some(work), ack, plan };
         inner.slots.insert(token, slot);
         inner.queue.push_back(token);
         self.ready.notify_one();

@@ -99,10 +99,10 @@ impl Worker {
     pub fn run(mut self) {
         while let Some(mut work) = self.shop.sources.take() {
             let next = self.turn(&mut work);
-            if next == Next::Finished {
-                self.shop.deliver.forget(work.token.0);
+            let token = work.token;
+            if !self.shop.sources.put_back(work, next) {
+                self.shop.deliver.forget(token.0);
             }
-            self.shop.sources.put_back(work, next);
         }
     }
 

@@ -13,15 +13,15 @@ use std::fmt::{self, Write as _};
 use std::hash::{BuildHasher, Hasher};
 use std::io::{self, IsTerminal, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
-use tracing_subscriber::EnvFilter;
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, reload};
 
 /// Lines of one cause that are written at once.
 pub const BURST: u32 = 5;
@@ -36,10 +36,25 @@ pub const CAUSES_MAX: usize = 1_024;
 pub const ENVIRONMENT: &str = "LOGFERRY_LOG";
 
 /// The fields that name an object, and so tell causes apart.
-const NAMING: [&str; 10] =
-    ["input", "output", "file", "path", "topic", "partition", "broker", "source", "reason", "address"];
+const NAMING: [&str; 12] = [
+    "input",
+    "output",
+    "file",
+    "path",
+    "topic",
+    "partition",
+    "broker",
+    "source",
+    "reason",
+    "address",
+    "mistake",
+    "reload",
+];
 
 static SUPPRESSED: AtomicU64 = AtomicU64::new(0);
+
+/// Changes the level of this process's log, if the config says it.
+static LEVEL: OnceLock<Box<dyn Fn(Level) + Send + Sync>> = OnceLock::new();
 
 /// Lines left out since the start, over all causes.
 pub fn suppressed_total() -> u64 {
@@ -70,10 +85,27 @@ pub enum LogError {
 /// If `LOGFERRY_LOG` is not a filter, or the log is set up already.
 pub fn init(level: Level, format: Format) -> Result<(), LogError> {
     let given = std::env::var(ENVIRONMENT).ok().filter(|value| !value.is_empty());
-    let filter = filter(level, given.as_deref())?;
+    let (filter, changes) = reload::Layer::new(filter(level, given.as_deref())?);
     let colour = format == Format::Text && io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let layer = LogLayer::new(io::stderr(), format, colour);
-    tracing_subscriber::registry().with(layer.with_filter(filter)).try_init().map_err(|_| LogError::Twice)
+    tracing_subscriber::registry().with(layer.with_filter(filter)).try_init().map_err(|_| LogError::Twice)?;
+    if given.is_none() {
+        let change = move |level| {
+            if let Ok(filter) = self::filter(level, None) {
+                // It is gone only if the log is.
+                changes.reload(filter).ok();
+            }
+        };
+        LEVEL.set(Box::new(change)).map_err(|_| LogError::Twice)?;
+    }
+    Ok(())
+}
+
+/// Sends the log from another level on. `LOGFERRY_LOG` still overrides it.
+pub fn set_level(level: Level) {
+    if let Some(change) = LEVEL.get() {
+        change(level);
+    }
 }
 
 /// The libraries' own chatter starts at `warn`; ours at `level`.

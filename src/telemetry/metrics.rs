@@ -127,6 +127,17 @@ impl Families<'_> {
             "What a kill -9 now would repeat at most",
             alone(status.duplicates_bound_bytes),
         )?;
+        let config = &status.config;
+        self.counter(
+            "config_reloads",
+            "Reloads of the config, by result",
+            by_word([], "result", &config.reloads_total),
+        )?;
+        self.gauge(
+            "config_last_reload_success_timestamp_seconds",
+            "When the config in use was taken in, at the start or by a reload",
+            alone(config.last_reload_success_timestamp_seconds),
+        )?;
         self.counter(
             "log_lines_suppressed",
             "Lines of the own log that were not written because their cause had been logged often enough",
@@ -362,7 +373,7 @@ impl Number for f64 {
 pub(crate) mod tests {
     use std::collections::BTreeSet;
 
-    use super::super::status::{BrokerStatus, FileStatus, LaneStatus, MemoryStatus, WindowStatus};
+    use super::super::status::{BrokerStatus, ConfigStatus, FileStatus, LaneStatus, MemoryStatus, WindowStatus};
     use super::*;
 
     /// A status in which every field says something, hostile names included.
@@ -435,6 +446,12 @@ pub(crate) mod tests {
             memory: MemoryStatus { used_bytes: 5, max_bytes: 50, rss_bytes: 500 },
             cpu_seconds_total: 0.25,
             duplicates_bound_bytes: 77,
+            config: ConfigStatus {
+                reloads_total: [("failed".into(), 1), ("ok".into(), 2)].into(),
+                last_reload_success_timestamp_seconds: 1.5e9,
+                last_reload_failure_timestamp_seconds: Some(1.5e9),
+                last_error: Some("restart to change data_dir".into()),
+            },
             ..Default::default()
         };
         status.sum_drops();
@@ -479,6 +496,8 @@ pub(crate) mod tests {
             "logferry_output_delivery_seconds_count{output=\"main\"} 9",
             "logferry_duplicates_bound_bytes 77",
             "logferry_cpu_seconds_total 0.25",
+            "logferry_config_reloads_total{result=\"failed\"} 1",
+            "logferry_config_last_reload_success_timestamp_seconds 1500000000.0",
         ] {
             let found = text.lines().any(|text_line| text_line == line);
             assert!(found, "{line} is not in\n{text}");

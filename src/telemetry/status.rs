@@ -67,6 +67,7 @@ pub struct Status {
     /// By name of the config, in its order.
     pub outputs: Vec<OutputStatus>,
     pub memory: MemoryStatus,
+    pub config: ConfigStatus,
     pub cpu_seconds_total: f64,
     /// A `kill -9` now would repeat at most so many bytes of payload: what is read and not yet in a saved checkpoint.
     pub duplicates_bound_bytes: u64,
@@ -298,6 +299,43 @@ impl BrokerStatus {
     /// Connected and authenticated.
     pub fn is_up(&self) -> bool {
         self.state == "UP"
+    }
+}
+
+/// The config that it runs with.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ConfigStatus {
+    /// Reloads since the start by their result, `ok` or `failed`: at SIGHUP, or because a file that the config names has
+    /// changed.
+    pub reloads_total: ByReason,
+    /// When the config that it runs with was taken in (at the start, or by a reload); seconds since the epoch.
+    pub last_reload_success_timestamp_seconds: f64,
+    /// When the last reload failed, if one did.
+    pub last_reload_failure_timestamp_seconds: Option<f64>,
+    /// Why the last reload failed; nothing once one succeeds.
+    pub last_error: Option<String>,
+}
+
+impl ConfigStatus {
+    /// That of an agent that starts at `now_seconds` since the epoch.
+    pub fn loaded_at(now_seconds: f64) -> Self {
+        Self {
+            reloads_total: [("ok".into(), 0), ("failed".into(), 0)].into(),
+            last_reload_success_timestamp_seconds: now_seconds,
+            ..Self::default()
+        }
+    }
+
+    /// Counts a reload at `now_seconds` since the epoch; `error`: why it failed.
+    pub fn reloaded(&mut self, error: Option<String>, now_seconds: f64) {
+        let result = if error.is_none() { "ok" } else { "failed" };
+        *self.reloads_total.entry(result.into()).or_default() += 1;
+        match &error {
+            None => self.last_reload_success_timestamp_seconds = now_seconds,
+            Some(_) => self.last_reload_failure_timestamp_seconds = Some(now_seconds),
+        }
+        self.last_error = error;
     }
 }
 

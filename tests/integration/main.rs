@@ -15,6 +15,7 @@ mod kit_itself;
 mod lanes;
 mod operation;
 mod record;
+mod reload;
 mod rotation;
 mod routing;
 mod security;

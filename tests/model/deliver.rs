@@ -104,6 +104,7 @@ fn step(world: &mut World) {
         93 => world.lose_producer(),
         94 => world.dead_letter_full = world.random.chance(50),
         95 if world.crash_percent > 0 => world.crash(),
+        96 => world.replace(),
         _ => change_topic(world),
     }
 }

@@ -94,6 +94,17 @@ struct Grave {
     record: u32,
 }
 
+/// How long the driver waits for the reports of a producer that is replaced.
+const REPLACE_WITHIN: Duration = Duration::from_secs(2);
+
+struct Leaving {
+    epoch: u64,
+    producer: Producer,
+    until: Duration,
+    /// Records of it that are not reported.
+    out: HashSet<(Parcel, u32)>,
+}
+
 /// Everything.
 pub struct World {
     pub random: Random,
@@ -102,6 +113,8 @@ pub struct World {
     pub machine: Machine<usize>,
     pub broker: Broker,
     pub producer: Producer,
+    /// The producer that another takes over from, while its reports are waited for.
+    leaving: Option<Leaving>,
     /// Producers that were replaced, with their epochs: they go on for a while.
     zombies: Vec<(u64, Producer)>,
     pub sources: Vec<Source>,
@@ -136,6 +149,7 @@ impl World {
             limits,
             broker: Broker::default(),
             producer: Producer::default(),
+            leaving: None,
             zombies: Vec::new(),
             sources: Vec::new(),
             holdings: HashMap::new(),
@@ -177,6 +191,7 @@ impl World {
     pub fn pass(&mut self, ms: u64) {
         self.now += Duration::from_millis(ms);
         self.machine.tick(self.now);
+        self.leave();
         self.act();
     }
 
@@ -317,6 +332,8 @@ impl World {
         for record in records {
             let line = holding.lines[record as usize];
             assert!(self.out.insert((parcel, record)), "{line:?} is sent again before the report of the last time");
+            let on_both = self.leaving.as_ref().is_some_and(|old| old.out.contains(&(parcel, record)));
+            assert!(!on_both, "{line:?} is in flight on the old producer");
             assert!(!holding.acked.contains(&record), "{line:?} is sent again after its acknowledgement");
             let spec = &self.sources[line.0].lines[line.1 as usize];
             self.handed_over += 1;
@@ -382,24 +399,35 @@ impl World {
                 return true;
             }
         }
-        let Some(report) = self.producer.take_report(&mut self.random) else { return false };
+        let from_old = self.leaving.is_some() && self.random.chance(50);
+        let (epoch, producer, out) = match &mut self.leaving {
+            Some(old) if from_old => (old.epoch, &mut old.producer, &mut old.out),
+            _ => (self.machine.epoch(), &mut self.producer, &mut self.out),
+        };
+        let Some(report) = producer.take_report(&mut self.random) else { return false };
         self.broker.refusals_known(&report.lines, self.handed_over);
         for record in report.records.clone() {
-            assert!(self.out.remove(&(report.parcel, record)), "the producer reports once");
+            assert!(out.remove(&(report.parcel, record)), "a producer reports once");
             if let (Ok(()), Some(holding)) = (&report.result, self.holdings.get_mut(&report.parcel)) {
                 holding.acked.insert(record);
             }
         }
-        self.machine.report(self.machine.epoch(), report.parcel, report.records, report.result, self.now);
+        self.machine.report(epoch, report.parcel, report.records, report.result, self.now);
+        self.leave();
         self.act();
         true
     }
 
     /// A broker takes a batch of up to `records_max` records.
     pub fn send(&mut self, records_max: usize) {
-        let lanes = self.producer.lanes();
+        let from_old = self.leaving.is_some() && self.random.chance(50);
+        let producer = match &mut self.leaving {
+            Some(old) if from_old => &mut old.producer,
+            _ => &mut self.producer,
+        };
+        let lanes = producer.lanes();
         if let Some(lane) = lanes.get(self.random.index(lanes.len())) {
-            self.producer.send(lane, records_max, &mut self.random, &mut self.broker);
+            producer.send(lane, records_max, &mut self.random, &mut self.broker);
         }
     }
 
@@ -453,6 +481,9 @@ impl World {
 
     /// The producer dies: it says so at once, or with what it refuses.
     pub fn kill_producer(&mut self) {
+        if let Some(old) = self.leaving.as_mut().filter(|old| !old.producer.dead) {
+            return old.producer.die(&mut self.random);
+        }
         if !self.producer.dead {
             self.producer.die(&mut self.random);
             if self.random.chance(50) {
@@ -469,11 +500,59 @@ impl World {
         }
     }
 
+    /// A producer with other settings takes over from one that works (or is broken, and nobody has said so).
+    pub fn replace(&mut self) {
+        self.hurry();
+        let epoch = self.machine.epoch();
+        let old = std::mem::take(&mut self.producer);
+        let out = std::mem::take(&mut self.out);
+        self.leaving = Some(Leaving { epoch, producer: old, until: self.now + REPLACE_WITHIN, out });
+        if std::mem::take(&mut self.rebuild_due) {
+            self.machine.replaced(epoch + 1, self.now);
+            self.forget_leaving();
+        } else {
+            self.machine.replaced(epoch + 1, self.now);
+            self.leave();
+        }
+        self.act();
+    }
+
+    /// Lets the old producer go, once nobody waits for it.
+    fn leave(&mut self) {
+        if let Some(old) = &self.leaving {
+            if !self.machine.is_moving() {
+                assert!(old.out.is_empty(), "its reports are waited for");
+                self.forget_leaving();
+            } else if old.until <= self.now {
+                self.hurry();
+            }
+        }
+    }
+
+    fn hurry(&mut self) {
+        let Some(old) = &self.leaving else { return };
+        let late = old.out.len() as u64;
+        self.forget_leaving();
+        assert_eq!(self.machine.hurried(self.now), late);
+        self.act();
+    }
+
+    /// What the old producer still says goes unheard.
+    fn forget_leaving(&mut self) {
+        let Some(mut old) = self.leaving.take() else { return };
+        let line = |(parcel, record): &(Parcel, u32)| Some(self.holdings.get(parcel)?.lines[*record as usize]);
+        let unheard: Vec<Line> = old.out.iter().filter_map(line).collect();
+        self.broker.refusals_known(&unheard, self.handed_over);
+        old.producer.gone_at = Some(self.handed_over);
+        self.zombies.push((old.epoch, old.producer));
+    }
+
     /// Makes the new producer, if one is due.
     pub fn rebuild(&mut self) -> bool {
         if !std::mem::take(&mut self.rebuild_due) {
             return false;
         }
+        self.forget_leaving();
         let epoch = self.machine.epoch();
         let mut old = std::mem::take(&mut self.producer);
         old.gone_at = Some(self.handed_over);
@@ -495,6 +574,7 @@ impl World {
     /// kill -9, and the next start: what is not in a log, the dead letter or a durable checkpoint is gone.
     pub fn crash(&mut self) {
         self.life += 1;
+        self.forget_leaving();
         self.machine = Machine::new(self.limits.clone());
         let mut old = std::mem::take(&mut self.producer);
         old.gone_at = Some(self.handed_over);
@@ -548,6 +628,11 @@ impl World {
         for lane in self.producer.lanes() {
             self.producer.send(&lane, 16, &mut self.random, &mut self.broker);
         }
+        if let Some(old) = &mut self.leaving {
+            for lane in old.producer.lanes() {
+                old.producer.send(&lane, 16, &mut self.random, &mut self.broker);
+            }
+        }
         while self.report() || self.bury() || self.rebuild() {}
         self.topic_news();
         self.pass(100);
@@ -558,6 +643,7 @@ impl World {
         self.sources.iter().all(Source::is_finished)
             && self.machine.is_idle()
             && self.machine.waiting_count() == 0
+            && self.leaving.is_none()
             && !self.rebuild_due
     }
 

@@ -385,6 +385,9 @@ impl Registry {
 
     /// A file that is not open and not to be found: whether a copy has what was not read of it.
     pub(super) fn resume_elsewhere(&mut self, key: SourceKey, was: Option<&Path>) {
+        if self.read_inherited(key) {
+            return;
+        }
         let Some(position) = self.position_of(key) else { return };
         let Some(known) = self.files.get_mut(key) else { return };
         known.verified = true;

@@ -58,7 +58,7 @@ pub use self::tail::Timing;
 
 use self::notices::Notices;
 use self::options::{FileOptions, Watch};
-use self::registry::Registry;
+use self::registry::{Handles, Registry};
 use self::tail::TailContext;
 use self::watcher::{Message, Watcher};
 use crate::batch::OutputId;
@@ -69,8 +69,15 @@ use crate::input::source::Host;
 /// A running file input.
 pub struct FileInput {
     messages: Sender<Message>,
-    thread: Option<JoinHandle<()>>,
+    thread: Option<JoinHandle<Handles>>,
     stats: Arc<FileStats>,
+}
+
+/// What an input leaves to the one that takes its place.
+#[derive(Default)]
+pub struct Legacy {
+    stats: Arc<FileStats>,
+    handles: Handles,
 }
 
 /// Why a file input can't start.
@@ -113,6 +120,23 @@ impl FileInput {
         Self::start_with(options, shared, store, host, outputs, descriptors, Timing::default())
     }
 
+    /// The same, in the place of the input that had the name before: it counts on, and reads on in files that were deleted.
+    ///
+    /// # Errors
+    /// As [`FileInput::start`].
+    pub fn start_again(
+        options: FileOptions,
+        shared: Shared,
+        store: Arc<Store>,
+        host: Arc<dyn Host>,
+        outputs: &[OutputId],
+        descriptors: Arc<Descriptors>,
+        legacy: Legacy,
+    ) -> Result<FileInput, StartError> {
+        let context = TailContext::new(&options, Timing::default(), legacy.stats, shared, descriptors);
+        Self::start_in(options, store, host, outputs, context, legacy.handles)
+    }
+
     /// The same with other waiting times.
     ///
     /// # Errors
@@ -126,23 +150,28 @@ impl FileInput {
         descriptors: Arc<Descriptors>,
         timing: Timing,
     ) -> Result<FileInput, StartError> {
+        let context = TailContext::new(&options, timing, Arc::default(), shared, descriptors);
+        Self::start_in(options, store, host, outputs, context, Handles::default())
+    }
+
+    fn start_in(
+        options: FileOptions,
+        store: Arc<Store>,
+        host: Arc<dyn Host>,
+        outputs: &[OutputId],
+        context: TailContext,
+        handles: Handles,
+    ) -> Result<FileInput, StartError> {
         let input = options.name.clone();
         let patterns = Patterns::new(&options.paths, &options.exclude)
             .map_err(|source| StartError::Pattern { input: input.clone(), source })?;
-        let stats = Arc::new(FileStats::default());
-        let context = Arc::new(TailContext {
-            filter: options.lines.clone(),
-            max_line_bytes: options.max_line_bytes,
-            timing,
-            stats: Arc::clone(&stats),
-            shared,
-            descriptors,
-        });
+        let (timing, stats, context) = (context.timing, Arc::clone(&context.stats), Arc::new(context));
         let (messages, received) = channel();
         let notices = Notices::new(&input, options.watch == Watch::Auto, messages.clone());
         let scan_every = options.scan_every;
-        let registry = Registry::load(options, patterns, store, host, outputs.to_vec(), context, messages.clone())
+        let mut registry = Registry::load(options, patterns, store, host, outputs.to_vec(), context, messages.clone())
             .map_err(|source| StartError::Store { input: input.clone(), source })?;
+        registry.inherit(handles);
         let watcher = Watcher::new(registry, notices, received, scan_every, timing.grace, Arc::clone(&stats));
         let thread = std::thread::Builder::new()
             .name(format!("file {input}"))
@@ -152,18 +181,24 @@ impl FileInput {
     }
 
     /// Ends the watching, and waits for its thread. Sources that the host has stay readable.
-    pub fn stop(mut self) {
-        self.end();
+    pub fn stop(self) {
+        self.leave();
     }
 
-    fn end(&mut self) {
+    /// The same, for another input that takes its place.
+    pub fn leave(mut self) -> Legacy {
+        let handles = self.end();
+        Legacy { stats: Arc::clone(&self.stats), handles }
+    }
+
+    fn end(&mut self) -> Handles {
         // A thread that is gone needs no message.
         self.messages.send(Message::Stop).ok();
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
+        let ended = self.thread.take().map(JoinHandle::join);
+        if let Some(Err(_)) = &ended {
             tracing::error!("the thread of a file input has panicked");
         }
+        ended.and_then(Result::ok).unwrap_or_default()
     }
 
     /// Whether its thread watches.

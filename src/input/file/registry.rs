@@ -63,6 +63,9 @@ const MORE_AT_ONCE: usize = 256;
 /// How soon a file that grows is looked at again where nothing tells of changes.
 pub const POLL_PAUSE: Duration = Duration::from_millis(250);
 
+/// Open files by their number.
+pub type Handles = HashMap<SourceKey, Arc<Content>>;
+
 /// Everything known of the files of one input.
 pub struct Registry {
     pub(super) options: FileOptions,
@@ -107,8 +110,17 @@ pub struct Registry {
     pub(super) begun: Vec<SourceKey>,
     /// When the directories of the globs were first listed, by the clock that stamps births.
     pub(super) listed: HashMap<PathBuf, i64>,
+    /// What the input of this name had open before; until the first scan has found what has a name.
+    pub(super) inherited: Handles,
     /// Older files of a name are being looked for.
     pub(super) probing: bool,
+}
+
+impl Drop for Registry {
+    /// An input that ends waits for nothing: the others need not close their files for it.
+    fn drop(&mut self) {
+        self.context.descriptors.set_waiting(self.postponed.len(), 0);
+    }
 }
 
 impl Registry {
@@ -171,6 +183,7 @@ impl Registry {
             looking: false,
             begun: Vec::new(),
             listed: HashMap::new(),
+            inherited: Handles::new(),
             probing: false,
         })
     }
@@ -202,6 +215,7 @@ impl Registry {
             self.listed.entry(directory.clone()).or_insert(walk.began_ns);
         }
         self.in_one_look(|registry| registry.look_at_all(walk));
+        self.inherited.clear();
         if self.first_start {
             self.store.mark_started(&self.options.name, now_ns());
             self.first_start = false;
@@ -778,10 +792,13 @@ impl Registry {
     /// Hands the source of a file to the pipeline.
     pub(super) fn start(&mut self, key: SourceKey, file: Arc<Content>, position: Position, is_copy: bool) {
         let descriptors = &self.context.descriptors;
+        // What has no name can't be opened later.
+        let is_nameless = self.files.get(key).is_some_and(|known| known.path.is_none());
         let place = if self.opening_more { descriptors.take_more() } else { descriptors.take() };
         let place = match place {
             // The bytes of a copy are not found by a name of ours.
-            None if is_copy => descriptors.take_anyway(),
+            None if is_copy || is_nameless => descriptors.take_anyway(),
+            Some(place) if is_nameless => place,
             Some(place) if !self.is_after_postponed(key) => place,
             _ => return self.postpone(key, position),
         };
@@ -853,6 +870,42 @@ impl Registry {
                 }
             }
         }
+    }
+
+    /// Takes over what the input of this name had open: files that were deleted meanwhile are read on.
+    pub fn inherit(&mut self, files: Handles) {
+        self.inherited = files;
+    }
+
+    /// What is open: without these, files that were deleted before they were read to their end would be gone.
+    pub fn handles(&self) -> Handles {
+        let open = self.files.iter().filter_map(|(key, known)| {
+            let open = known.open.as_ref().filter(|_| !known.retired && known.entry.copy_of.is_none())?;
+            Some((key, Arc::clone(&open.file)))
+        });
+        open.collect()
+    }
+
+    /// Reads on in an inherited file. `false`: it is none.
+    pub(super) fn read_inherited(&mut self, key: SourceKey) -> bool {
+        let Some(file) = self.inherited.remove(&key) else { return false };
+        let Some(position) = self.position_of(key) else { return false };
+        let Some(known) = self.files.get(key).filter(|known| !known.retired) else { return false };
+        // It may have been truncated meanwhile: then these are the bytes of another generation.
+        let looked = file.stat().and_then(|stat| Ok((stat, Prefix::read(&*file)?, holds(&*file, position)?)));
+        let Ok((stat, prefix, true)) = looked else { return false };
+        if !prefix.matches(known.entry.fingerprint)
+            || stat.size < position.offset
+            || self.files.find(&stat) != Some(key)
+        {
+            return false;
+        }
+        let Some(known) = self.files.get_mut(key) else { return false };
+        known.verified = true;
+        (known.size, known.modified_ns) = (stat.size, stat.modified_ns);
+        self.start(key, file, position, false);
+        self.leave_quietly(key);
+        true
     }
 
     /// What a tail says.

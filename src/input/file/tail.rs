@@ -28,6 +28,7 @@ use super::content::Content;
 use super::descriptors::Descriptors;
 use super::identity::{CHECK_BYTES, FINGERPRINT_BYTES, Prefix, check_of, fingerprint_of, holds, read_at};
 use super::link::{Fate, Link, Signal};
+use super::options::FileOptions;
 use super::stats::FileStats;
 use super::watcher::Message;
 use crate::batch::{Position, SourceKey};
@@ -69,6 +70,18 @@ impl TailContext {
     pub fn close_idle(&self) -> Duration {
         let Timing { grace, close_idle } = self.timing;
         if self.descriptors.are_many() { grace.min(close_idle) } else { close_idle }
+    }
+
+    /// What the options say, with what the pipeline puts in.
+    pub fn new(
+        options: &FileOptions,
+        timing: Timing,
+        stats: Arc<FileStats>,
+        shared: Shared,
+        descriptors: Arc<Descriptors>,
+    ) -> Self {
+        let (filter, max_line_bytes) = (options.lines.clone(), options.max_line_bytes);
+        Self { filter, max_line_bytes, timing, stats, shared, descriptors }
     }
 }
 

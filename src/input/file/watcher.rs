@@ -16,7 +16,7 @@ use notify::event::{CreateKind, EventKind, ModifyKind, RemoveKind, RenameMode};
 
 use super::link::Signal;
 use super::notices::Notices;
-use super::registry::{POLL_PAUSE, Registry};
+use super::registry::{Handles, POLL_PAUSE, Registry};
 use super::stats::FileStatus;
 
 /// What the thread is told.
@@ -82,8 +82,13 @@ impl Watcher {
         Watcher { registry, notices, messages, scan_every, pause, overflows: stats, schedule, passed: now }
     }
 
-    /// Runs until it is told to stop.
-    pub fn run(mut self) {
+    /// Runs until it is told to stop. What is open then.
+    pub fn run(mut self) -> Handles {
+        self.watch();
+        self.registry.handles()
+    }
+
+    fn watch(&mut self) {
         let mut paths = BTreeSet::new();
         loop {
             let now = Instant::now();

@@ -14,7 +14,7 @@ pub enum Compression {
 }
 
 /// `sasl.mechanism`, and what it needs.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Sasl {
     Plain { username: String, password: Secret },
     ScramSha256 { username: String, password: Secret },
@@ -77,7 +77,7 @@ impl std::fmt::Debug for Secret {
 }
 
 /// `tls`. All files are PEM.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tls {
     /// `None`: the system's certificate authorities (librdkafka's `ssl.ca.location=probe`).
     pub ca_file: Option<PathBuf>,
@@ -86,10 +86,12 @@ pub struct Tls {
     pub key_password: Option<Secret>,
     /// `false`: neither the certificate's chain nor its name is checked.
     pub verify: bool,
+    /// A hash over what the files held when the config was checked: other contents are other options.
+    pub contents: u64,
 }
 
 /// How to reach a cluster.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Connection {
     /// `HOST:PORT`, at least one.
     pub brokers: Vec<String>,
@@ -114,7 +116,7 @@ impl Connection {
 }
 
 /// The checked options of a `kafka` output.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KafkaOptions {
     /// The output's name in the config.
     pub name: String,

@@ -21,6 +21,13 @@ pub struct Pki {
     /// A client's certificate and key that this other authority signed.
     pub stranger_cert: PathBuf,
     pub stranger_key: PathBuf,
+    authority: Issuer<'static, KeyPair>,
+}
+
+/// A certificate and its key, as PEM.
+pub struct Pair {
+    pub cert: String,
+    pub key: String,
 }
 
 /// The principal that mTLS gives the client: `User:CN=…`.
@@ -84,6 +91,13 @@ impl Pki {
             client_cert: write("client.pem", &client),
             client_key: write("client.key", &client_key),
             other_ca: write("other-ca.pem", &other_pem),
+            authority: ca,
         }
+    }
+
+    /// Another client, whose principal is `User:CN=` and its name.
+    pub fn client(&self, name: &str) -> Pair {
+        let (cert, key) = leaf(name, &[], ExtendedKeyUsagePurpose::ClientAuth, &self.authority);
+        Pair { cert, key }
     }
 }
