@@ -158,6 +158,7 @@ impl Page<'_> {
             (_, Some("absolute-path")) => "path".to_owned(),
             (_, Some("glob" | "glob-anywhere")) => "glob".to_owned(),
             (_, Some("line-regex")) => "regex".to_owned(),
+            (_, Some("encoding")) => "encoding".to_owned(),
             (_, Some("template" | "topic-template")) => "[template](#templates)".to_owned(),
             (_, Some("topic")) => "topic".to_owned(),
             (_, Some("condition")) => "[condition](#conditions)".to_owned(),

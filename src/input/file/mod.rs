@@ -133,6 +133,7 @@ impl FileInput {
         let context = Arc::new(TailContext {
             filter: options.lines.clone(),
             max_line_bytes: options.max_line_bytes,
+            charset: options.charset,
             timing,
             stats: Arc::clone(&stats),
             shared,

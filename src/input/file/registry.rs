@@ -48,6 +48,7 @@ use super::watcher::Message;
 use crate::batch::{OutputId, Position, SourceKey};
 use crate::budget::give_back_memory;
 use crate::checkpoint::{Entry, Identity, Store, StoreError};
+use crate::decode::Charset;
 use crate::input::source::{Host, Token};
 
 /// A file that can't be found is forgotten after this long.
@@ -699,7 +700,7 @@ impl Registry {
             return;
         }
         if at_end {
-            match last_line_start(&file, stat.size, self.options.max_line_bytes) {
+            match last_line_start(&file, stat.size, self.options.max_line_bytes, self.options.charset) {
                 Ok(start) => entry.start = start,
                 Err(error) => return self.complain(path, "read", &error),
             }
@@ -1173,12 +1174,15 @@ pub(super) fn grow_fingerprint(link: &Link, file: &impl ReadAt) -> std::io::Resu
 
 /// Where the last line of a file begins that may still grow: behind its last newline. If there is none within a line's
 /// length, at the end.
-fn last_line_start(file: &File, size: u64, max_line_bytes: usize) -> std::io::Result<Position> {
+fn last_line_start(file: &File, size: u64, max_line_bytes: usize, charset: Charset) -> std::io::Result<Position> {
+    let mut first = [0; 2];
+    let got = read_at(file, &mut first, 0)?;
+    let charset = charset.resolved(&first[..got]);
     let want = usize::try_from(size).map_or(max_line_bytes, |size| size.min(max_line_bytes));
     let mut tail = vec![0; want];
     let from = size - want as u64;
     let read = read_at(file, &mut tail, from)?;
-    let behind = memchr::memrchr(b'\n', &tail[..read]).map(|at| from + at as u64 + 1);
+    let behind = charset.behind_last_line(&tail[..read], from).map(|at| from + at as u64);
     let start = behind.unwrap_or(if from == 0 { 0 } else { from + read as u64 });
     Ok(position_at(file, start)?.unwrap_or_default())
 }

@@ -3,6 +3,7 @@
 //! `world` is the stage: a directory, a store, a host whose sources are read when a test says so. `rotation` and `lines`
 //! are scenarios; `model` plays random ones against a simple model.
 
+mod encoding;
 mod lines;
 mod model;
 mod restart;

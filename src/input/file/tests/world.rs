@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use crate::ack::{OUTSTANDING_MAX, Watermark};
 use crate::batch::{OutputId, Position, SourceKey};
 use crate::checkpoint::{DataDir, Store};
-use crate::decode::LineFilter;
+use crate::decode::{Charset, LineFilter};
 use crate::event::{EventView, FieldPath, Shared, SharedOptions, Timestamp, ValueRef};
 use crate::input::file::options::{FileOptions, StartAt, Watch};
 use crate::input::file::{Descriptors, FileInput, Timing};
@@ -235,6 +235,7 @@ pub struct Setup {
     pub start_at: StartAt,
     pub ignore_older: Option<Duration>,
     pub max_line_bytes: usize,
+    pub charset: Charset,
     pub watch: Watch,
     pub scan_every: Duration,
     pub exclude_lines: Vec<&'static str>,
@@ -253,6 +254,7 @@ impl Default for Setup {
             start_at: StartAt::Beginning,
             ignore_older: None,
             max_line_bytes: 1000,
+            charset: Charset::Utf8,
             watch: Watch::Poll,
             scan_every: Duration::from_secs(3600),
             exclude_lines: vec![],
@@ -311,6 +313,7 @@ impl World {
             start_at: self.setup.start_at,
             ignore_older: self.setup.ignore_older,
             max_line_bytes: self.setup.max_line_bytes,
+            charset: self.setup.charset,
             watch: self.setup.watch,
             scan_every: self.setup.scan_every,
             deleted_bytes_max: self.setup.deleted_bytes_max,
@@ -437,6 +440,10 @@ impl World {
         append(&self.at(name), text);
     }
 
+    pub fn append_bytes(&self, name: &str, bytes: &[u8]) {
+        append_bytes(&self.at(name), bytes);
+    }
+
     pub fn rename(&self, from: &str, to: &str) {
         std::fs::rename(self.at(from), self.at(to)).expect("writable");
     }
@@ -477,9 +484,13 @@ impl World {
 }
 
 pub fn append(path: &Path, text: &str) {
+    append_bytes(path, text.as_bytes());
+}
+
+pub fn append_bytes(path: &Path, bytes: &[u8]) {
     if let Some(directory) = path.parent() {
         std::fs::create_dir_all(directory).expect("writable");
     }
     let mut file = OpenOptions::new().append(true).create(true).open(path).expect("writable");
-    file.write_all(text.as_bytes()).expect("writable");
+    file.write_all(bytes).expect("writable");
 }
