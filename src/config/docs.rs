@@ -256,6 +256,9 @@ event has `@timestamp`, `message`, `log.file.path` (of files), `log.file.id`, `l
 `host.name`, `agent.type`, `agent.version` and `input.name`, and what its input's `fields` and `tags` say. Fields below
 `@metadata` are for templates and conditions; they are never sent.
 
+`log.file.path` is the path under which a file was first found, for life. In a name that is not UTF-8, each byte that is none is
+written `\xHH` (`caf\xe9.log`); a backslash that would be taken for that is written `\x5c`. So two paths never look alike.
+
 A processor that can't do its work (the target of `add_fields` is a text, the new name of `rename` is taken) tags the event
 (`_add_fields_failed`, `_rename_failed`) and leaves it as it was.
 

@@ -27,7 +27,7 @@ use crate::config::checked::{CheckedInput, InputKind};
 use crate::deliver::driver::{Deliver, Hooks};
 use crate::deliver::machine::Limits;
 use crate::event::{Shared, SharedOptions};
-use crate::input::file::{Descriptors, FileInput};
+use crate::input::file::{Descriptors, FileInput, adopt_renamed};
 use crate::input::source::{Host, Token};
 use crate::input::stdin::StdinInput;
 use crate::output::Producer;
@@ -136,6 +136,7 @@ impl Pipeline {
         inner.committer.push(thread);
         let shop = Arc::new(Shop { sources: Arc::clone(&sources), deliver, budget: inner.budget.clone(), pool });
         start_workers(&shop, &inner.workers)?;
+        adopt_files(&checked, &store)?;
         let descriptors = Descriptors::of_process();
         for input in &checked.inputs {
             let running = start_input(input, &store, &sources, &descriptors)?;
@@ -297,6 +298,20 @@ fn start_workers(shop: &Arc<Shop>, threads: &Threads) -> anyhow::Result<()> {
         threads.push(builder.spawn(move || worker.run()).context("a worker can't be started")?);
     }
     Ok(())
+}
+
+/// Lets inputs that were renamed go on in their files.
+fn adopt_files(checked: &Checked, store: &Store) -> anyhow::Result<()> {
+    let names = checked.inputs.iter().map(|input| input.name.as_str()).collect();
+    let files: Vec<_> = checked
+        .inputs
+        .iter()
+        .filter_map(|input| match &input.kind {
+            InputKind::File(file) => Some(file),
+            InputKind::Stdin(_) => None,
+        })
+        .collect();
+    Ok(adopt_renamed(store, &files, &names)?)
 }
 
 fn start_input(

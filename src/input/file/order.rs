@@ -19,7 +19,7 @@ use std::sync::atomic::Ordering;
 use super::content::Content;
 use super::identity::{Stat, holds, looks_like_prefix, open};
 use super::link::Gate;
-use super::names;
+use super::names::{self, shown};
 use super::registry::Registry;
 use super::siblings::Sibling;
 use crate::batch::SourceKey;
@@ -145,7 +145,7 @@ impl Registry {
         if sibling.stat.size == 0 || self.is_accounted_for(name, sibling) {
             return;
         }
-        tracing::info!(input = %self.options.name, file = %sibling.path.display(), "a rotated file was not seen under its name; it is read now");
+        tracing::info!(input = %self.options.name, file = %shown(&sibling.path), "a rotated file was not seen under its name; it is read now");
         self.discover(name, &sibling.path, &sibling.stat);
     }
 

@@ -39,7 +39,7 @@ use super::identity::{
 };
 use super::known::{Known, KnownFiles, Open};
 use super::link::{Fate, Gate, Link, Signal};
-use super::names;
+use super::names::{self, shown};
 use super::options::{FileOptions, StartAt};
 use super::siblings::find_inode;
 use super::stats::{FileState, FileStats, FileStatus};
@@ -199,6 +199,9 @@ impl Registry {
         for (path, error) in &walk.failed {
             self.complain(path, "list", error);
         }
+        for path in &walk.matching_directories {
+            self.complain_once(path, "it is a directory: a pattern for what is in it ends with `/*`");
+        }
         for directory in &walk.directories {
             self.listed.entry(directory.clone()).or_insert(walk.began_ns);
         }
@@ -233,8 +236,7 @@ impl Registry {
             }
             match Stat::of_path(path) {
                 Ok(stat) if self.files.find(&stat).is_none() => fresh.push((stat.born_ns, stat.modified_ns, path)),
-                Ok(_) => self.look_at(path),
-                Err(_) => {}
+                Ok(_) | Err(_) => self.look_at(path),
             }
         }
         fresh.sort_unstable();
@@ -316,8 +318,15 @@ impl Registry {
                 if let Some(key) = here {
                     self.left(key);
                 }
-                if error.kind() != std::io::ErrorKind::NotFound && self.patterns.matches(path) {
-                    self.complain(path, "look at", &error);
+                let is_link = || std::fs::symlink_metadata(path).is_ok_and(|stat| stat.is_symlink());
+                if error.kind() != std::io::ErrorKind::NotFound {
+                    if self.patterns.matches(path) {
+                        self.complain(path, "look at", &error);
+                    }
+                } else if !is_link() {
+                    self.complained.remove(path);
+                } else if self.patterns.matches(path) {
+                    self.complain_once(path, "it is a symbolic link that leads to nothing");
                 }
                 return;
             }
@@ -336,7 +345,7 @@ impl Registry {
             let name = self.name_of(path, &stat);
             self.discover(&name, path, &stat);
         } else if !stat.is_file && self.patterns.matches(path) && !path.is_dir() {
-            self.complain(path, "read", &std::io::Error::other("it is no regular file"));
+            self.complain_once(path, odd_kind(path));
         }
     }
 
@@ -526,7 +535,7 @@ impl Registry {
             return;
         }
         known.entry.gone_ns = now_ns();
-        let path = known.entry.path.display();
+        let path = shown(&known.entry.path);
         if unread > 0 {
             tracing::warn!(input = %self.options.name, file = %path, bytes = unread, "file is gone with bytes that were not read");
             FileStats::add(&self.context.stats.bytes_given_up, unread);
@@ -707,7 +716,7 @@ impl Registry {
         }
         let start = entry.start;
         FileStats::add(&self.context.stats.files_discovered, 1);
-        tracing::debug!(input = %self.options.name, file = %path.display(), offset = start.offset, "found file");
+        tracing::debug!(input = %self.options.name, file = %shown(path), offset = start.offset, "found file");
         let Some(key) = self.register(entry, Some(path), &file) else { return };
         if at_end && start.offset == stat.size {
             return;
@@ -789,7 +798,7 @@ impl Registry {
         let Some(known) = self.files.get_mut(key) else { return };
         let link = Link::new(key, position, known.entry.fingerprint, known.size, place);
         link.set_gate(Gate::Look);
-        let name = known.entry.path.display().to_string();
+        let name = shown(&known.entry.path).into_owned();
         let tail = FileTail::new(
             Arc::clone(&self.context),
             Arc::clone(&link),
@@ -802,6 +811,9 @@ impl Registry {
         let tail = if is_copy { tail.of_copy() } else { tail };
         let token = self.host.add(&self.options.name, Box::new(tail), position);
         known.open = Some(Open { link, token, file });
+        if let Some(path) = &known.path {
+            self.complained.remove(path);
+        }
         self.begun.push(key);
         self.started_since_scan += 1;
     }
@@ -1102,11 +1114,20 @@ impl Registry {
         }
     }
 
+    /// Counts and says once that there is nothing to read at a path that matches. It is looked at with each scan, and read if
+    /// it becomes a file.
+    pub(super) fn complain_once(&mut self, path: &Path, reason: &str) {
+        if self.complained.len() < 10_000 && self.complained.insert(path.to_owned()) {
+            FileStats::add(&self.context.stats.errors, 1);
+            tracing::warn!(input = %self.options.name, path = %shown(path), reason, "there is nothing to read at a path that matches");
+        }
+    }
+
     /// Counts what the system refused, and says it once for each path.
     pub(super) fn complain(&mut self, path: &Path, action: &str, error: &std::io::Error) {
         FileStats::add(&self.context.stats.errors, 1);
         if self.complained.len() < 10_000 && self.complained.insert(path.to_owned()) {
-            tracing::warn!(input = %self.options.name, path = %path.display(), %error, "can't {action} it; it is tried again with each scan");
+            tracing::warn!(input = %self.options.name, path = %shown(path), %error, "can't {action} it; it is tried again with each scan");
         }
     }
 }
@@ -1126,6 +1147,17 @@ impl Known {
             due: Instant::now(),
             pause: POLL_PAUSE,
         }
+    }
+}
+
+/// What is at a path that is neither file nor directory.
+fn odd_kind(path: &Path) -> &'static str {
+    use std::os::unix::fs::FileTypeExt;
+    match std::fs::metadata(path).map(|stat| stat.file_type()) {
+        Ok(kind) if kind.is_fifo() => "it is a FIFO, whose bytes can be read only once",
+        Ok(kind) if kind.is_socket() => "it is a socket",
+        Ok(kind) if kind.is_block_device() || kind.is_char_device() => "it is a device",
+        Ok(_) | Err(_) => "it is no regular file",
     }
 }
 

@@ -13,7 +13,7 @@ use crate::checkpoint::{DataDir, Store};
 use crate::decode::{Charset, LineFilter};
 use crate::event::{EventView, FieldPath, Shared, SharedOptions, Timestamp, ValueRef};
 use crate::input::file::options::{FileOptions, StartAt, Watch};
-use crate::input::file::{Descriptors, FileInput, Timing};
+use crate::input::file::{Descriptors, FileInput, Timing, adopt_renamed};
 use crate::input::source::{Fill, Host, Quantum, Read, Source, Token};
 
 pub const OUTPUT: OutputId = OutputId(1);
@@ -230,6 +230,8 @@ pub fn now() -> Timestamp {
 /// How a world is set up.
 #[derive(Clone)]
 pub struct Setup {
+    /// The input's name in the config.
+    pub name: &'static str,
     pub paths: Vec<&'static str>,
     pub exclude: Vec<&'static str>,
     pub start_at: StartAt,
@@ -249,6 +251,7 @@ impl Default for Setup {
     /// Deterministic: nothing happens but by `rescan_now`, and files that left their name are finished at once.
     fn default() -> Self {
         Setup {
+            name: "in",
             paths: vec!["*.log"],
             exclude: vec![],
             start_at: StartAt::Beginning,
@@ -307,7 +310,7 @@ impl World {
             |names: &[&str]| -> Vec<String> { names.iter().map(|name| self.at(name).display().to_string()).collect() };
         let exclude_lines: Vec<String> = self.setup.exclude_lines.iter().map(|one| (*one).to_owned()).collect();
         let options = FileOptions {
-            name: "in".into(),
+            name: self.setup.name.into(),
             paths: below(&self.setup.paths),
             exclude: below(&self.setup.exclude),
             start_at: self.setup.start_at,
@@ -320,6 +323,7 @@ impl World {
             deleted_age_max: None,
             lines: LineFilter::new(&[], &exclude_lines).expect("good expressions"),
         };
+        adopt_renamed(&self.store, &[&options], &[self.setup.name].into()).expect("readable");
         let input = FileInput::start_with(
             options,
             Shared::new(SharedOptions::default()),
