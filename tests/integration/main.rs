@@ -13,6 +13,7 @@ mod empty_root;
 mod files;
 mod kit_itself;
 mod lanes;
+mod logrotate;
 mod operation;
 mod record;
 mod rotation;

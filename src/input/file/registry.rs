@@ -1164,6 +1164,8 @@ fn odd_kind(path: &Path) -> &'static str {
 fn status(known: &Known, is_postponed: bool) -> FileStatus {
     let position = known.position.unwrap_or(known.entry.start);
     let (read, settled, size) = match &known.open {
+        // Its bytes were read elsewhere: nothing of it is late.
+        _ if known.entry.copy_of.is_some() => (known.size, known.size, known.size),
         Some(open) => {
             let size = open.link.size_bytes.load(Ordering::Acquire);
             (open.link.read().offset, open.link.settled().offset, size)

@@ -9,6 +9,7 @@ pub mod check;
 pub mod cluster;
 pub mod consumer;
 pub mod jars;
+pub mod logrotate;
 pub mod pki;
 pub mod process;
 pub mod scratch;

@@ -20,6 +20,8 @@ pub enum Need {
     Kcat,
     /// `promtool` and `prometheus`: judge `/metrics`.
     Prometheus,
+    /// `logrotate`: rotates as it does on every Debian host.
+    Logrotate,
     /// The static binary, named by `LOGFERRY_STATIC`.
     StaticBinary,
 }
@@ -31,6 +33,7 @@ impl Need {
             Self::Maven => "Maven: apt-get install maven (it fetches Apache Kafka's jars once, 54 MB)",
             Self::Kcat => "kcat: apt-get install kcat",
             Self::Prometheus => "Prometheus and promtool: apt-get install prometheus",
+            Self::Logrotate => "logrotate: apt-get install logrotate",
             Self::StaticBinary => "the static binary: packaging/build static, then LOGFERRY_STATIC=dist/logferry",
         }
     }

@@ -143,6 +143,21 @@ fn copytruncate_within_the_glob() {
     world.expect(&[]);
 }
 
+/// Scenario: a file is copied and truncated, and all is read. Guarantee: the copy is not shown as bytes to be read.
+#[test]
+fn a_copy_is_no_lag() {
+    for paths in [&["a.log"][..], &["a.log*"][..]] {
+        let world = World::started(Setup::of(paths));
+        world.append("a.log", "one\ntwo\n");
+        world.expect(&["one", "two"]);
+        world.copytruncate("a.log", "a.log.1");
+        world.append("a.log", "three\n");
+        world.expect(&["three"]);
+        let late = world.input().snapshot().into_iter().filter(|file| file.offset_settled < file.size).count();
+        assert_eq!(late, 0, "{:#?}", world.input().snapshot());
+    }
+}
+
 #[test]
 fn copytruncate_seen_step_by_step() {
     let world = World::started(Setup::of(&["a.log*"]));
