@@ -14,6 +14,7 @@ mod files;
 mod kit_itself;
 mod lanes;
 mod logrotate;
+mod odd_files;
 mod operation;
 mod record;
 mod rotation;

@@ -575,6 +575,7 @@ impl Registry {
                 link.size_bytes.store(stat.size, Ordering::Release);
                 link.at_end.store(false, Ordering::Release);
                 self.remember_fingerprint(key);
+                self.let_elders_first(key);
                 self.host.wake(token);
             }
             None => {
@@ -872,7 +873,7 @@ impl Registry {
     pub fn heard(&mut self, signal: &Signal) {
         self.in_one_look(|registry| match *signal {
             Signal::Changed(key) => registry.heard_changed(key),
-            Signal::CaughtUp(key) => registry.release(key),
+            Signal::CaughtUp(key) => registry.heard_caught_up(key),
             Signal::Finished(key) => registry.heard_finished(key),
         });
     }
