@@ -82,9 +82,11 @@ fn a_file_under_two_inputs_one_of_which_is_renamed() {
     let (one, two) = (kafka.topic("one", 1), kafka.topic("two", 1));
     let mut agent = Agent::new("two-inputs");
     let configure = |agent: &Agent, second: &str| {
-        let paths = format!("type: file\npaths: [\"{}/*.log\"]\nstart_at: end", agent.logs().display());
-        let input = |name: &str, topic: &str| format!("{name}:\n{}", indent(&format!("{paths}\ntopic: {topic}")));
-        let inputs = format!("{}{}", input("first", &one), input(second, &two));
+        let input = |name: &str, glob: &str, topic: &str| {
+            let keys = format!("type: file\npaths: [\"{}\"]\nstart_at: end\ntopic: {topic}", agent.log(glob).display());
+            format!("{name}:\n{}", indent(&keys))
+        };
+        let inputs = format!("{}{}", input("first", "*.log", &one), input(second, "app.*", &two));
         let output = format!("main:\n  type: kafka\n  brokers: [{}]\n", kafka.bootstrap());
         agent.configure(&format!("inputs:\n{}outputs:\n{}", indent(&inputs), indent(&output)));
     };
