@@ -7,6 +7,7 @@ use crate::kafka_or_skip;
 use crate::kit::agent::{Agent, indent};
 use crate::kit::check::{Check, prove_gapless};
 use crate::kit::consumer::Record;
+use crate::kit::fuse::Failing;
 use crate::kit::writer::Writer;
 
 fn messages(records: &[Record]) -> Vec<String> {
@@ -151,4 +152,53 @@ fn what_is_no_file_is_named_once() {
         assert_eq!(log.matches(&format!("/logs/{name}")).count(), 1, "{name} in\n{log}");
     }
     Check::of(&kafka.records(&topic), &[&writer]).exact();
+}
+
+/// Scenario: a file fails with EIO when it is found, while it is read, and after a kill -9; each time it recovers. Another
+/// file is written all the while.
+/// Guarantee: the failures are counted and name the file, the other file is not held up, and every line arrives.
+#[test]
+fn a_file_that_fails_with_eio() {
+    let kafka = kafka_or_skip!();
+    let (bad_topic, good_topic) = (kafka.topic("eio", 1), kafka.topic("beside", 1));
+    let mut agent = Agent::new("eio");
+    let at = agent.folder().join("mnt");
+    let Some(disk) = Failing::or_skip(&at, "bad.log") else { return };
+    let input = |name: &str, glob: &std::path::Path, topic: &str| {
+        let keys = format!("type: file\nscan_every: 100ms\npaths: [\"{}\"]\ntopic: {topic}", glob.display());
+        format!("{name}:\n{}", indent(&keys))
+    };
+    let inputs = input("beside", &agent.log("*.log"), &good_topic) + &input("disk", &at.join("*.log"), &bad_topic);
+    let output = format!("main:\n  type: kafka\n  brokers: [{}]\n", kafka.bootstrap());
+    agent.configure(&format!("inputs:\n{}outputs:\n{}", indent(&inputs), indent(&output)));
+    let mut good = Writer::new(&agent.log("good.log"), "good");
+    let errors = |agent: &Agent| agent.metric("logferry_input_read_errors_total", &["input=\"disk\""]).unwrap_or(0.0);
+    let arrived = |number: i64| {
+        let line = format!("bad {number}");
+        crate::kit::wait::until(&line, || messages(&kafka.records(&bad_topic)).contains(&line).then_some(()));
+    };
+    disk.fail(true);
+    disk.append(b"bad 0\n");
+    agent.start();
+    for round in 1..=3i64 {
+        let before = errors(&agent);
+        crate::kit::wait::until("the disk to fail", || (errors(&agent) >= before + 2.0).then_some(()));
+        good.write(100);
+        kafka.wait_count(&good_topic, round * 100);
+        disk.fail(false);
+        arrived(round - 1);
+        disk.fail(true);
+        disk.append(format!("bad {round}\n").as_bytes());
+        if round == 2 {
+            agent.kill9();
+            agent.start();
+        }
+    }
+    disk.fail(false);
+    arrived(3);
+    agent.stop();
+    let lines: std::collections::BTreeSet<_> = messages(&kafka.records(&bad_topic)).into_iter().collect();
+    assert!(lines.iter().eq(["bad 0", "bad 1", "bad 2", "bad 3"]), "{lines:?}");
+    Check::of(&kafka.records(&good_topic), &[&good]).complete();
+    assert!(agent.stderr().contains("mnt/bad.log"), "{}", agent.stderr());
 }

@@ -8,6 +8,7 @@ pub mod broker;
 pub mod check;
 pub mod cluster;
 pub mod consumer;
+pub mod fuse;
 pub mod jars;
 pub mod logrotate;
 pub mod pki;
