@@ -11,7 +11,7 @@
 //! @timestamp                       the event's time; always there
 //! message                          the line, or what a processor made of it
 //! log.file.{path,id}               shared
-//! log.{offset,length,flags}        of the line; flags: truncated, invalid_utf8
+//! log.{offset,length,flags}        of the line; flags: truncated, invalid_utf8, invalid_encoding
 //! event.id                         of the line (see the module `common`)
 //! host, agent, input, fields       shared
 //! tags                             the shared ones, then the event's own
@@ -48,6 +48,8 @@ impl Flags {
     pub const TRUNCATED: Self = Self(1);
     /// The message is not UTF-8: codecs that write text replace what is malformed by U+FFFD.
     pub const INVALID_UTF8: Self = Self(2);
+    /// The line was malformed in its own encoding: the message has U+FFFD in the place of what is lost.
+    pub const INVALID_ENCODING: Self = Self(4);
 
     /// All flags of `other` are set.
     pub fn contains(self, other: Self) -> bool {
@@ -62,11 +64,13 @@ impl Flags {
 
     /// The names in `log.flags`.
     pub fn names(self) -> &'static [&'static str] {
-        match self.0 & 3 {
+        match self.0 {
             0 => &[],
             1 => &["truncated"],
             2 => &["invalid_utf8"],
-            _ => &["truncated", "invalid_utf8"],
+            3 => &["truncated", "invalid_utf8"],
+            4 => &["invalid_encoding"],
+            _ => &["truncated", "invalid_encoding"],
         }
     }
 }

@@ -3,7 +3,7 @@
 //! One record out for each event in, in order. What the agent decides only with Kafka's help (the partition) is not shown.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
@@ -15,7 +15,7 @@ use crate::cli::check::mistakes_text;
 use crate::cli::{Exit, TryArgs};
 use crate::config::checked::{CheckedInput, InputKind};
 use crate::config::{Checked, System, load};
-use crate::decode::{LineFilter, LineHasher, LineOptions, split_lines};
+use crate::decode::{Charset, LineFilter, LineHasher, LineOptions, last_line, split_encoded, split_lines};
 use crate::event::{Common, Event, Object, Timestamp};
 use crate::pipeline::{Encoder, Outgoing, Plan, RouteCache, Topics, plan_of, shared_of};
 
@@ -67,6 +67,7 @@ struct Trial {
     common: Arc<Common>,
     filter: LineFilter,
     max_line_bytes: usize,
+    charset: Charset,
     encoder: Encoder,
     cache: RouteCache,
     budget: Budget,
@@ -94,9 +95,9 @@ impl Topics for NoTopics {
 
 impl Trial {
     fn new(checked: &Checked, input: &CheckedInput, path: &str, envelope: bool) -> Self {
-        let (filter, max_line_bytes) = match &input.kind {
-            InputKind::File(file) => (file.lines.clone(), file.max_line_bytes),
-            InputKind::Stdin(stdin) => (stdin.lines.clone(), stdin.max_line_bytes),
+        let (filter, max_line_bytes, charset) = match &input.kind {
+            InputKind::File(file) => (file.lines.clone(), file.max_line_bytes, file.charset),
+            InputKind::Stdin(stdin) => (stdin.lines.clone(), stdin.max_line_bytes, stdin.charset),
         };
         let shared = shared_of(input);
         let common = match &input.kind {
@@ -108,6 +109,7 @@ impl Trial {
             common: Arc::new(common),
             filter,
             max_line_bytes,
+            charset,
             encoder: Encoder::default(),
             cache: RouteCache::default(),
             budget: Budget::new(checked.memory_bytes_max),
@@ -119,23 +121,28 @@ impl Trial {
 
     fn lines(&mut self, mut reader: Box<dyn BufRead>) -> anyhow::Result<()> {
         let filter = self.filter.clone();
-        let options = LineOptions { max_line_bytes: self.max_line_bytes, events_max: usize::MAX, filter: &filter };
+        let mut first = Vec::new();
+        reader.by_ref().take(2).read_to_end(&mut first).context("can't read the lines")?;
+        let charset = self.charset.resolved(&first);
+        let mut reader = io::Cursor::new(first).chain(reader);
+        let (max_line_bytes, events_max) = (self.max_line_bytes, usize::MAX);
+        let options = LineOptions { max_line_bytes, events_max, filter: &filter, charset };
         loop {
             let mut line = Vec::new();
-            if reader.read_until(b'\n', &mut line).context("can't read the lines")? == 0 {
+            read_line(&mut reader, charset, self.offset, &mut line).context("can't read the lines")?;
+            if line.is_empty() {
                 break;
             }
-            let length = line.len() as u64;
-            if line.last() != Some(&b'\n') {
-                line.push(b'\n');
+            let (mut events, mut text) = (Vec::new(), Vec::new());
+            if charset.first_line(&line, self.offset).is_none() {
+                events.extend(last_line(&line, 0..line.len(), self.offset, &options, now(), &mut text));
+            } else if charset.is_utf8() {
+                split_lines(&line, self.offset, &options, now(), &mut events);
+            } else {
+                split_encoded(&line, self.offset, &options, now(), &mut text, &mut events);
             }
-            let mut events = Vec::new();
-            split_lines(&line, self.offset, &options, now(), &mut events);
-            for event in &mut events {
-                event.length = length;
-            }
-            self.offset += length;
-            self.show(line, events)?;
+            self.offset += line.len() as u64;
+            self.show(if charset.is_utf8() { line } else { text }, events)?;
         }
         self.out.flush()?;
         Ok(())
@@ -198,6 +205,20 @@ impl Trial {
         envelope.insert("payload".into(), text(value));
         writeln!(self.out, "{}", Value::Object(envelope))?;
         Ok(())
+    }
+}
+
+/// Appends the next line, which stands at `offset`, with its newline; without one it is the last.
+fn read_line(reader: &mut impl BufRead, charset: Charset, offset: u64, line: &mut Vec<u8>) -> io::Result<()> {
+    loop {
+        let got = reader.read_until(b'\n', line)?;
+        if !(offset + line.len() as u64).is_multiple_of(charset.unit_bytes() as u64) {
+            // The byte may be the first half of a unit.
+            reader.by_ref().take(1).read_to_end(line)?;
+        }
+        if got == 0 || charset.first_line(line, offset).is_some() {
+            return Ok(());
+        }
     }
 }
 

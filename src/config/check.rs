@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::decode::LineFilter;
+use crate::decode::{Charset, LineFilter};
 use crate::encode::Codec;
 use crate::event::{FieldPath, Object, RESERVED_ROOTS, SyntaxError};
 use crate::input::file::options::{FileOptions, StartAt, Watch};
@@ -231,9 +231,11 @@ impl Checker<'_> {
         let common = input.common();
         let lines = self.common(name, common, output, config)?;
         let max_line_bytes = usize::try_from(common.max_line_bytes().0).ok()?;
+        // The form of the label was checked with the shape.
+        let charset = Charset::of_label(&common.encoding().0)?;
         let kind = match input {
-            Input::File(file) => InputKind::File(self.file(name, file, max_line_bytes, lines)),
-            Input::Stdin(_) => InputKind::Stdin(StdinOptions { name: name.to_owned(), max_line_bytes, lines }),
+            Input::File(file) => InputKind::File(self.file(name, file, max_line_bytes, charset, lines)),
+            Input::Stdin(_) => InputKind::Stdin(StdinOptions { name: name.to_owned(), max_line_bytes, charset, lines }),
         };
         Some(CheckedInput {
             name: name.to_owned(),
@@ -303,7 +305,14 @@ impl Checker<'_> {
         }
     }
 
-    fn file(&mut self, name: &str, file: &written::FileInput, max_line_bytes: usize, lines: LineFilter) -> FileOptions {
+    fn file(
+        &mut self,
+        name: &str,
+        file: &written::FileInput,
+        max_line_bytes: usize,
+        charset: Charset,
+        lines: LineFilter,
+    ) -> FileOptions {
         let path = |key| ["inputs", name, key];
         self.span_within(&path("scan_every"), file.scan_every, Duration::from_millis(100), Duration::from_secs(3600));
         if let Some(older) = file.ignore_older {
@@ -334,6 +343,7 @@ impl Checker<'_> {
             },
             ignore_older: file.ignore_older.map(|span| span.0),
             max_line_bytes,
+            charset,
             watch: match file.watch {
                 written::WatchName::Auto => Watch::Auto,
                 written::WatchName::Poll => Watch::Poll,

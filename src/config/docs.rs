@@ -158,6 +158,7 @@ impl Page<'_> {
             (_, Some("absolute-path")) => "path".to_owned(),
             (_, Some("glob" | "glob-anywhere")) => "glob".to_owned(),
             (_, Some("line-regex")) => "regex".to_owned(),
+            (_, Some("encoding")) => "encoding".to_owned(),
             (_, Some("template" | "topic-template")) => "[template](#templates)".to_owned(),
             (_, Some("topic")) => "topic".to_owned(),
             (_, Some("condition")) => "[condition](#conditions)".to_owned(),
@@ -271,6 +272,9 @@ A field's name is its path: `log.file.path`, or in Logstash's form `[log][file][
 event has `@timestamp`, `message`, `log.file.path` (of files), `log.file.id`, `log.offset`, `log.length`, `event.id`,
 `host.name`, `agent.type`, `agent.version` and `input.name`, and what its input's `fields` and `tags` say. Fields below
 `@metadata` are for templates and conditions; they are never sent.
+
+`log.file.path` is the path under which a file was first found, for life. In a name that is not UTF-8, each byte that is none is
+written `\xHH` (`caf\xe9.log`); a backslash that would be taken for that is written `\x5c`. So two paths never look alike.
 
 A processor that can't do its work (the target of `add_fields` is a text, the new name of `rename` is taken) tags the event
 (`_add_fields_failed`, `_rename_failed`) and leaves it as it was.

@@ -3,10 +3,12 @@
 //! A fault has two parts: what was expected, which may always be said, and a detail that may quote the text, which is
 //! left out where the text came from a substitution.
 
+use crate::decode::charset::{Charset, LABELS};
 use crate::event::FieldPath;
 use crate::process::condition::Condition;
 use crate::route::Template;
 
+use super::mistake::did_you_mean;
 use super::units;
 
 /// What is wrong with a text.
@@ -35,6 +37,7 @@ pub(crate) fn check(format: &str, text: &str) -> Result<(), Fault> {
         "glob" => glob(text, false),
         "glob-anywhere" => glob(text, true),
         "line-regex" => line_regex(text),
+        "encoding" => encoding(text),
         "template" => template(text),
         "topic-template" => topic_template(text),
         "topic" => topic(text),
@@ -98,6 +101,15 @@ fn line_regex(text: &str) -> Result<(), Fault> {
     let column = caret.and_then(|line| line.find('^')).and_then(|column| column.checked_sub(4)).unwrap_or(0);
     let at = text.char_indices().nth(column).map_or(0, |(byte, _)| byte);
     Err(Fault { at, expected: "expected a regular expression".to_owned(), detail })
+}
+
+fn encoding(text: &str) -> Result<(), Fault> {
+    if Charset::of_label(text).is_some() {
+        return Ok(());
+    }
+    let expected = "expected an encoding, such as `utf-8`, `utf-16`, `latin1` or `shift_jis`";
+    let detail = format!("`{text}` is none{}", did_you_mean(text, LABELS));
+    Err(Fault { at: 0, expected: expected.to_owned(), detail })
 }
 
 fn template(text: &str) -> Result<(), Fault> {
@@ -210,6 +222,17 @@ mod tests {
         check("line-regex", "abc(d", Some((3, "unclosed group")));
         check("line-regex", "äö[z-a]", Some((5, "invalid character class range")));
         check("line-regex", "a{99999}{99999}", Some((0, "size limit")));
+    }
+
+    #[test]
+    fn encodings() {
+        check("encoding", "utf-16", None);
+        check("encoding", "Windows-1251", None);
+        check("encoding", "utf-61", Some((0, "did you mean `utf-16`?")));
+        check("encoding", "lattin1", Some((0, "did you mean `latin1`?")));
+        check("encoding", "shift-jis2", Some((0, "did you mean `shift_jis`?")));
+        check("encoding", "hz-gb-2312", Some((0, "expected an encoding")));
+        check("encoding", "", Some((0, "expected an encoding")));
     }
 
     #[test]

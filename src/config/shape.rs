@@ -399,6 +399,7 @@ pub(crate) fn expected(root: &Value, schema: &Value) -> String {
         (_, Some("absolute-path")) => "an absolute path".to_owned(),
         (_, Some("glob" | "glob-anywhere")) => "a glob pattern such as `/var/log/*.log`".to_owned(),
         (_, Some("line-regex")) => "a regular expression".to_owned(),
+        (_, Some("encoding")) => "an encoding such as `utf-8` or `latin1`".to_owned(),
         (_, Some("template" | "topic-template")) => "a text, with `%{[field]}` for the value of a field".to_owned(),
         (_, Some("topic")) => "the name of a topic".to_owned(),
         (_, Some("condition")) => "a condition such as `[status] >= 500`".to_owned(),

@@ -67,6 +67,10 @@ text!(
     Topic, "topic", "^[a-zA-Z0-9._-]{1,249}$"
 );
 text!(
+    /// The label of a character encoding.
+    EncodingLabel, "encoding"
+);
+text!(
     /// The text of an `if`.
     ConditionText, "condition"
 );
@@ -299,6 +303,7 @@ pub trait CommonInput {
     fn include_lines(&self) -> &[LinePattern];
     fn exclude_lines(&self) -> &[LinePattern];
     fn max_line_bytes(&self) -> Size;
+    fn encoding(&self) -> &EncodingLabel;
     fn processors(&self) -> &[Processor];
     fn topic(&self) -> Option<&TopicTemplate>;
     fn key(&self) -> Option<&TemplateText>;
@@ -333,8 +338,14 @@ macro_rules! input {
             /// Lines in which one of these regular expressions matches are not shipped. Applied after `include_lines`.
             pub exclude_lines: Vec<LinePattern>,
             /// A longer line is cut here, at a character; `log.flags` of the record says `truncated`, and it is counted. 128 bytes
-            /// to an eighth of `memory.max_bytes`.
+            /// to an eighth of `memory.max_bytes`. Bytes as they are read, whatever `encoding` makes of them.
             pub max_line_bytes: Size,
+            /// What the lines are encoded in; they are sent in UTF-8. A label of the WHATWG Encoding Standard (`latin1`,
+            /// `windows-1251`, `shift_jis`, `gb18030`, …), or `utf-16le`, `utf-16be`, or `utf-16`: the byte order mark at the
+            /// beginning says which, without one it is `utf-16le`. `plain` is `utf-8`. What is malformed becomes U+FFFD, and
+            /// `log.flags` of the record says `invalid_encoding` (of UTF-8: `invalid_utf8`). A byte order mark at the beginning
+            /// is no part of the first line. `log.offset`, `log.length` and `event.id` are of the raw bytes.
+            pub encoding: EncodingLabel,
             /// What is done to each event of this input, in this order, before the top-level `processors`.
             pub processors: Vec<Processor>,
             /// The topic of this input's records: a template. Default: what the output says.
@@ -359,6 +370,7 @@ macro_rules! input {
                     include_lines: Vec::new(),
                     exclude_lines: Vec::new(),
                     max_line_bytes: Size(256 << 10),
+                    encoding: EncodingLabel("utf-8".to_owned()),
                     processors: Vec::new(),
                     topic: None,
                     key: None,
@@ -387,6 +399,9 @@ macro_rules! input {
             fn max_line_bytes(&self) -> Size {
                 self.max_line_bytes
             }
+            fn encoding(&self) -> &EncodingLabel {
+                &self.encoding
+            }
             fn processors(&self) -> &[Processor] {
                 &self.processors
             }
@@ -408,7 +423,7 @@ macro_rules! input {
 
 input! {
     /// An input that tails files.
-    #[schemars(extend("required" = ["paths"], "x-later" = ["encoding", "multiline", "outputs"]))]
+    #[schemars(extend("required" = ["paths"], "x-later" = ["multiline", "outputs"]))]
     pub struct FileInput {
         /// The files to read: glob patterns over absolute paths, with `*`, `?`, `[…]`, `{a,b}` and `**` (any number of
         /// directories). `*` and `?` do not match a `/`.
@@ -435,7 +450,7 @@ input! {
 
 input! {
     /// An input that reads the agent's standard input to its end. At most one input may.
-    #[schemars(extend("x-later" = ["encoding", "multiline", "outputs"]))]
+    #[schemars(extend("x-later" = ["multiline", "outputs"]))]
     pub struct StdinInput {
     }
 }

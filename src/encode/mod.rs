@@ -163,7 +163,9 @@ fn flags_member(flags: Flags) -> &'static [u8] {
         [] => b"",
         ["truncated"] => b",\"flags\":[\"truncated\"]",
         ["invalid_utf8"] => b",\"flags\":[\"invalid_utf8\"]",
-        _ => b",\"flags\":[\"truncated\",\"invalid_utf8\"]",
+        ["truncated", "invalid_utf8"] => b",\"flags\":[\"truncated\",\"invalid_utf8\"]",
+        ["invalid_encoding"] => b",\"flags\":[\"invalid_encoding\"]",
+        _ => b",\"flags\":[\"truncated\",\"invalid_encoding\"]",
     }
 }
 

@@ -20,7 +20,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::batch::{Position, SourceKey};
-use crate::decode::{self, LineFilter, LineOptions};
+use crate::decode::{self, Charset, LineFilter, LineOptions};
 use crate::event::{Common, Flags, Shared};
 use crate::input::source::{Fill, Host, Quantum, Read, Source, Token};
 
@@ -38,6 +38,8 @@ pub struct StdinOptions {
     pub name: String,
     /// Longer lines are cut here, marked and counted. In bytes, terminator excluded.
     pub max_line_bytes: usize,
+    /// What the lines are encoded in.
+    pub charset: Charset,
     pub lines: LineFilter,
 }
 
@@ -84,6 +86,8 @@ struct StdinSource {
     stats: Arc<StdinStats>,
     common: Arc<Common>,
     position: u64,
+    /// What the lines are encoded in, once the first bytes were seen.
+    charset: Option<Charset>,
     /// Offsets at which the rest of a line begins that is to be swallowed; all in what is not settled.
     swallow: BTreeSet<u64>,
 }
@@ -112,6 +116,7 @@ impl StdinInput {
             pipe: Arc::clone(&pipe),
             stats: Arc::clone(&stats),
             position: 0,
+            charset: None,
             swallow: BTreeSet::new(),
         };
         let token = host.add(&name, Box::new(source), Position::default());
@@ -150,15 +155,32 @@ impl State {
         self.base + self.bytes.len() as u64
     }
 
-    /// Where the next newline is, counted from byte `from` of the buffer.
-    fn newline(&self, from: usize) -> Option<usize> {
+    /// The length of the line that begins at byte `from` of the buffer, its newline included.
+    fn line_bytes(&self, from: usize, charset: Charset) -> Option<usize> {
         let (front, back) = self.bytes.as_slices();
         let split = front.len();
-        let in_front = front.get(from..).and_then(|front| memchr::memchr(b'\n', front));
+        let base = self.base;
+        let in_front = front.get(from..).and_then(|front| charset.first_line(front, base + from as u64));
         in_front.or_else(|| {
+            // A newline may lie across the two.
+            let across = split > from && charset.unit_bytes() == 2;
+            if let (true, Some(last), Some(first)) = (across, front.last(), back.first())
+                && charset.first_line(&[*last, *first], base + split as u64 - 1).is_some()
+            {
+                return Some(split + 1 - from);
+            }
             let skip = from.saturating_sub(split);
-            Some(memchr::memchr(b'\n', back.get(skip..)?)? + skip + split - from)
+            Some(charset.first_line(back.get(skip..)?, base + (split + skip) as u64)? + skip + split - from)
         })
+    }
+
+    /// What the stream is encoded in, by its first bytes.
+    fn charset(&self, said: Charset) -> Option<Charset> {
+        if !said.depends_on_mark() {
+            return Some(said);
+        }
+        let first: Vec<u8> = self.bytes.iter().take(2).copied().collect();
+        (self.base == 0 && (first.len() == 2 || self.ended)).then(|| said.resolved(&first))
     }
 
     /// Appends up to `want` bytes from `offset` on.
@@ -232,29 +254,34 @@ impl Feeder {
 
 impl StdinSource {
     /// Swallows the rest of a line that was cut.
-    fn swallow(&mut self, state: &State) -> Option<Read> {
+    fn swallow(&mut self, state: &State, charset: Charset) -> Option<Read> {
         if !self.swallow.contains(&self.position) || self.position == state.end() {
             return None;
         }
         let from = usize::try_from(self.position - state.base).expect("within the buffer");
-        let newline = state.newline(from);
-        let skipped = newline.map_or(state.bytes.len() - from, |at| at + 1) as u64;
+        let line = state.line_bytes(from, charset);
+        let available = state.bytes.len() - from;
+        // Half a newline may stand at the end.
+        let rest = if state.ended { available } else { available / charset.unit_bytes() * charset.unit_bytes() };
+        let skipped = line.unwrap_or(rest) as u64;
+        if skipped == 0 {
+            return Some(Read::Idle);
+        }
         self.stats.bytes_given_up.fetch_add(skipped, Ordering::Relaxed);
         self.position += skipped;
-        if newline.is_none() {
+        if line.is_none() {
             self.swallow.insert(self.position);
         }
         Some(Read::Batch { resume: at(self.position), more: true })
     }
 
     /// How many bytes to look at: a quantum, or as many as its first line needs.
-    fn want(&self, state: &State, quantum: &Quantum) -> Option<usize> {
+    fn want(&self, state: &State, quantum: &Quantum, charset: Charset) -> Option<usize> {
         let from = usize::try_from(self.position - state.base).expect("within the buffer");
         let available = state.bytes.len() - from;
         let want = quantum.bytes_max.max(1);
-        let newline = state.newline(from);
-        match newline {
-            Some(newline) => Some(want.max(newline + 1)),
+        match state.line_bytes(from, charset) {
+            Some(line) => Some(want.max(line)),
             // All of it is one line. It is over when the pipe is, or when there is no room for more of it.
             None if available > 0 && (state.ended || from == 0 && available + READ_BYTES > BUFFER_BYTES) => {
                 Some(available)
@@ -264,9 +291,18 @@ impl StdinSource {
     }
 
     /// Counts and passes on a line that has no newline.
-    fn take_rest(&mut self, fill: &mut Fill, quantum: &Quantum, was_cut: bool) -> Read {
-        let options = self.line_options(quantum);
-        let event = decode::last_line(&fill.buf, 0..fill.buf.len(), self.position, &options, quantum.now);
+    fn take_rest(&mut self, fill: &mut Fill, quantum: &Quantum, was_cut: bool, charset: Charset) -> Read {
+        let options = self.line_options(quantum, charset);
+        if was_cut {
+            // The half of a character belongs to what follows.
+            fill.buf.truncate(fill.buf.len() / charset.unit_bytes() * charset.unit_bytes());
+        }
+        let taken = fill.buf.len() as u64;
+        let mut text = Vec::new();
+        let event = decode::last_line(&fill.buf, 0..fill.buf.len(), self.position, &options, quantum.now, &mut text);
+        if !charset.is_utf8() {
+            fill.buf = text;
+        }
         match event {
             Some(event) => {
                 let cut = was_cut || event.flags().contains(Flags::TRUNCATED);
@@ -278,7 +314,6 @@ impl StdinSource {
                 fill.lines_filtered += 1;
             }
         }
-        let taken = fill.buf.len() as u64;
         self.stats.bytes_read.fetch_add(taken, Ordering::Relaxed);
         self.position += taken;
         if was_cut {
@@ -287,19 +322,22 @@ impl StdinSource {
         Read::Batch { resume: at(self.position), more: true }
     }
 
-    fn line_options(&self, quantum: &Quantum) -> LineOptions<'_> {
+    fn line_options(&self, quantum: &Quantum, charset: Charset) -> LineOptions<'_> {
         LineOptions {
             max_line_bytes: self.options.max_line_bytes,
             events_max: quantum.events_max,
             filter: &self.options.lines,
+            charset,
         }
     }
 
     fn read_from(&mut self, state: &State, fill: &mut Fill, quantum: &Quantum) -> Read {
-        if let Some(read) = self.swallow(state) {
+        self.charset = self.charset.or_else(|| state.charset(self.options.charset));
+        let Some(charset) = self.charset else { return Read::Idle };
+        if let Some(read) = self.swallow(state, charset) {
             return read;
         }
-        let Some(want) = self.want(state, quantum) else {
+        let Some(want) = self.want(state, quantum, charset) else {
             return match (state.ended, quantum.all_settled) {
                 (true, true) => Read::Finished,
                 (true, false) => Read::Drained,
@@ -307,12 +345,21 @@ impl StdinSource {
             };
         };
         state.copy_to(&mut fill.buf, self.position, want);
-        let options = self.line_options(quantum);
-        let split = decode::split_lines(&fill.buf, self.position, &options, quantum.now, &mut fill.events);
+        let options = self.line_options(quantum, charset);
+        let mut text = Vec::new();
+        let split = if charset.is_utf8() {
+            decode::split_lines(&fill.buf, self.position, &options, quantum.now, &mut fill.events)
+        } else {
+            decode::split_encoded(&fill.buf, self.position, &options, quantum.now, &mut text, &mut fill.events)
+        };
         if split.consumed == 0 {
-            return self.take_rest(fill, quantum, !state.ended);
+            return self.take_rest(fill, quantum, !state.ended, charset);
         }
-        fill.buf.truncate(split.consumed);
+        if charset.is_utf8() {
+            fill.buf.truncate(split.consumed);
+        } else {
+            fill.buf = text;
+        }
         self.position += split.consumed as u64;
         self.stats.bytes_read.fetch_add(split.consumed as u64, Ordering::Relaxed);
         self.stats.lines.fetch_add(fill.events.len() as u64, Ordering::Relaxed);
@@ -386,11 +433,16 @@ mod tests {
     }
 
     fn start(max_line_bytes: usize) -> (Stage, io::PipeWriter) {
+        start_in(Charset::Utf8, max_line_bytes)
+    }
+
+    fn start_in(charset: Charset, max_line_bytes: usize) -> (Stage, io::PipeWriter) {
         let (reader, writer) = io::pipe().expect("a pipe");
         let host = Arc::new(TestHost::default());
         let options = StdinOptions {
             name: "in".into(),
             max_line_bytes,
+            charset,
             lines: LineFilter::new(&[], &["^#".to_owned()]).expect("good expressions"),
         };
         let shared = Shared::new(SharedOptions::default());
@@ -509,6 +561,29 @@ mod tests {
         while writer.write_all(b"more\n").is_ok() {
             std::thread::yield_now();
             assert!(start.elapsed() < PATIENCE, "not in time");
+        }
+    }
+
+    /// Scenario: UTF-16 in pieces of odd sizes, one line longer than the buffer, half a unit at the end.
+    /// Guarantee: lines are found in the units; the line after the one that was cut is whole; the half is U+FFFD.
+    #[test]
+    fn lines_in_utf_16_come_in_any_pieces() {
+        for big in [false, true] {
+            let (stage, mut writer) = start_in(Charset::of_label("utf-16").expect("a label"), 1000);
+            let long = BUFFER_BYTES * 2 + 3;
+            let feeder = std::thread::spawn(move || {
+                let unit = |unit: u16| if big { unit.to_be_bytes() } else { unit.to_le_bytes() };
+                let text = format!("\u{feff}one\r\n\u{a0a}\u{a00}\n{}\ntwo\nrest", "x".repeat(long / 2));
+                let mut bytes: Vec<u8> = text.encode_utf16().flat_map(unit).collect();
+                bytes.push(b'!');
+                for piece in bytes.chunks(4093) {
+                    writer.write_all(piece).expect("somebody reads");
+                }
+            });
+            let lines = stage.run(true);
+            feeder.join().expect("written");
+            let expect = ["one", "\u{a0a}\u{a00}", &"x".repeat(500), "two", "rest\u{fffd}"];
+            assert_eq!(lines, expect, "big-endian: {big}");
         }
     }
 }

@@ -28,7 +28,7 @@ use crate::config::checked::{CheckedInput, InputKind};
 use crate::deliver::driver::{Deliver, Hooks, Produce};
 use crate::deliver::machine::Limits;
 use crate::event::{Shared, SharedOptions};
-use crate::input::file::{Descriptors, FileInput, Legacy};
+use crate::input::file::{Descriptors, FileInput, Legacy, adopt_renamed};
 use crate::input::source::{Host, Token};
 use crate::input::stdin::StdinInput;
 use crate::output::Producer;
@@ -65,7 +65,7 @@ pub struct Pipeline {
     /// To the thread that commits positions.
     committer: Sender<Order>,
     admin: Option<AdminServer>,
-    store: Arc<Store>,
+    pub(super) store: Arc<Store>,
     /// What all file inputs may have open together.
     descriptors: Arc<Descriptors>,
     pub(super) make: Maker,
@@ -163,6 +163,7 @@ impl Pipeline {
         inner.committer.push(thread);
         let shop = Arc::new(Shop { sources: Arc::clone(&sources), deliver, budget: inner.budget.clone(), pool });
         start_workers(&shop, &inner.workers)?;
+        adopt_files(&checked, &store)?;
         let descriptors = Descriptors::of_process();
         let pipeline =
             Self { inner, committer, admin, store, descriptors, make, current: checked, _data_dir: data_dir };
@@ -379,6 +380,20 @@ fn start_workers(shop: &Arc<Shop>, threads: &Threads) -> anyhow::Result<()> {
         threads.push(builder.spawn(move || worker.run()).context("a worker can't be started")?);
     }
     Ok(())
+}
+
+/// Lets inputs that were renamed go on in their files.
+pub(super) fn adopt_files(checked: &Checked, store: &Store) -> anyhow::Result<()> {
+    let names = checked.inputs.iter().map(|input| input.name.as_str()).collect();
+    let files: Vec<_> = checked
+        .inputs
+        .iter()
+        .filter_map(|input| match &input.kind {
+            InputKind::File(file) => Some(file),
+            InputKind::Stdin(_) => None,
+        })
+        .collect();
+    Ok(adopt_renamed(store, &files, &names)?)
 }
 
 /// The plan of one input.

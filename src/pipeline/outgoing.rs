@@ -322,7 +322,7 @@ mod tests {
     use super::*;
     use crate::batch::Position;
     use crate::budget::Budget;
-    use crate::decode::{LineFilter, LineOptions, split_lines};
+    use crate::decode::{Charset, LineFilter, LineOptions, split_lines};
     use crate::event::{Object, Shared, SharedOptions};
     use crate::process::Chain;
     use crate::route::Template;
@@ -360,7 +360,7 @@ mod tests {
 
     fn encode(plan: &Plan, topics: &Known, text: &str) -> Outgoing {
         let filter = LineFilter::default();
-        let options = LineOptions { max_line_bytes: 1_000, events_max: 1_000, filter: &filter };
+        let options = LineOptions { max_line_bytes: 1_000, events_max: 1_000, filter: &filter, charset: Charset::Utf8 };
         let now = Timestamp(1_800_000_000_000_000_000);
         let shared = Shared::new(SharedOptions {
             host_name: "h".into(),

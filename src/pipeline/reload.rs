@@ -12,7 +12,7 @@ use std::fmt;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::build::{CLOSE_POLL, Pipeline, limits_of, now_seconds, plan_of};
+use super::build::{CLOSE_POLL, Pipeline, adopt_files, limits_of, now_seconds, plan_of};
 use super::plan::Plan;
 use super::report::Live;
 use super::sources::Doing;
@@ -216,6 +216,12 @@ impl Pipeline {
     fn start_inputs(&mut self, changes: &Changes, mut legacies: HashMap<String, Legacy>) -> Vec<String> {
         self.inner.inputs().retain(|live| !changes.inputs_removed.contains(&live.plan.name));
         let mut failed = Vec::new();
+        if !changes.inputs_added.is_empty()
+            && let Err(error) = adopt_files(&self.current, &self.store)
+        {
+            // Its files are read from their beginning then: repeated, not lost.
+            tracing::warn!(error = %format!("{error:#}"), "a renamed input can't go on in its files");
+        }
         for input in &self.current.inputs {
             let is_new = changes.inputs_added.contains(&input.name) || changes.inputs_changed.contains(&input.name);
             if !is_new {

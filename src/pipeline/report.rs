@@ -13,7 +13,7 @@ use crate::budget::Budget;
 use crate::deliver::driver::Deliver;
 use crate::deliver::lane;
 use crate::deliver::tally::Counts;
-use crate::input::file::{FileState, FileStatus as File};
+use crate::input::file::{FileState, FileStatus as File, shown};
 use crate::output::{RecordFault, TopicFault};
 use crate::telemetry::status::{
     BrokerStatus, ConfigStatus, FileStatus, InputStatus, LaneStatus, MemoryStatus, OutputStatus, TOPICS_OTHER,
@@ -218,7 +218,7 @@ fn file_status(file: File) -> FileStatus {
         FileState::Following => "reading".into(),
     };
     FileStatus {
-        path: file.path.display().to_string(),
+        path: shown(&file.path).into_owned(),
         id: file.id,
         read_bytes: file.offset_read,
         acked_bytes: file.offset_settled,

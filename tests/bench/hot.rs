@@ -6,7 +6,7 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use logferry::decode::{LineFilter, LineOptions, split_lines};
+use logferry::decode::{Charset, LineFilter, LineOptions, split_lines};
 use logferry::encode::{Codec, encode};
 use logferry::event::{Common, Event, EventView, FieldPath, Object, Shared, SharedOptions, Timestamp, json};
 use logferry::process::condition::Condition;
@@ -50,7 +50,8 @@ fn common() -> Common {
 
 fn split(log: &[u8], events: &mut Vec<Event>) {
     let filter = LineFilter::default();
-    let options = LineOptions { max_line_bytes: CHUNK_BYTES, events_max: usize::MAX, filter: &filter };
+    let options =
+        LineOptions { max_line_bytes: CHUNK_BYTES, events_max: usize::MAX, filter: &filter, charset: Charset::Utf8 };
     events.clear();
     black_box(split_lines(log, 0, &options, NOW, events));
 }

@@ -13,6 +13,8 @@ mod empty_root;
 mod files;
 mod kit_itself;
 mod lanes;
+mod logrotate;
+mod odd_files;
 mod operation;
 mod record;
 mod reload;

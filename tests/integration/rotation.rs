@@ -13,7 +13,7 @@ fn shipped(kafka: &Cluster, name: &str, input: &str) -> (Agent, Writer, String) 
     (agent, writer, topic)
 }
 
-fn all_arrived(kafka: &Cluster, agent: &mut Agent, writer: &Writer, topic: &str) {
+pub fn all_arrived(kafka: &Cluster, agent: &mut Agent, writer: &Writer, topic: &str) {
     kafka.wait_count(topic, i64::try_from(writer.written).expect("small"));
     agent.stop();
     let records = kafka.records(topic);

@@ -13,7 +13,7 @@ use super::content::Content;
 use super::identity::{Prefix, Stat, birth_clock_ns, holds, looks_like_prefix, open};
 use super::known::KnownFiles;
 use super::link::Fate;
-use super::names;
+use super::names::{self, shown};
 use super::registry::{Registry, grow_fingerprint};
 use super::siblings::{Sibling, packed_siblings, rotated_siblings};
 use super::stats::FileStats;
@@ -55,7 +55,7 @@ impl Registry {
             ..known.entry.clone()
         };
         FileStats::add(&self.context.stats.truncations, 1);
-        tracing::info!(input = %self.options.name, file = %next.path.display(), offset = position.offset, "file was truncated");
+        tracing::info!(input = %self.options.name, file = %shown(&next.path), offset = position.offset, "file was truncated");
 
         // A directory that is rotated while it is listed may show a file under neither of its names.
         let copy = (0..LISTINGS_MAX).find_map(|_| self.find_copy(key, &was, position, fingerprint));
@@ -112,7 +112,7 @@ impl Registry {
                 copy.stat.size
             }
             Content::Packed(_) => {
-                tracing::info!(input = %self.options.name, file = %copy.path.display(), offset = position.offset, "the rest of a rotated file is read from its compressed form");
+                tracing::info!(input = %self.options.name, file = %shown(&copy.path), offset = position.offset, "the rest of a rotated file is read from its compressed form");
                 u64::MAX
             }
         };
@@ -140,7 +140,7 @@ impl Registry {
     fn lose(&mut self, key: SourceKey, unread: u64) {
         if unread > 0 {
             FileStats::add(&self.context.stats.bytes_given_up, unread);
-            let path = self.files.get(key).map(|known| known.entry.path.display().to_string()).unwrap_or_default();
+            let path = self.files.get(key).map(|known| shown(&known.entry.path).into_owned()).unwrap_or_default();
             tracing::warn!(input = %self.options.name, file = %path, bytes = unread, "bytes that were not read are truncated away, and no copy was found");
         }
         self.no_more(key);
@@ -152,7 +152,7 @@ impl Registry {
         self.leaving.remove(&key);
         if let Some(known) = self.files.get_mut(key) {
             known.retired = true;
-            tracing::warn!(input = %self.options.name, file = %known.entry.path.display(), bytes = unread, "a deleted file is given up with bytes that were not read: it passes `deleted_files`");
+            tracing::warn!(input = %self.options.name, file = %shown(&known.entry.path), bytes = unread, "a deleted file is given up with bytes that were not read: it passes `deleted_files`");
         }
         self.no_more(key);
     }
@@ -305,7 +305,7 @@ impl Registry {
                 return;
             }
         }
-        tracing::info!(input = %self.options.name, file = %path.display(), "what looked like a copy is a file of its own");
+        tracing::info!(input = %self.options.name, file = %shown(&path), "what looked like a copy is a file of its own");
         if let Some(known) = self.files.get_mut(key) {
             known.entry.copy_of = None;
             known.position = Some(Position::default());

@@ -47,6 +47,8 @@ pub struct Walk {
     /// Every directory in which a file or directory that appears would matter; those that are not there yet are
     /// represented by their nearest ancestor that is.
     pub directories: BTreeSet<PathBuf>,
+    /// Directories that a pattern names which looks as if it were for files: not `*`, nor `**`.
+    pub matching_directories: BTreeSet<PathBuf>,
     /// Directories that could not be listed, and why.
     pub failed: Vec<(PathBuf, std::io::Error)>,
 }
@@ -89,6 +91,7 @@ impl Patterns {
             descend(Path::new("/"), parts, &mut walk);
         }
         walk.files.retain(|path| !self.is_excluded(path));
+        walk.matching_directories.retain(|path| !self.is_excluded(path));
         walk
     }
 }
@@ -178,7 +181,9 @@ fn descend(directory: &Path, parts: &[Part], walk: &mut Walk) {
             match std::fs::metadata(&path) {
                 Ok(stat) if rest.is_empty() => {
                     walk.directories.insert(directory.to_owned());
-                    if !stat.is_dir() {
+                    if stat.is_dir() {
+                        walk.matching_directories.insert(path);
+                    } else {
                         walk.files.insert(path);
                     }
                 }
@@ -189,7 +194,10 @@ fn descend(directory: &Path, parts: &[Part], walk: &mut Walk) {
                 Ok(_) => {}
                 Err(error) => {
                     walk.directories.insert(directory.to_owned());
-                    if error.kind() == std::io::ErrorKind::PermissionDenied {
+                    if rest.is_empty() && std::fs::symlink_metadata(&path).is_ok_and(|stat| stat.is_symlink()) {
+                        // Whoever looks at it sees what is wrong with it.
+                        walk.files.insert(path);
+                    } else if error.kind() == std::io::ErrorKind::PermissionDenied {
                         walk.failed.push((path, error));
                     }
                 }
@@ -203,6 +211,8 @@ fn descend(directory: &Path, parts: &[Part], walk: &mut Walk) {
                     if rest.is_empty() {
                         if !is_directory.follow(&path) {
                             walk.files.insert(path);
+                        } else if matcher.glob().glob() != "*" {
+                            walk.matching_directories.insert(path);
                         }
                     } else if is_directory.follow(&path) {
                         descend(&path, rest, walk);

@@ -3,6 +3,7 @@
 //! | file | job |
 //! |---|---|
 //! | `options` | what the config says |
+//! | `adopt` | a renamed input goes on in its files |
 //! | `glob` | `paths` and `exclude`: which files there are |
 //! | `names` (P) | what rotation makes of a name |
 //! | `identity` | statx, fingerprint, the hash before an offset |
@@ -28,6 +29,7 @@
 //! ```
 //! Not here: positions of outputs (the pipeline commits them), formats of lines (decode).
 
+mod adopt;
 mod content;
 mod copies;
 mod descriptors;
@@ -51,8 +53,10 @@ use std::sync::Arc;
 use std::sync::mpsc::{Sender, SyncSender, channel, sync_channel};
 use std::thread::JoinHandle;
 
+pub use self::adopt::adopt_renamed;
 pub use self::descriptors::Descriptors;
 pub use self::glob::{PatternError, Patterns};
+pub use self::names::shown;
 pub use self::stats::{FileState, FileStats, FileStatus};
 pub use self::tail::Timing;
 

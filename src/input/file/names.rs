@@ -1,9 +1,11 @@
-//! What rotation makes of a file's name (P).
+//! What rotation makes of a file's name, and how a name that is no text is shown (P).
 //!
 //! `NAME.1`, `NAME-20261124`, `NAME.2026-11-24`, `NAME-20261124-1764000000`, `BASE-20261124.EXT` (logrotate's `extension`)
 //! and `BASE.1.EXT`: a name with digits and date punctuation put in, as logrotate, Log4j, kubelet and Docker do. Compressed
 //! ones are told apart by [`Rotated::Compressed`]. Nothing else counts: `app.log.bak` and `app.log.swp` are other files.
 
+use std::borrow::Cow;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 /// `20261124`, the shortest date.
@@ -33,6 +35,34 @@ pub fn is_made_of(base: &[u8], name: &[u8]) -> bool {
         let is_suffix = name.starts_with(base) && stamp.starts_with(b".");
         is_stamp(stamp) && (is_suffix || stamp.iter().filter(|byte| byte.is_ascii_digit()).count() >= DATE_DIGITS)
     })
+}
+
+/// A path as text. A byte that is no UTF-8 is `\xHH`, in lower case; a backslash before what looks like that is `\x5c`, so that
+/// two paths never have the same text. What is UTF-8 otherwise stays as it is.
+pub fn shown(path: &Path) -> Cow<'_, str> {
+    let bytes = path.as_os_str().as_bytes();
+    if let (Ok(text), None) = (std::str::from_utf8(bytes), memchr::memchr(b'\\', bytes)) {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(bytes.len() + 16);
+    let escape = |out: &mut String, byte: u8| out.push_str(&format!("\\x{byte:02x}"));
+    let mut at = 0;
+    for chunk in bytes.utf8_chunks() {
+        for (start, c) in chunk.valid().char_indices() {
+            match c {
+                '\\' if looks_escaped(&bytes[at + start + 1..]) => escape(&mut out, b'\\'),
+                c => out.push(c),
+            }
+        }
+        at += chunk.valid().len() + chunk.invalid().len();
+        chunk.invalid().iter().for_each(|byte| escape(&mut out, *byte));
+    }
+    Cow::Owned(out)
+}
+
+/// Whether a backslash in front of these bytes would be read as the escape of a byte.
+fn looks_escaped(rest: &[u8]) -> bool {
+    matches!(rest, [b'x', b'8'..=b'9' | b'a'..=b'f', b'0'..=b'9' | b'a'..=b'f', ..] | [b'x', b'5', b'c', ..])
 }
 
 /// Whether a path has the name of a compressed file.
@@ -119,6 +149,48 @@ mod tests {
         }
         for name in ["a.log", "a-1.log", "a.1.log", "a.log-1", "a.log.1.gz", "b.log.1"] {
             check("a.log", name, false);
+        }
+    }
+
+    fn path(name: &[u8]) -> &Path {
+        Path::new(std::ffi::OsStr::from_bytes(name))
+    }
+
+    #[test]
+    fn names_that_are_no_text_are_shown_escaped() {
+        let check = |name: &[u8], expect: &str| assert_eq!(shown(path(name)), expect);
+        check("/var/log/caf\u{e9}.log".as_bytes(), "/var/log/caf\u{e9}.log");
+        check(b"/var/log/caf\xe9.log", r"/var/log/caf\xe9.log");
+        check(br"/var/log/caf\xe9.log", r"/var/log/caf\x5cxe9.log");
+        check(br"/var/log/a\x5cb", r"/var/log/a\x5cx5cb");
+        check(br"/run/dev-disk\x2dby.log", r"/run/dev-disk\x2dby.log");
+        check(b"\\\xff\\", r"\\xff\");
+        check(b"\xf0\x9f\x98", r"\xf0\x9f\x98");
+        check(b"\xff\n\0", "\\xff\n\0");
+    }
+
+    /// What [`shown`] has made, undone by its rule alone.
+    fn raw(text: &str) -> Vec<u8> {
+        let (bytes, mut out, mut at) = (text.as_bytes(), Vec::new(), 0);
+        while at < bytes.len() {
+            if bytes[at] == b'\\' && looks_escaped(&bytes[at + 1..]) {
+                out.push(u8::from_str_radix(&text[at + 2..at + 4], 16).expect("two digits"));
+                at += 4;
+            } else {
+                out.push(bytes[at]);
+                at += 1;
+            }
+        }
+        out
+    }
+
+    proptest::proptest! {
+        /// Guarantee: the text of a path tells all of its bytes.
+        #[test]
+        fn no_two_paths_have_one_text(name in proptest::collection::vec(proptest::prop_oneof![
+            proptest::strategy::Just(b'\\'), proptest::strategy::Just(b'x'), proptest::sample::select(b"05cf8\xe9\xc3\xa9".to_vec()), proptest::prelude::any::<u8>(),
+        ], 0..20)) {
+            proptest::prop_assert_eq!(raw(&shown(path(&name))), name);
         }
     }
 }

@@ -16,6 +16,7 @@ use notify::event::{AccessKind, AccessMode, EventKind, ModifyKind};
 use notify::{Config, RecommendedWatcher, RecursiveMode, Watcher as _};
 
 use super::identity::Stat;
+use super::names::shown;
 use super::watcher::Message;
 
 /// Events that may wait for the watcher; more are dropped, and a scan makes up for them.
@@ -96,7 +97,7 @@ impl Notices {
                         self.warned = true;
                         tracing::warn!(
                             input = %self.input,
-                            path = %path.display(),
+                            path = %shown(path),
                             %error,
                             "directory can't be watched, files are polled; raise fs.inotify.max_user_watches"
                         );
@@ -111,7 +112,7 @@ impl Notices {
 fn unwatch(watcher: &mut RecommendedWatcher, path: &Path) {
     // It may be gone already: then so is its watch.
     if let Err(error) = watcher.unwatch(path) {
-        tracing::trace!(path = %path.display(), %error, "was not watched any more");
+        tracing::trace!(path = %shown(path), %error, "was not watched any more");
     }
 }
 

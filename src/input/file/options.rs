@@ -31,6 +31,8 @@ pub struct FileOptions {
     pub ignore_older: Option<Duration>,
     /// Longer lines are cut here, marked and counted. In bytes, terminator excluded.
     pub max_line_bytes: usize,
+    /// What the files are encoded in.
+    pub charset: crate::decode::Charset,
     pub watch: Watch,
     pub scan_every: Duration,
     /// Deleted files with more unread than this, together, are given up, the first deleted first. `None`: never.

@@ -10,6 +10,10 @@
 //! first listed; what is older is the past, and read only if the globs name it. Such a file belongs to the log `NAME`,
 //! outside of the globs too, and is read before what is younger. Therefore no file is read before the look that found it
 //! is over, and each look seeks what is older.
+//!
+//! A writer goes on in the old file until it opens the new one. So the end of the old one is met again before the first bytes
+//! of the new one are read: nothing may tell of what was appended to a file without a name that is watched. A file that still
+//! grows when its time to leave is up ([`super::tail::Timing::grace`]) has another writer, and is not waited for.
 
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
@@ -17,9 +21,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::content::Content;
-use super::identity::{Stat, holds, looks_like_prefix, open};
-use super::link::Gate;
-use super::names;
+use super::identity::{Stat, holds, looks_like_prefix, now_ns, open};
+use super::link::{Fate, Gate, Link};
+use super::names::{self, shown};
 use super::registry::Registry;
 use super::siblings::Sibling;
 use crate::batch::SourceKey;
@@ -44,6 +48,7 @@ impl Registry {
 
     /// Lets a source begin: at once, or when the file that had its name before has caught up.
     fn open_gate(&mut self, key: SourceKey) {
+        self.let_elders_first(key);
         let waits_for = self.files.before(key).into_iter().find_map(|older| {
             let known = self.files.get(older).filter(|known| known.retired || self.has_left(older))?;
             let link = &known.open.as_ref()?.link;
@@ -58,6 +63,53 @@ impl Registry {
         }
         // It may have caught up, and said so, before anybody listened.
         self.host.wake(open.token);
+    }
+
+    /// Lets a file of which nothing was read yet wait for what was appended late to one that had its name before.
+    pub(super) fn let_elders_first(&mut self, key: SourceKey) {
+        let open = self.files.get(key).and_then(|known| known.open.as_ref());
+        let Some((mine, token)) = open.map(|open| (Arc::clone(&open.link), open.token)) else { return };
+        if mine.read().offset > 0 {
+            return;
+        }
+        let Some(older) = self.files.before(key).into_iter().find(|older| self.has_late_lines(*older)) else { return };
+        if let Some(before) = self.read_on(older) {
+            self.waiters.entry(older).or_default().push(token);
+            mine.set_gate(Gate::After(before));
+        }
+    }
+
+    /// Whether something was appended to a file since its end was met, that left its name a moment ago.
+    fn has_late_lines(&self, key: SourceKey) -> bool {
+        let Some(known) = self.files.get(key).filter(|known| !known.retired) else { return false };
+        let Some(open) = &known.open else { return false };
+        let (link, left) = (&open.link, open.link.left_ns.load(Ordering::Acquire));
+        let grace = i64::try_from(self.context.timing.grace.as_nanos()).unwrap_or(i64::MAX);
+        left != 0
+            && now_ns().saturating_sub(left) < grace
+            && matches!(*link.fate(), Fate::Live)
+            && matches!(&*open.file, Content::Plain(_))
+            && open.file.stat().is_ok_and(|stat| {
+                stat.size > link.read().offset.saturating_add(link.rest_bytes.load(Ordering::Acquire))
+            })
+    }
+
+    /// Has a file read to its end again; it says so when it is there.
+    fn read_on(&self, key: SourceKey) -> Option<Arc<Link>> {
+        let open = self.files.get(key)?.open.as_ref()?;
+        open.link.at_end.store(false, Ordering::Release);
+        open.link.caught_up.store(false, Ordering::Release);
+        self.host.wake(open.token);
+        Some(Arc::clone(&open.link))
+    }
+
+    /// The end of a file that left its name was met.
+    pub(super) fn heard_caught_up(&mut self, key: SourceKey) {
+        if self.has_late_lines(key) {
+            self.read_on(key);
+        } else {
+            self.release(key);
+        }
     }
 
     /// Wakes those that wait for this one.
@@ -145,7 +197,7 @@ impl Registry {
         if sibling.stat.size == 0 || self.is_accounted_for(name, sibling) {
             return;
         }
-        tracing::info!(input = %self.options.name, file = %sibling.path.display(), "a rotated file was not seen under its name; it is read now");
+        tracing::info!(input = %self.options.name, file = %shown(&sibling.path), "a rotated file was not seen under its name; it is read now");
         self.discover(name, &sibling.path, &sibling.stat);
     }
 

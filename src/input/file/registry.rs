@@ -39,7 +39,7 @@ use super::identity::{
 };
 use super::known::{Known, KnownFiles, Open};
 use super::link::{Fate, Gate, Link, Signal};
-use super::names;
+use super::names::{self, shown};
 use super::options::{FileOptions, StartAt};
 use super::siblings::find_inode;
 use super::stats::{FileState, FileStats, FileStatus};
@@ -48,6 +48,7 @@ use super::watcher::Message;
 use crate::batch::{OutputId, Position, SourceKey};
 use crate::budget::give_back_memory;
 use crate::checkpoint::{Entry, Identity, Store, StoreError};
+use crate::decode::Charset;
 use crate::input::source::{Host, Token};
 
 /// A file that can't be found is forgotten after this long.
@@ -211,6 +212,9 @@ impl Registry {
         for (path, error) in &walk.failed {
             self.complain(path, "list", error);
         }
+        for path in &walk.matching_directories {
+            self.complain_once(path, "it is a directory: a pattern for what is in it ends with `/*`");
+        }
         for directory in &walk.directories {
             self.listed.entry(directory.clone()).or_insert(walk.began_ns);
         }
@@ -246,8 +250,7 @@ impl Registry {
             }
             match Stat::of_path(path) {
                 Ok(stat) if self.files.find(&stat).is_none() => fresh.push((stat.born_ns, stat.modified_ns, path)),
-                Ok(_) => self.look_at(path),
-                Err(_) => {}
+                Ok(_) | Err(_) => self.look_at(path),
             }
         }
         fresh.sort_unstable();
@@ -329,8 +332,15 @@ impl Registry {
                 if let Some(key) = here {
                     self.left(key);
                 }
-                if error.kind() != std::io::ErrorKind::NotFound && self.patterns.matches(path) {
-                    self.complain(path, "look at", &error);
+                let is_link = || std::fs::symlink_metadata(path).is_ok_and(|stat| stat.is_symlink());
+                if error.kind() != std::io::ErrorKind::NotFound {
+                    if self.patterns.matches(path) {
+                        self.complain(path, "look at", &error);
+                    }
+                } else if !is_link() {
+                    self.complained.remove(path);
+                } else if self.patterns.matches(path) {
+                    self.complain_once(path, "it is a symbolic link that leads to nothing");
                 }
                 return;
             }
@@ -349,7 +359,7 @@ impl Registry {
             let name = self.name_of(path, &stat);
             self.discover(&name, path, &stat);
         } else if !stat.is_file && self.patterns.matches(path) && !path.is_dir() {
-            self.complain(path, "read", &std::io::Error::other("it is no regular file"));
+            self.complain_once(path, odd_kind(path));
         }
     }
 
@@ -539,7 +549,7 @@ impl Registry {
             return;
         }
         known.entry.gone_ns = now_ns();
-        let path = known.entry.path.display();
+        let path = shown(&known.entry.path);
         if unread > 0 {
             tracing::warn!(input = %self.options.name, file = %path, bytes = unread, "file is gone with bytes that were not read");
             FileStats::add(&self.context.stats.bytes_given_up, unread);
@@ -579,6 +589,7 @@ impl Registry {
                 link.size_bytes.store(stat.size, Ordering::Release);
                 link.at_end.store(false, Ordering::Release);
                 self.remember_fingerprint(key);
+                self.let_elders_first(key);
                 self.host.wake(token);
             }
             None => {
@@ -713,14 +724,14 @@ impl Registry {
             return;
         }
         if at_end {
-            match last_line_start(&file, stat.size, self.options.max_line_bytes) {
+            match last_line_start(&file, stat.size, self.options.max_line_bytes, self.options.charset) {
                 Ok(start) => entry.start = start,
                 Err(error) => return self.complain(path, "read", &error),
             }
         }
         let start = entry.start;
         FileStats::add(&self.context.stats.files_discovered, 1);
-        tracing::debug!(input = %self.options.name, file = %path.display(), offset = start.offset, "found file");
+        tracing::debug!(input = %self.options.name, file = %shown(path), offset = start.offset, "found file");
         let Some(key) = self.register(entry, Some(path), &file) else { return };
         if at_end && start.offset == stat.size {
             return;
@@ -805,7 +816,7 @@ impl Registry {
         let Some(known) = self.files.get_mut(key) else { return };
         let link = Link::new(key, position, known.entry.fingerprint, known.size, place);
         link.set_gate(Gate::Look);
-        let name = known.entry.path.display().to_string();
+        let name = shown(&known.entry.path).into_owned();
         let tail = FileTail::new(
             Arc::clone(&self.context),
             Arc::clone(&link),
@@ -818,6 +829,9 @@ impl Registry {
         let tail = if is_copy { tail.of_copy() } else { tail };
         let token = self.host.add(&self.options.name, Box::new(tail), position);
         known.open = Some(Open { link, token, file });
+        if let Some(path) = &known.path {
+            self.complained.remove(path);
+        }
         self.begun.push(key);
         self.started_since_scan += 1;
     }
@@ -912,7 +926,7 @@ impl Registry {
     pub fn heard(&mut self, signal: &Signal) {
         self.in_one_look(|registry| match *signal {
             Signal::Changed(key) => registry.heard_changed(key),
-            Signal::CaughtUp(key) => registry.release(key),
+            Signal::CaughtUp(key) => registry.heard_caught_up(key),
             Signal::Finished(key) => registry.heard_finished(key),
         });
     }
@@ -1154,11 +1168,20 @@ impl Registry {
         }
     }
 
+    /// Counts and says once that there is nothing to read at a path that matches. It is looked at with each scan, and read if
+    /// it becomes a file.
+    pub(super) fn complain_once(&mut self, path: &Path, reason: &str) {
+        if self.complained.len() < 10_000 && self.complained.insert(path.to_owned()) {
+            FileStats::add(&self.context.stats.errors, 1);
+            tracing::warn!(input = %self.options.name, path = %shown(path), reason, "there is nothing to read at a path that matches");
+        }
+    }
+
     /// Counts what the system refused, and says it once for each path.
     pub(super) fn complain(&mut self, path: &Path, action: &str, error: &std::io::Error) {
         FileStats::add(&self.context.stats.errors, 1);
         if self.complained.len() < 10_000 && self.complained.insert(path.to_owned()) {
-            tracing::warn!(input = %self.options.name, path = %path.display(), %error, "can't {action} it; it is tried again with each scan");
+            tracing::warn!(input = %self.options.name, path = %shown(path), %error, "can't {action} it; it is tried again with each scan");
         }
     }
 }
@@ -1181,9 +1204,22 @@ impl Known {
     }
 }
 
+/// What is at a path that is neither file nor directory.
+fn odd_kind(path: &Path) -> &'static str {
+    use std::os::unix::fs::FileTypeExt;
+    match std::fs::metadata(path).map(|stat| stat.file_type()) {
+        Ok(kind) if kind.is_fifo() => "it is a FIFO, whose bytes can be read only once",
+        Ok(kind) if kind.is_socket() => "it is a socket",
+        Ok(kind) if kind.is_block_device() || kind.is_char_device() => "it is a device",
+        Ok(_) | Err(_) => "it is no regular file",
+    }
+}
+
 fn status(known: &Known, is_postponed: bool) -> FileStatus {
     let position = known.position.unwrap_or(known.entry.start);
     let (read, settled, size) = match &known.open {
+        // Its bytes were read elsewhere: nothing of it is late.
+        _ if known.entry.copy_of.is_some() => (known.size, known.size, known.size),
         Some(open) => {
             let size = open.link.size_bytes.load(Ordering::Acquire);
             (open.link.read().offset, open.link.settled().offset, size)
@@ -1226,12 +1262,15 @@ pub(super) fn grow_fingerprint(link: &Link, file: &impl ReadAt) -> std::io::Resu
 
 /// Where the last line of a file begins that may still grow: behind its last newline. If there is none within a line's
 /// length, at the end.
-fn last_line_start(file: &File, size: u64, max_line_bytes: usize) -> std::io::Result<Position> {
+fn last_line_start(file: &File, size: u64, max_line_bytes: usize, charset: Charset) -> std::io::Result<Position> {
+    let mut first = [0; 2];
+    let got = read_at(file, &mut first, 0)?;
+    let charset = charset.resolved(&first[..got]);
     let want = usize::try_from(size).map_or(max_line_bytes, |size| size.min(max_line_bytes));
     let mut tail = vec![0; want];
     let from = size - want as u64;
     let read = read_at(file, &mut tail, from)?;
-    let behind = memchr::memrchr(b'\n', &tail[..read]).map(|at| from + at as u64 + 1);
+    let behind = charset.behind_last_line(&tail[..read], from).map(|at| from + at as u64);
     let start = behind.unwrap_or(if from == 0 { 0 } else { from + read as u64 });
     Ok(position_at(file, start)?.unwrap_or_default())
 }

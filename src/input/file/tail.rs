@@ -32,7 +32,7 @@ use super::options::FileOptions;
 use super::stats::FileStats;
 use super::watcher::Message;
 use crate::batch::{Position, SourceKey};
-use crate::decode::{self, LineFilter, LineOptions, LongLine};
+use crate::decode::{self, Charset, LineFilter, LineOptions, LongLine};
 use crate::event::{Common, Shared, Timestamp};
 use crate::input::source::{Fill, Quantum, Read, Source};
 
@@ -58,6 +58,7 @@ impl Default for Timing {
 pub struct TailContext {
     pub filter: LineFilter,
     pub max_line_bytes: usize,
+    pub charset: Charset,
     pub timing: Timing,
     pub stats: Arc<FileStats>,
     /// What the events of its files have in common.
@@ -81,7 +82,8 @@ impl TailContext {
         descriptors: Arc<Descriptors>,
     ) -> Self {
         let (filter, max_line_bytes) = (options.lines.clone(), options.max_line_bytes);
-        Self { filter, max_line_bytes, timing, stats, shared, descriptors }
+        let charset = options.charset;
+        Self { filter, max_line_bytes, charset, timing, stats, shared, descriptors }
     }
 }
 
@@ -95,6 +97,8 @@ pub struct FileTail {
     common: OnceCell<Arc<Common>>,
     file_id: u64,
     name: String,
+    /// What it is encoded in, once its first bytes are known where they say so.
+    charset: Option<Charset>,
     position: Position,
     /// The line at `position` is long, and this much of it was scanned.
     long: Option<LongLine>,
@@ -145,6 +149,7 @@ impl FileTail {
             common: OnceCell::new(),
             file_id,
             name,
+            charset: None,
             position,
             long: None,
             end: 0,
@@ -158,6 +163,21 @@ impl FileTail {
     pub fn of_copy(mut self) -> FileTail {
         self.ending = Ending::Copy;
         self
+    }
+
+    /// What it is encoded in. While its first bytes are not there, no line is.
+    fn charset(&mut self) -> io::Result<Charset> {
+        if !self.context.charset.depends_on_mark() {
+            return Ok(self.context.charset);
+        }
+        if let Some(known) = self.charset {
+            return Ok(known);
+        }
+        let mut first = [0; 2];
+        let got = read_at(&*self.file, &mut first, 0)?;
+        let charset = self.context.charset.resolved(&first[..got]);
+        self.charset = (got == first.len()).then_some(charset);
+        Ok(charset)
     }
 
     fn tell(&self, signal: Signal) {
@@ -291,26 +311,25 @@ impl FileTail {
                 return Ok(self.changed(fill));
             }
             let full = data.len() >= want;
-            let split = decode::split_lines_from(
-                &fill.buf,
-                lead,
-                self.position.offset,
-                &lines.options,
-                lines.now,
-                &mut fill.events,
-            );
+            let mut text = Vec::new();
+            let offset = self.position.offset;
+            let split = if lines.options.charset.is_utf8() {
+                decode::split_lines_from(&fill.buf, lead, offset, &lines.options, lines.now, &mut fill.events)
+            } else {
+                decode::split_encoded(data, offset, &lines.options, lines.now, &mut text, &mut fill.events)
+            };
             if split.consumed > 0 {
-                return Ok(self.took(fill, lead, &split, full));
+                return Ok(self.took(fill, lead, &split, full, lines.options.charset, text));
             }
             let rest = lead..fill.buf.len();
-            let whole = self.context.max_line_bytes.saturating_add(2);
+            let whole = self.whole_bytes(lines.options.charset);
             if full && want < whole {
                 // One line longer than the quantum may pass it.
                 want = whole;
                 continue;
             }
             if full || rest.len() >= LONG_BYTES {
-                let mut long = LongLine::new(self.position.offset);
+                let mut long = LongLine::new(self.position.offset, lines.options.charset);
                 long.feed(&fill.buf[rest.clone()]);
                 self.long = Some(long);
                 if full {
@@ -327,16 +346,30 @@ impl FileTail {
         }
     }
 
-    /// Whole lines were taken.
-    fn took(&mut self, fill: &mut Fill, lead: usize, split: &decode::Split, full: bool) -> Read {
+    /// The most bytes of a line that is not cut.
+    fn whole_bytes(&self, charset: Charset) -> usize {
+        self.context.max_line_bytes.saturating_add(2 * charset.unit_bytes())
+    }
+
+    /// Whole lines were taken; their messages are in `text`, if they had to be decoded.
+    fn took(
+        &mut self,
+        fill: &mut Fill,
+        lead: usize,
+        split: &decode::Split,
+        full: bool,
+        charset: Charset,
+        text: Vec<u8>,
+    ) -> Read {
         let end = lead + split.consumed;
         let rest = fill.buf.len() - end;
-        let is_end = !full && memchr::memchr(b'\n', &fill.buf[end..]).is_none();
+        let offset = self.position.offset + split.consumed as u64;
+        let is_end = !full && charset.first_line(&fill.buf[end..], offset).is_none();
         fill.buf.truncate(end);
-        self.advance(Position {
-            offset: self.position.offset + split.consumed as u64,
-            check: check_of(&fill.buf[end.saturating_sub(CHECK_BYTES)..]),
-        });
+        self.advance(Position { offset, check: check_of(&fill.buf[end.saturating_sub(CHECK_BYTES)..]) });
+        if !charset.is_utf8() {
+            fill.buf = text;
+        }
         let stats = &self.context.stats;
         FileStats::add(&stats.bytes_read, split.consumed as u64);
         FileStats::add(&stats.lines, fill.events.len() as u64);
@@ -356,8 +389,13 @@ impl FileTail {
     /// A last line that will never get its newline was taken.
     fn took_rest(&mut self, fill: &mut Fill, rest: Range<usize>, lines: &Lines<'_>) -> Read {
         let consumed = rest.len() as u64;
-        let event = decode::last_line(&fill.buf, rest.clone(), self.position.offset, &lines.options, lines.now);
-        self.took_one(fill, event, consumed, check_of(&fill.buf[rest.end.saturating_sub(CHECK_BYTES)..rest.end]))
+        let check = check_of(&fill.buf[rest.end.saturating_sub(CHECK_BYTES)..rest.end]);
+        let (offset, mut text) = (self.position.offset, Vec::new());
+        let event = decode::last_line(&fill.buf, rest, offset, &lines.options, lines.now, &mut text);
+        if !lines.options.charset.is_utf8() {
+            fill.buf = text;
+        }
+        self.took_one(fill, event, consumed, check)
     }
 
     fn took_one(&mut self, fill: &mut Fill, event: Option<crate::event::Event>, consumed: u64, check: u64) -> Read {
@@ -409,7 +447,7 @@ impl FileTail {
             // It fits after all, now that it is complete.
             return self.read_lines(
                 &mut *fill,
-                &Quantum { bytes_max: want.max(self.context.max_line_bytes + 2), ..*quantum },
+                &Quantum { bytes_max: want.max(self.whole_bytes(lines.options.charset)), ..*quantum },
                 lines,
             );
         }
@@ -420,7 +458,11 @@ impl FileTail {
         fill.buf.clear();
         let head = self.context.max_line_bytes.saturating_add(4);
         let head = append_at(&self.file, &mut fill.buf, self.position.offset, head)?.min(head);
-        let event = long.into_event(&fill.buf, 0..head, &lines.options, lines.now);
+        let mut text = Vec::new();
+        let event = long.into_event(&fill.buf, 0..head, &lines.options, lines.now, &mut text);
+        if !lines.options.charset.is_utf8() {
+            fill.buf = text;
+        }
         Ok(self.took_one(fill, event, consumed, after.check))
     }
 }
@@ -448,16 +490,19 @@ impl Source for FileTail {
             return Ok(self.at_end(0, quantum).unwrap_or(Read::Drained));
         }
         let context = Arc::clone(&self.context);
-        let options = LineOptions {
-            max_line_bytes: context.max_line_bytes,
-            events_max: quantum.events_max,
-            filter: &context.filter,
-        };
-        let lines = Lines { options, now: quantum.now };
-        let done = match self.long.take() {
-            Some(long) => self.read_long(long, fill, quantum, &lines),
-            None => self.read_lines(fill, quantum, &lines),
-        };
+        let done = self.charset().and_then(|charset| {
+            let options = LineOptions {
+                max_line_bytes: context.max_line_bytes,
+                events_max: quantum.events_max,
+                filter: &context.filter,
+                charset,
+            };
+            let lines = Lines { options, now: quantum.now };
+            match self.long.take() {
+                Some(long) => self.read_long(long, fill, quantum, &lines),
+                None => self.read_lines(fill, quantum, &lines),
+            }
+        });
         if let (Err(error), Content::Packed(_)) = (&done, &*self.file) {
             fill.buf.clear();
             fill.events.clear();

@@ -20,6 +20,10 @@ pub enum Need {
     Kcat,
     /// `promtool` and `prometheus`: judge `/metrics`.
     Prometheus,
+    /// `logrotate`: rotates as it does on every Debian host.
+    Logrotate,
+    /// Root and `/dev/fuse`: for a file that fails.
+    Fuse,
     /// The static binary, named by `LOGFERRY_STATIC`.
     StaticBinary,
 }
@@ -31,6 +35,8 @@ impl Need {
             Self::Maven => "Maven: apt-get install maven (it fetches Apache Kafka's jars once, 54 MB)",
             Self::Kcat => "kcat: apt-get install kcat",
             Self::Prometheus => "Prometheus and promtool: apt-get install prometheus",
+            Self::Logrotate => "logrotate: apt-get install logrotate",
+            Self::Fuse => "root and /dev/fuse",
             Self::StaticBinary => "the static binary: packaging/build static, then LOGFERRY_STATIC=dist/logferry",
         }
     }
@@ -84,7 +90,7 @@ fn say() {
     for (need, tests) in skipped.iter() {
         text.push_str(&format!("  {tests} test(s) that need {}\n", need.how_to_get_it()));
     }
-    if skipped.keys().any(|need| *need != Need::StaticBinary) {
+    if skipped.keys().any(|need| !matches!(need, Need::StaticBinary | Need::Fuse)) {
         text.push_str("  (REQUIRE_KAFKA=1 makes this a failure)\n");
     }
     // Not eprint!: the capture of libtest must not get it. Nothing is left to do if standard error is closed.

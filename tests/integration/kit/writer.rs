@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::Write;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -92,6 +93,15 @@ impl Writer {
         self
     }
 
+    /// Goes on in the file that its path leads to now, if that is another; it makes none.
+    pub fn reopen_if_replaced(&mut self) {
+        let id = |stat: std::fs::Metadata| (stat.dev(), stat.ino());
+        let ours = self.file.metadata().map(id).expect("it is open");
+        if std::fs::metadata(&self.path).map(id).is_ok_and(|there| there != ours) {
+            self.file = open(&self.path);
+        }
+    }
+
     /// Unlinks the file; the program goes on writing into what has no name any more.
     pub fn unlink(&mut self) -> &mut Self {
         std::fs::remove_file(&self.path).expect("it was made by us");
@@ -106,6 +116,8 @@ pub enum Rotation {
     Rename(u64),
     /// [`Writer::copytruncate`] after each so many lines.
     CopyTruncate(u64),
+    /// Somebody else rotates; see [`Writer::reopen_if_replaced`].
+    External,
 }
 
 /// Keeps writing about `lines_per_second` while `happening` runs, so that it happens under load.
@@ -119,6 +131,7 @@ pub fn during<T>(writer: &mut Writer, lines_per_second: u64, rotation: Rotation,
                 match rotation {
                     Rotation::Rename(every) if writer.since_rotation >= every => _ = writer.rotate(),
                     Rotation::CopyTruncate(every) if writer.since_rotation >= every => _ = writer.copytruncate(),
+                    Rotation::External => writer.reopen_if_replaced(),
                     Rotation::Rename(_) | Rotation::CopyTruncate(_) => {}
                 }
                 // The pace of the load; nobody relies on it.

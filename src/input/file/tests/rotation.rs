@@ -3,6 +3,7 @@
 use std::os::unix::fs::symlink;
 
 use super::world::{Setup, World};
+use crate::input::file::options::Watch;
 
 #[test]
 fn rename_out_of_the_glob() {
@@ -141,6 +142,53 @@ fn copytruncate_within_the_glob() {
         world.expect(&[&format!("c{n}")]);
     }
     world.expect(&[]);
+}
+
+/// Scenario: a log is moved to a directory that nobody looks into, or unlinked, and its writer appends to it until it opens
+/// the new file. Guarantee: what it wrote late comes before what it wrote first into the new file.
+#[test]
+fn late_lines_come_before_those_of_the_next_file() {
+    for is_unlinked in [false, true] {
+        let mut setup = Setup { watch: Watch::Auto, ..Setup::of(&["a.log"]) };
+        setup.timing.grace = std::time::Duration::from_secs(600);
+        let world = World::started(setup);
+        world.append("old/b.log", "");
+        world.append("a.log", "one\n");
+        world.expect(&["one"]);
+        let mut held = std::fs::File::options().append(true).open(world.at("a.log")).expect("it is there");
+        if is_unlinked {
+            world.remove("a.log");
+        } else {
+            world.rename("a.log", "old/a.log");
+        }
+        world.expect(&[]);
+        world.append("a.log", "");
+        world.expect(&[]);
+        for n in 0..50 {
+            std::io::Write::write_all(&mut held, format!("late {n}\n").as_bytes()).expect("writable");
+        }
+        world.append("a.log", "new\n");
+        let mut expect: Vec<String> = (0..50).map(|n| format!("late {n}")).collect();
+        expect.push("new".to_owned());
+        // By what inotify tells, which is of the new file alone.
+        world.read_until(|world| world.host.has("new"));
+        assert_eq!(world.texts(), expect);
+    }
+}
+
+/// Scenario: a file is copied and truncated, and all is read. Guarantee: the copy is not shown as bytes to be read.
+#[test]
+fn a_copy_is_no_lag() {
+    for paths in [&["a.log"][..], &["a.log*"][..]] {
+        let world = World::started(Setup::of(paths));
+        world.append("a.log", "one\ntwo\n");
+        world.expect(&["one", "two"]);
+        world.copytruncate("a.log", "a.log.1");
+        world.append("a.log", "three\n");
+        world.expect(&["three"]);
+        let late = world.input().snapshot().into_iter().filter(|file| file.offset_settled < file.size).count();
+        assert_eq!(late, 0, "{:#?}", world.input().snapshot());
+    }
 }
 
 #[test]

@@ -10,10 +10,10 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use crate::ack::{OUTSTANDING_MAX, Watermark};
 use crate::batch::{OutputId, Position, SourceKey};
 use crate::checkpoint::{DataDir, Store};
-use crate::decode::LineFilter;
+use crate::decode::{Charset, LineFilter};
 use crate::event::{EventView, FieldPath, Shared, SharedOptions, Timestamp, ValueRef};
 use crate::input::file::options::{FileOptions, StartAt, Watch};
-use crate::input::file::{Descriptors, FileInput, Timing};
+use crate::input::file::{Descriptors, FileInput, Timing, adopt_renamed};
 use crate::input::source::{Fill, Host, Quantum, Read, Source, Token};
 
 pub const OUTPUT: OutputId = OutputId(1);
@@ -230,11 +230,14 @@ pub fn now() -> Timestamp {
 /// How a world is set up.
 #[derive(Clone)]
 pub struct Setup {
+    /// The input's name in the config.
+    pub name: &'static str,
     pub paths: Vec<&'static str>,
     pub exclude: Vec<&'static str>,
     pub start_at: StartAt,
     pub ignore_older: Option<Duration>,
     pub max_line_bytes: usize,
+    pub charset: Charset,
     pub watch: Watch,
     pub scan_every: Duration,
     pub exclude_lines: Vec<&'static str>,
@@ -248,11 +251,13 @@ impl Default for Setup {
     /// Deterministic: nothing happens but by `rescan_now`, and files that left their name are finished at once.
     fn default() -> Self {
         Setup {
+            name: "in",
             paths: vec!["*.log"],
             exclude: vec![],
             start_at: StartAt::Beginning,
             ignore_older: None,
             max_line_bytes: 1000,
+            charset: Charset::Utf8,
             watch: Watch::Poll,
             scan_every: Duration::from_secs(3600),
             exclude_lines: vec![],
@@ -305,18 +310,20 @@ impl World {
             |names: &[&str]| -> Vec<String> { names.iter().map(|name| self.at(name).display().to_string()).collect() };
         let exclude_lines: Vec<String> = self.setup.exclude_lines.iter().map(|one| (*one).to_owned()).collect();
         let options = FileOptions {
-            name: "in".into(),
+            name: self.setup.name.into(),
             paths: below(&self.setup.paths),
             exclude: below(&self.setup.exclude),
             start_at: self.setup.start_at,
             ignore_older: self.setup.ignore_older,
             max_line_bytes: self.setup.max_line_bytes,
+            charset: self.setup.charset,
             watch: self.setup.watch,
             scan_every: self.setup.scan_every,
             deleted_bytes_max: self.setup.deleted_bytes_max,
             deleted_age_max: None,
             lines: LineFilter::new(&[], &exclude_lines).expect("good expressions"),
         };
+        adopt_renamed(&self.store, &[&options], &[self.setup.name].into()).expect("readable");
         let input = FileInput::start_with(
             options,
             Shared::new(SharedOptions::default()),
@@ -437,6 +444,10 @@ impl World {
         append(&self.at(name), text);
     }
 
+    pub fn append_bytes(&self, name: &str, bytes: &[u8]) {
+        append_bytes(&self.at(name), bytes);
+    }
+
     pub fn rename(&self, from: &str, to: &str) {
         std::fs::rename(self.at(from), self.at(to)).expect("writable");
     }
@@ -477,9 +488,13 @@ impl World {
 }
 
 pub fn append(path: &Path, text: &str) {
+    append_bytes(path, text.as_bytes());
+}
+
+pub fn append_bytes(path: &Path, bytes: &[u8]) {
     if let Some(directory) = path.parent() {
         std::fs::create_dir_all(directory).expect("writable");
     }
     let mut file = OpenOptions::new().append(true).create(true).open(path).expect("writable");
-    file.write_all(text.as_bytes()).expect("writable");
+    file.write_all(bytes).expect("writable");
 }
