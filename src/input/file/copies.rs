@@ -178,19 +178,23 @@ impl Registry {
         position: Position,
         fingerprint: Fingerprint,
     ) -> Option<Sibling> {
-        let registered_ns = self.files.get(key)?.entry.registered_ns;
+        let entry = &self.files.get(key)?.entry;
+        let (registered_ns, is_gone) = (entry.registered_ns, entry.gone_ns != 0);
+        let others: Vec<SourceKey> = self.files.named(&entry.path).into_iter().filter(|other| *other != key).collect();
         let mut found: Option<Sibling> = None;
         for sibling in self.siblings(key, was) {
             let is_held = sibling.stat.size >= position.offset && holds(&sibling.content, position).unwrap_or(false);
             // A crash may forget the fingerprint, not the position: then the bytes before that must do.
             let fits =
                 if fingerprint.len > 0 { sibling.prefix.matches(fingerprint) } else { position.offset > 0 && is_held };
-            // Where nothing is known of the content, who was born since can only be it.
+            // Where nothing is known of the content, who was born since and has nobody else's bytes can only be it.
             let may_be = fingerprint.len == 0
                 && position.offset == 0
+                && !is_gone
                 && sibling.stat.size > 0
                 && !self.patterns.matches(&sibling.path)
-                && sibling.stat.born_ns.is_some_and(|born| born >= registered_ns);
+                && sibling.stat.born_ns.is_some_and(|born| born >= registered_ns)
+                && !others.iter().any(|other| self.is_copy_of(*other, &sibling));
             if fits || may_be {
                 if is_held {
                     if let Some(older) = found.replace(sibling).filter(|_| fits) {

@@ -65,6 +65,12 @@ fn looks_escaped(rest: &[u8]) -> bool {
     matches!(rest, [b'x', b'8'..=b'9' | b'a'..=b'f', b'0'..=b'9' | b'a'..=b'f', ..] | [b'x', b'5', b'c', ..])
 }
 
+/// Whether two names may be rotated forms of the same one: `a.log.1` and `a.log.2`.
+pub fn are_of_one(one: &[u8], other: &[u8]) -> bool {
+    let others = bases(other);
+    bases(one).iter().any(|base| others.contains(base))
+}
+
 /// Whether a path has the name of a compressed file.
 pub fn is_compressed(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == "gz" || extension == "zst")
@@ -147,6 +153,11 @@ mod tests {
         for name in ["a.log.1", "a.log.12", "a.log-20261124", "a-20261124.log", "a.log.2026-11-24T10:00:00Z"] {
             check("a.log", name, true);
         }
+        assert!(
+            are_of_one(b"a.log.1", b"a.log.2")
+                && !are_of_one(b"a.log.1", b"b.log.1")
+                && !are_of_one(b"a.log", b"b.log")
+        );
         for name in ["a.log", "a-1.log", "a.1.log", "a.log-1", "a.log.1.gz", "b.log.1"] {
             check("a.log", name, false);
         }

@@ -217,18 +217,21 @@ impl Registry {
     }
 
     /// Whether a sibling has the bytes of a known file, as far as they go.
-    fn is_copy_of(&mut self, key: SourceKey, sibling: &Sibling) -> bool {
+    pub(super) fn is_copy_of(&mut self, key: SourceKey, sibling: &Sibling) -> bool {
         let Some(known) = self.files.get(key).filter(|known| !known.retired) else { return false };
         let held = known.open.as_ref().map(|open| Arc::clone(&open.file));
         let reopened = || {
             let file = open(known.path.as_deref()?).ok()?;
             Stat::of_file(&file).is_ok_and(|stat| known.is(&stat)).then(|| Arc::new(Content::Plain(file)))
         };
-        if let Some(file) = held.or_else(reopened) {
-            return file.stat().is_ok_and(|stat| stat.size >= sibling.stat.size)
-                && looks_like_prefix(&*file, &sibling.content, sibling.stat.size).unwrap_or(false);
+        let has_them = held.or_else(reopened).is_some_and(|file| {
+            file.stat().is_ok_and(|stat| stat.size >= sibling.stat.size)
+                && looks_like_prefix(&*file, &sibling.content, sibling.stat.size).unwrap_or(false)
+        });
+        if has_them {
+            return true;
         }
-        // It is lost, or about to be looked for. All files of a log may begin with the same heading, so what was read last
+        // It is lost, or about to be looked for, or was truncated and that is not known yet. All files of a log may begin with the same heading, so what was read last
         // must be there too.
         let (fingerprint, is_finished) = (known.entry.fingerprint, known.entry.finished);
         let Some(position) = self.position_of(key) else { return false };

@@ -452,7 +452,8 @@ impl Registry {
         }
         let (Some(base), Some(name)) = (known.entry.path.file_name(), path.file_name()) else { return false };
         if base != name {
-            return names::rotated(base.as_bytes(), name.as_bytes()).is_some();
+            return names::rotated(base.as_bytes(), name.as_bytes()).is_some()
+                || names::are_of_one(base.as_bytes(), name.as_bytes());
         }
         // It was rotated before it was found, if there is a file that it is named after.
         path.parent().is_some_and(|directory| {
