@@ -402,6 +402,34 @@ fn keep_first<T, K: Ord>(items: &mut Vec<T>, max: usize, rank: impl Fn(&T) -> K)
 mod tests {
     use super::*;
 
+    /// Guarantee: the page about `/status` names every field that there is.
+    #[test]
+    fn every_field_is_in_the_docs() {
+        fn keys(value: &serde_json::Value, found: &mut Vec<String>) {
+            match value {
+                serde_json::Value::Object(map) => map.iter().for_each(|(key, below)| {
+                    found.push(key.clone());
+                    keys(below, found);
+                }),
+                serde_json::Value::Array(items) => items.iter().for_each(|item| keys(item, found)),
+                _ => {}
+            }
+        }
+        let output = OutputStatus {
+            lanes: vec![LaneStatus::default()],
+            topics: vec![TopicStatus::default()],
+            brokers: vec![BrokerStatus::default()],
+            ..OutputStatus::default()
+        };
+        let input = InputStatus { files: vec![FileStatus::default()], ..InputStatus::default() };
+        let status = Status { inputs: vec![input], outputs: vec![output], ..Status::default() };
+        let mut found = Vec::new();
+        keys(&serde_json::to_value(status).expect("JSON"), &mut found);
+        let page = include_str!("../../docs/status.md");
+        found.retain(|key| !page.contains(&format!("`{key}`")));
+        assert!(found.is_empty(), "docs/status.md lacks {found:?}");
+    }
+
     fn file(path: &str, lag_bytes: u64, oldest_unacked_seconds: Option<f64>) -> FileStatus {
         FileStatus { path: path.into(), lag_bytes, oldest_unacked_seconds, ..Default::default() }
     }
