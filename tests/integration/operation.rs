@@ -98,8 +98,8 @@ fn memory_is_bounded_while_kafka_is_away() {
     kafka.all_up();
     let written: u64 = writers.iter().map(|writer| writer.written).sum();
     kafka.wait_count_within(&topic, i64::try_from(written).expect("small"), bound);
+    let peak = agent.resident_bytes_max();
     let usage = agent.stop();
-    let peak = usage.resident_bytes_max;
     let mebibytes = peak as f64 / f64::from(1 << 20);
     eprintln!("peak {mebibytes:.1} MiB with {megabytes} MB unread, {:.1} CPU-seconds in all", usage.cpu_seconds);
     assert!(peak <= MAX_BYTES + FIXED_BYTES, "{peak} bytes resident at the peak");

@@ -65,6 +65,15 @@ impl Agent {
         self.open_files_max = Some(max);
     }
 
+    /// The most bytes that were ever resident, as the kernel counts it for what runs now. (The account of an ended process is no
+    /// good here: it begins with the memory of the process that it was forked from, this one.)
+    pub fn resident_bytes_max(&self) -> u64 {
+        let pid = self.status()["pid"].as_u64().expect("a number");
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("the kernel says so");
+        line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") * 1024
+    }
+
     /// The CPU-seconds it has used, and the bytes that are resident.
     pub fn usage_now(&self) -> (f64, u64) {
         let status = self.status();
