@@ -106,30 +106,30 @@ impl Registry {
     /// What is left of a generation is read from a copy.
     fn read_copy(&mut self, key: SourceKey, copy: Sibling, position: Position) {
         // Compressed files are never read for themselves, so nothing has to be remembered of them; their size is not known.
-        let size = match &copy.content {
+        let (size, has_more) = match &copy.content {
             Content::Plain(_) => {
                 self.mark_copy(key, &copy);
-                copy.stat.size
+                (copy.stat.size, copy.stat.size > position.offset)
             }
             Content::Packed(_) => {
                 tracing::info!(input = %self.options.name, file = %shown(&copy.path), offset = position.offset, "the rest of a rotated file is read from its compressed form");
-                u64::MAX
+                (position.offset, true)
             }
         };
         let file = Arc::new(copy.content);
         if let Some(known) = self.files.get_mut(key) {
             known.retired = true;
             if let Some(open) = &mut known.open {
-                open.link.size_bytes.store(if size == u64::MAX { position.offset } else { size }, Ordering::Release);
+                open.link.size_bytes.store(size, Ordering::Release);
                 open.link.at_end.store(false, Ordering::Release);
                 *open.link.fate() = Fate::Copied(Arc::clone(&file));
                 open.file = file;
                 self.host.wake(open.token);
                 return;
             }
-            known.size = if size == u64::MAX { position.offset } else { size };
+            known.size = size;
         }
-        if size > position.offset {
+        if has_more {
             self.start(key, file, position, true);
         } else {
             self.forget(key);

@@ -231,8 +231,8 @@ impl Registry {
         if has_them {
             return true;
         }
-        // It is lost, or about to be looked for, or was truncated and that is not known yet. All files of a log may begin with the same heading, so what was read last
-        // must be there too.
+        // It is lost, or about to be looked for, or was truncated and that is not known yet. All files of a log may begin with
+        // the same heading, so what was read last must be there too.
         let (fingerprint, is_finished) = (known.entry.fingerprint, known.entry.finished);
         let Some(position) = self.position_of(key) else { return false };
         let has_what_was_read = fingerprint.len > 0

@@ -239,14 +239,15 @@ impl Registry {
         let mut fresh = Vec::new();
         for path in &walk.files {
             let here = self.files.at(path);
-            match Stat::of_path(path) {
-                // Nearly all, nearly always.
-                Ok(stat) if here.is_some() && self.files.find(&stat) == here => {
-                    self.look(here.expect("just asked"), &stat);
-                    continue;
+            if let Some(key) = here {
+                match Stat::of_path(path) {
+                    // Nearly all, nearly always.
+                    Ok(stat) if self.files.find(&stat) == here => {
+                        self.look(key, &stat);
+                        continue;
+                    }
+                    _ => self.look_at(path),
                 }
-                _ if here.is_some() => self.look_at(path),
-                _ => {}
             }
             match Stat::of_path(path) {
                 Ok(stat) if self.files.find(&stat).is_none() => fresh.push((stat.born_ns, stat.modified_ns, path)),
