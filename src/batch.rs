@@ -216,6 +216,13 @@ pub enum Place {
     Unknown,
 }
 
+/// A lane: a topic's partition.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct LaneKey {
+    pub topic: Arc<str>,
+    pub partition: i32,
+}
+
 /// The encoded records of one batch, in the order of its shares; within a share in source order.
 pub struct Encoded {
     pub buf: Vec<u8>,

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::backoff::Backoff;
-use super::machine::{LaneKey, Pieces};
+use super::machine::Pieces;
 use super::ranges::Ranges;
 use super::tally::Row;
-use crate::batch::Share;
+use crate::batch::{LaneKey, Share};
 use crate::output::{Fault, Parcel, RecordFault, TopicFault};
 
 /// What may be sent on a lane.

@@ -36,18 +36,11 @@ use std::time::Duration;
 use super::lane::{Failure, Flight, Kind, Lane, LaneStatus, State};
 use super::tally::Tally;
 use super::waiting::{Blocker, Waiting, Wants};
-use crate::batch::{Place, Settled, Share};
+use crate::batch::{LaneKey, Place, Settled, Share};
 use crate::output::{Fault, Parcel, RecordFault, TopicFault};
 
 /// Runs of records, in the order in which they are sent.
 pub type Pieces = Vec<(Parcel, Range<u32>)>;
-
-/// A topic's partition.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct LaneKey {
-    pub topic: Arc<str>,
-    pub partition: i32,
-}
 
 /// What bounds the machine.
 #[derive(Clone, Debug)]

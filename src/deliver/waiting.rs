@@ -8,8 +8,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use super::machine::LaneKey;
-use crate::batch::Place;
+use crate::batch::{LaneKey, Place};
 
 /// What a held source waits for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
 
-use logferry::deliver::machine::LaneKey;
+use logferry::batch::LaneKey;
 use logferry::output::{Fault, Parcel, RecordFault, TopicFault};
 
 use crate::random::Random;

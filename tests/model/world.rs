@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use logferry::ack::Watermark;
-use logferry::batch::{Place, Position, Receipt, SettleSink, Settled, Share};
-use logferry::deliver::machine::{Action, LaneKey, Limits, Machine, Offered};
+use logferry::batch::{LaneKey, Place, Position, Receipt, SettleSink, Settled, Share};
+use logferry::deliver::machine::{Action, Limits, Machine, Offered};
 use logferry::deliver::waiting::Wants;
 use logferry::output::{Fault, Parcel, RecordFault};
 
