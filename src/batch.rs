@@ -230,6 +230,8 @@ pub struct Encoded {
     pub headers: Vec<Vec<Header>>,
     pub shares: Vec<Share>,
     pub source: SourceKey,
+    /// Where the source resumes after the batch.
+    pub resume: Position,
     pub permit: BytePermit,
 }
 

@@ -268,6 +268,16 @@ fn outputs(out: &mut String, outputs: &[OutputStatus]) {
     ];
     push_rows(out, &columns, rows.collect());
     for output in outputs {
+        let spool = &output.spool;
+        if spool.records > 0 || spool.trouble.is_some() {
+            let oldest = spool.oldest_seconds.map_or(String::new(), |age| format!(", the oldest {} old", seconds(age)));
+            let holds = format!("{} records{oldest}", count(spool.records));
+            let of = format!("{} of {} on the disk", bytes(spool.used_bytes), bytes(spool.max_bytes));
+            push_line(out, &format!("  {}: the spool holds {holds} ({of})", output.name));
+        }
+        if let Some(trouble) = &spool.trouble {
+            push_line(out, &format!("  {}: the spool can't be written: {trouble}", output.name));
+        }
         if let Some(error) = &output.last_error {
             push_line(out, &format!("  {}: the last fault: {error}", output.name));
         }
@@ -503,7 +513,7 @@ mod tests {
         let expect = r#"logferry 0.1.0 on node-1 (pid 7): running for 12.5 s
 memory: 5 B of 50 B for payload, 500 B resident; CPU 250 ms
 a kill -9 now would repeat at most 77 B
-given up: 6 records (exclude_lines 4, too_large 2)
+given up: 11 records (drop_oldest 5, exclude_lines 4, too_large 2)
 the last reload of the config failed: restart to change data_dir
 
 INPUT  TYPE  SOURCES  WAITING    READ  RECORDS ACKED    LAG  OLDEST UNACKED  DROPPED
@@ -516,6 +526,8 @@ nginx  file        1        0  1000 B              9  200 B           1.5 s     
 
 OUTPUT  TYPE   RECORDS ACKED    BYTES  SENT AGAIN  FAILED         WINDOW  LATENCY P50 / P99  REBUILDS
 main    kafka              9  2.0 KiB           3       2  10 B of 100 B      18 ms / 25 ms         1
+  main: the spool holds 7 records, the oldest 2.5 s old (300 B of 1000 B on the disk)
+  main: the spool can't be written: the disk is full
 
 lane logs.gone/3 waits: the topic does not exist; create logs.gone (probing; 1 record in flight, 1 source waits)
 

@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::decode::{Charset, LineFilter};
+use crate::deliver::machine::WhenFull;
 use crate::encode::Codec;
 use crate::event::{FieldPath, Object, RESERVED_ROOTS, SyntaxError};
 use crate::input::file::options::{FileOptions, StartAt, Watch};
@@ -66,7 +67,12 @@ pub(crate) fn check(
         spool: SpoolOptions {
             bytes_max: config.spool.max_bytes.0,
             after: config.spool.after.0,
-            when_full: config.spool.when_full,
+            when_full: match config.spool.when_full {
+                written::WhenFull::Block => WhenFull::Block,
+                written::WhenFull::DropOldest => WhenFull::DropOldest,
+                written::WhenFull::DropNewest => WhenFull::DropNewest,
+            },
+            always: config.spool.files == written::SpoolFiles::Always,
         },
         fallback_topic: config.fallback_topic.0.clone(),
         shutdown_after: config.shutdown_after.0,
@@ -175,13 +181,6 @@ impl Checker<'_> {
             Duration::from_millis(100),
             Duration::from_secs(3600),
         );
-        let default = written::Spool::default();
-        let spool = &config.spool;
-        if (spool.max_bytes, spool.after, spool.when_full) != (default.max_bytes, default.after, default.when_full) {
-            let at = self.root.key_pos(&["spool"]);
-            let message = "`spool` has no effect yet: spooling comes in the next release; until then, what Kafka does not take stays in its file and is read again";
-            self.warnings.push(at, message);
-        }
     }
 
     /// What inputs must not do together.

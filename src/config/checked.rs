@@ -18,7 +18,8 @@ use crate::route::Template;
 
 use super::ConfigFile;
 use super::mistake::Mistake;
-use super::written::{LevelName, LogFormatName, WhenFull};
+use super::written::{LevelName, LogFormatName};
+use crate::deliver::machine::WhenFull;
 
 /// A config without mistakes.
 pub struct Checked {
@@ -96,6 +97,8 @@ pub struct SpoolOptions {
     /// How long a lane may be silent before what waits for it is spooled.
     pub after: Duration,
     pub when_full: WhenFull,
+    /// Also what its source could read again.
+    pub always: bool,
 }
 
 /// `logging`.

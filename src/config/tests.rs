@@ -599,7 +599,7 @@ inputs:
 processors: [{ rename: { fields: [{ from: a, to: b }] } }, { if: "[a] exists", drop_fields: { fields: [x] } }]
 outputs:
   main: { type: kafka, brokers: [k:1, l:2], topic: all, headers: { x: "0", z: "3" }, codec: json, linger: 5ms, create_topics: broker }
-spool: { max_bytes: 2GiB }
+spool: { max_bytes: 2GiB, files: always }
 admin: { listen: off }
 shutdown_after: 1m30s
 "#;
@@ -625,9 +625,7 @@ shutdown_after: 1m30s
     assert!(checked.processors[1].condition.is_some());
     let InputKind::File(file) = &a.kind else { panic!("a file input") };
     assert_eq!((file.ignore_older, file.max_line_bytes), (Some(Duration::from_secs(86_400)), 256 << 10));
-    let warned: Vec<String> = checked.warnings.iter().map(ToString::to_string).collect();
-    assert_eq!(warned.len(), 1);
-    assert!(warned[0].starts_with("f:11:1: `spool` has no effect yet"), "{warned:?}");
+    assert_eq!((checked.spool.bytes_max, checked.spool.always, checked.warnings.len()), (2 << 30, true, 0));
 }
 
 /// The configs in config/ and in the docs, by where they are. A block that has only some of the sections is completed.

@@ -229,8 +229,7 @@ pub struct Config {
     /// Where records go. Each output has a name of your choice. This release takes exactly one.
     #[schemars(extend("x-name" = "NAME", "minProperties" = 1, "maxProperties" = 1, "propertyNames" = {"pattern": NAME_PATTERN}))]
     pub outputs: BTreeMap<String, Output>,
-    /// The disk spool behind an output. The keys are accepted and checked, but spooling itself comes in the next release: until
-    /// then, what Kafka does not take stays in its file and is read again.
+    /// The disk spool behind an output, in `data_dir`: for what Kafka does not take now, and its source can't wait with.
     pub spool: Spool,
     /// The topic for records whose topic can't be rendered from its template, or would not be a legal name. They are tagged.
     pub fallback_topic: Topic,
@@ -782,10 +781,11 @@ impl Default for Tls {
 /// The disk spool behind an output.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-#[schemars(extend("x-later" = ["files"]))]
 pub struct Spool {
     /// The most that the spool of an output takes on the disk. At least 64MiB.
     pub max_bytes: Size,
+    /// What of files is spooled.
+    pub files: SpoolFiles,
     /// How long a partition may be silent before what waits for it is spooled. 100ms to 1h.
     pub after: Span,
     /// What happens when the spool is full.
@@ -794,8 +794,24 @@ pub struct Spool {
 
 impl Default for Spool {
     fn default() -> Self {
-        Self { max_bytes: Size(1 << 30), after: Span(Duration::from_secs(2)), when_full: WhenFull::Block }
+        Self {
+            max_bytes: Size(1 << 30),
+            files: SpoolFiles::Auto,
+            after: Span(Duration::from_secs(2)),
+            when_full: WhenFull::Block,
+        }
     }
+}
+
+/// What of files is spooled while Kafka does not take it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SpoolFiles {
+    /// What may vanish: files that were renamed, unlinked or truncated, and batches that also feed partitions that flow. All
+    /// others wait in their files, which costs no disk.
+    Auto,
+    /// Everything that is read: for files that others may delete at any time.
+    Always,
 }
 
 /// What happens when the spool is full.

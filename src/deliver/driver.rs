@@ -6,17 +6,19 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::lane::LaneStatus;
 use super::machine::{Action, Limits, Machine, Offered};
+use super::spooler::{Job, Mark, Spool, SpoolStatus, Spooler, ToSpool};
 use super::tally::Counts;
 use super::waiting::Wants;
-use crate::batch::{Encoded, Receipt, Settled, SourceKey};
+use crate::batch::{Encoded, LaneKey, Receipt, Settled, SourceKey};
 use crate::output::dead_letter::{Buried, DeadLetter};
 use crate::output::{BrokerStatus, Fault, OutputEvent, Parcel, Producer, RecordFault};
+use crate::spool::{FrameId, Recovered};
 
 /// Who waits: the pipeline's number of a source.
 pub type Waiter = u64;
@@ -59,8 +61,10 @@ type Grave = (Parcel, u32, RecordFault, Arc<str>);
 /// One output's delivery.
 pub struct Deliver {
     /// The output's name, for messages.
-    name: String,
+    pub(super) name: String,
     core: Mutex<Core>,
+    /// The spool's thread has something to do.
+    spool_due: Condvar,
     /// The partition counts that encoding goes by; [`Deliver::topics_version`] moves with every change.
     topics: RwLock<HashMap<Arc<str>, u32>>,
     topics_version: AtomicU64,
@@ -70,18 +74,24 @@ pub struct Deliver {
     recycle: Box<dyn Fn(Vec<u8>) + Send + Sync>,
     started: Instant,
     stopping: AtomicBool,
+    aborting: AtomicBool,
     /// Threads between taking receipts out of the machine and settling them.
     finishing: AtomicUsize,
 }
 
-struct Core {
-    machine: Machine<Waiter>,
+pub(super) struct Core {
+    pub(super) machine: Machine<Waiter>,
     producer: Arc<dyn Producer>,
     /// The one before, while lanes have records in flight on it.
     leaving: Option<Leaving>,
     holdings: HashMap<Parcel, Holding>,
     graves: Vec<Grave>,
     rebuild: Option<Arc<str>>,
+    /// Why another producer is to take over from this one, which works.
+    replace: Option<Arc<str>>,
+    pub(super) to_spool: ToSpool,
+    /// How the spool is, if there is one.
+    pub(super) spool: Option<SpoolStatus>,
 }
 
 /// A producer that is being replaced.
@@ -93,9 +103,10 @@ struct Leaving {
 }
 
 /// What a parcel stands for.
-struct Holding {
+pub(super) struct Holding {
     encoded: Arc<Encoded>,
-    receipt: Receipt,
+    /// `None`: settled, for the parcel is in the spool.
+    receipt: Option<Receipt>,
     topic: Arc<str>,
 }
 
@@ -114,10 +125,14 @@ pub struct DeliverStatus {
     /// By topic, in the order of their first record; `None`: all those beyond [`super::tally::TOPICS_MAX`].
     pub topics: Vec<(Option<Arc<str>>, Counts)>,
     pub rebuilds: u64,
+    /// Given up because the spool was full (`when_full: drop_newest`).
+    pub records_dropped: u64,
     pub window_bytes_used: u64,
     pub window_bytes_max: u64,
     pub waiting_sources: usize,
     pub brokers: Vec<BrokerStatus>,
+    /// `None`: there is none, or it has not said anything yet.
+    pub spool: Option<SpoolStatus>,
 }
 
 impl Deliver {
@@ -130,43 +145,58 @@ impl Deliver {
         limits: Limits,
         hooks: Hooks,
         dead_letter: Box<dyn DeadLetter>,
-    ) -> Result<(Arc<Self>, JoinHandle<()>), String> {
+        spool: Option<(Spool, Recovered)>,
+    ) -> Result<(Arc<Self>, Vec<JoinHandle<()>>), String> {
         let producer = (hooks.produce)()?;
+        let mut machine = Machine::new(limits);
+        let mut topics = HashMap::new();
+        if let Some((_, found)) = &spool {
+            let lanes: Vec<(LaneKey, u64)> = found.lanes.iter().map(|one| (one.lane.clone(), one.frames)).collect();
+            machine.recovered(&lanes, &found.partitions);
+            topics.extend(found.partitions.iter().cloned());
+        }
         let core = Core {
-            machine: Machine::new(limits),
+            machine,
             producer,
             leaving: None,
             holdings: HashMap::new(),
             graves: Vec::new(),
             rebuild: None,
+            replace: None,
+            to_spool: ToSpool::default(),
+            spool: None,
         };
         let deliver = Arc::new(Self {
             name: name.to_owned(),
             core: Mutex::new(core),
-            topics: RwLock::new(HashMap::new()),
+            spool_due: Condvar::new(),
+            topics: RwLock::new(topics),
             topics_version: AtomicU64::new(0),
             produce: Mutex::new(hooks.produce),
             wake: hooks.wake,
             recycle: hooks.recycle,
             started: Instant::now(),
             stopping: AtomicBool::new(false),
+            aborting: AtomicBool::new(false),
             finishing: AtomicUsize::new(0),
         });
-        let thread = std::thread::Builder::new()
-            .name(format!("out-{name}"))
-            .spawn({
-                let deliver = Arc::clone(&deliver);
-                move || deliver.drive(dead_letter)
-            })
-            .map_err(|error| format!("the thread of output {name} can't be started: {error}"))?;
-        Ok((deliver, thread))
+        let failed = |error| format!("the thread of output {name} can't be started: {error}");
+        let driving = Arc::clone(&deliver);
+        let builder = std::thread::Builder::new().name(format!("out-{name}"));
+        let mut threads = vec![builder.spawn(move || driving.drive(dead_letter)).map_err(failed)?];
+        if let Some((spool, _)) = spool {
+            let spooler = Spooler::new(Arc::clone(&deliver), spool);
+            let builder = std::thread::Builder::new().name(format!("spool-{name}"));
+            threads.push(builder.spawn(move || spooler.run()).map_err(failed)?);
+        }
+        Ok((deliver, threads))
     }
 
     /// Takes all shares of a batch, or none. Never waits for Kafka.
-    pub fn offer(&self, who: Waiter, encoded: Encoded, receipt: Receipt) -> Offer {
+    pub fn offer(&self, who: Waiter, encoded: Encoded, receipt: Receipt, urgent: bool) -> Offer {
         let now = self.now();
         let mut core = self.lock();
-        let parcels = match core.machine.offer(who, &encoded.shares, now) {
+        let parcels = match core.machine.offer(who, encoded.source, &encoded.shares, urgent, now) {
             Offered::Taken(parcels) => parcels,
             Offered::Held(_) => {
                 let after = self.act(&mut core);
@@ -177,7 +207,8 @@ impl Deliver {
         };
         let encoded = Arc::new(encoded);
         for ((parcel, receipt), share) in parcels.iter().zip(receipt.split(parcels.len())).zip(&encoded.shares) {
-            let holding = Holding { encoded: Arc::clone(&encoded), receipt, topic: Arc::clone(&share.topic) };
+            let topic = Arc::clone(&share.topic);
+            let holding = Holding { encoded: Arc::clone(&encoded), receipt: Some(receipt), topic };
             core.holdings.insert(*parcel, holding);
         }
         let after = self.act(&mut core);
@@ -187,10 +218,10 @@ impl Deliver {
     }
 
     /// Whether an offer like `wants` would be held; then `who` is parked as if it had offered.
-    pub fn would_hold(&self, who: Waiter, wants: &Wants) -> bool {
+    pub fn would_hold(&self, who: Waiter, wants: &Wants, urgent: bool) -> bool {
         let now = self.now();
         let mut core = self.lock();
-        let held = core.machine.would_hold(who, wants, now).is_some();
+        let held = core.machine.would_hold(who, wants, urgent, now).is_some();
         let after = self.act(&mut core);
         drop(core);
         self.finish(after);
@@ -201,6 +232,15 @@ impl Deliver {
     pub fn forget(&self, who: Waiter) {
         let mut core = self.lock();
         core.machine.forget(who);
+        let after = self.act(&mut core);
+        drop(core);
+        self.finish(after);
+    }
+
+    /// A source became urgent: what it has where Kafka does not take it is spooled at once.
+    pub fn urgent(&self, source: SourceKey) {
+        let mut core = self.lock();
+        core.machine.urgent(source);
         let after = self.act(&mut core);
         drop(core);
         self.finish(after);
@@ -226,6 +266,11 @@ impl Deliver {
         self.lock().machine.is_idle() && self.finishing.load(Ordering::Acquire) == 0
     }
 
+    /// Whether every receipt is settled: what is not acknowledged is in the spool.
+    pub fn is_settled(&self) -> bool {
+        self.lock().machine.is_settled() && self.finishing.load(Ordering::Acquire) == 0
+    }
+
     /// For status and metrics.
     pub fn status(&self) -> DeliverStatus {
         let now = self.now();
@@ -235,10 +280,12 @@ impl Deliver {
             lanes: machine.lanes(now),
             topics: machine.tally().rows().to_vec(),
             rebuilds: machine.rebuilds(),
+            records_dropped: machine.tally().rows().iter().map(|(_, counts)| counts.records_dropped).sum(),
             window_bytes_used: machine.bytes_used(),
             window_bytes_max: machine.bytes_max(),
             waiting_sources: machine.waiting_count(),
             brokers: Vec::new(),
+            spool: core.spool.clone(),
         };
         drop(core);
         status.brokers = producer.brokers();
@@ -273,6 +320,12 @@ impl Deliver {
         // From here on nobody else puts a producer in place.
         let mut making = self.produce.lock().unwrap_or_else(PoisonError::into_inner);
         *making = produce;
+        self.take_over(producer);
+        Ok(())
+    }
+
+    /// A producer takes over from one that works: each lane moves when nothing of it is in flight there.
+    fn take_over(&self, producer: Arc<dyn Producer>) {
         let mut core = self.lock();
         let now = self.now();
         let mut gone = Vec::new();
@@ -289,11 +342,8 @@ impl Deliver {
         } else {
             gone.push(old);
         }
-        let after = self.act(&mut core);
-        drop(core);
-        self.finish(after);
+        self.act_and_finish(core);
         drop(gone);
-        Ok(())
     }
 
     /// Whether `producer` reaches the cluster: it is told of a topic that is in use. If none is, there is nothing to lose.
@@ -339,9 +389,65 @@ impl Deliver {
         }
     }
 
-    /// Lets the thread end; what is in flight is given up (its sources keep their checkpoints).
+    /// Spools what only memory has, and whose source can't bring it again: the agent ends. How many parcels are on their
+    /// way there.
+    pub fn spill_urgent(&self) -> usize {
+        let mut core = self.lock();
+        let left = core.machine.spill_urgent();
+        self.act_and_finish(core);
+        left
+    }
+
+    /// Lets the threads end; what is in flight is given up (its sources keep their checkpoints).
     pub fn stop(&self) {
         self.stopping.store(true, Ordering::Release);
+        let _core = self.lock();
+        self.spool_due.notify_all();
+    }
+
+    /// As [`Deliver::stop`], but as a crash would: the spool is left as it is.
+    pub fn abort(&self) {
+        self.aborting.store(true, Ordering::Release);
+        self.stop();
+    }
+
+    pub(super) fn is_aborting(&self) -> bool {
+        self.aborting.load(Ordering::Acquire)
+    }
+
+    pub(super) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
+    }
+
+    /// Waits until the spool's thread has something to do, or `wait` is over.
+    pub(super) fn wait_for_spool<'a>(&self, core: MutexGuard<'a, Core>, wait: Duration) -> MutexGuard<'a, Core> {
+        self.spool_due.wait_timeout(core, wait).unwrap_or_else(PoisonError::into_inner).0
+    }
+
+    /// Lets `change` tell the machine something, and does what it says then.
+    pub(super) fn with_machine(&self, change: impl FnOnce(&mut Machine<Waiter>)) {
+        let mut core = self.lock();
+        change(&mut core.machine);
+        self.act_and_finish(core);
+    }
+
+    /// Does what the machine says, and lets the lock go.
+    pub(super) fn act_and_finish(&self, mut core: MutexGuard<'_, Core>) {
+        let after = self.act(&mut core);
+        drop(core);
+        self.finish(after);
+    }
+
+    /// A frame of the spool becomes parcels: a share each.
+    pub(super) fn hand_over(&self, lane: &LaneKey, frame: FrameId, encoded: &Arc<Encoded>) {
+        let now = self.now();
+        let mut core = self.lock();
+        let parcels = core.machine.read(lane, frame, encoded.source, &encoded.shares, now);
+        for (parcel, share) in parcels.into_iter().zip(&encoded.shares) {
+            let holding = Holding { encoded: Arc::clone(encoded), receipt: None, topic: Arc::clone(&share.topic) };
+            core.holdings.insert(parcel, holding);
+        }
+        self.act_and_finish(core);
     }
 
     fn drive(&self, mut dead_letter: Box<dyn DeadLetter>) {
@@ -372,6 +478,7 @@ impl Deliver {
             let after = self.act(&mut core);
             let graves = std::mem::take(&mut core.graves);
             let rebuild = core.rebuild.take();
+            let replace = core.replace.take();
             drop(core);
             drop(left);
             self.finish(after);
@@ -381,6 +488,24 @@ impl Deliver {
             if let Some(message) = rebuild {
                 self.rebuild(&message);
             }
+            if let Some(message) = replace {
+                self.relieve(&message);
+            }
+        }
+    }
+
+    /// Replaces a producer that works, for the sake of the lanes that don't.
+    fn relieve(&self, message: &str) {
+        let produce = self.produce.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.lock().machine.is_rebuilding() {
+            return;
+        }
+        match produce() {
+            Ok(producer) => {
+                tracing::warn!(output = %self.name, why = %message, "producer replaced; what is stuck is sent again");
+                self.take_over(producer);
+            }
+            Err(error) => tracing::error!(output = %self.name, %error, "no new producer; the old one stays"),
         }
     }
 
@@ -486,7 +611,11 @@ impl Deliver {
     /// Does what the machine says. What takes other locks comes back, and must be finished once this lock is let go.
     fn act(&self, core: &mut Core) -> After {
         self.finishing.fetch_add(1, Ordering::AcqRel);
-        core.act()
+        let after = core.act();
+        if core.to_spool.is_due() {
+            self.spool_due.notify_one();
+        }
+        after
     }
 
     fn finish(&self, after: After) {
@@ -511,11 +640,11 @@ impl Deliver {
         self.finishing.fetch_sub(1, Ordering::AcqRel);
     }
 
-    fn now(&self) -> Duration {
+    pub(super) fn now(&self) -> Duration {
         self.started.elapsed()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Core> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Core> {
         self.core.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -531,14 +660,28 @@ impl Core {
                 }
                 Action::Settle { parcel, how } => {
                     let holding = self.holdings.remove(&parcel).expect("a parcel settles once");
-                    after.settled.push((holding.receipt, how));
+                    after.settled.extend(holding.receipt.map(|receipt| (receipt, how)));
                     after.done.push(holding.encoded);
+                    self.to_spool.has_room |= self.to_spool.waits;
                 }
                 Action::Bury { parcel, record, reason, message } => self.graves.push((parcel, record, reason, message)),
                 Action::Wake(who) => after.woken.push(who),
                 Action::Lookup { topic } => self.producer.lookup(&topic),
                 Action::Forget { topic } => after.forgotten.push(topic),
                 Action::Rebuild { message } => self.rebuild = Some(message),
+                Action::Replace { message } => self.replace = Some(message),
+                Action::Spooled { parcel } => {
+                    let holding = self.holdings.get_mut(&parcel).expect("it stays in memory");
+                    after.settled.extend(holding.receipt.take().map(|receipt| (receipt, Settled::Spooled)));
+                }
+                Action::Append { parcel, lane, records, done } => {
+                    let holding = self.holdings.get(&parcel).expect("a parcel is held until it settles");
+                    let encoded = Arc::clone(&holding.encoded);
+                    self.to_spool.appends.push_back(Job { parcel, lane, encoded, records, done });
+                }
+                Action::Done { lane, frame } => self.to_spool.marks.push(Mark::Done { lane, frame }),
+                Action::Unread { lane, frame } => self.to_spool.marks.push(Mark::Unread { lane, frame }),
+                Action::Again { lane } => self.to_spool.marks.push(Mark::Again { lane }),
             }
         }
         after

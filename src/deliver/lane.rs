@@ -9,8 +9,9 @@ use super::backoff::Backoff;
 use super::machine::Pieces;
 use super::ranges::Ranges;
 use super::tally::Row;
-use crate::batch::{LaneKey, Share};
+use crate::batch::{LaneKey, Share, SourceKey};
 use crate::output::{Fault, Parcel, RecordFault, TopicFault};
+use crate::spool::FrameId;
 
 /// What may be sent on a lane.
 #[derive(Debug)]
@@ -42,10 +43,24 @@ pub enum Kind {
     Producer,
 }
 
-/// A parcel that is not settled.
+/// Whether a parcel is in the spool too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Copied {
+    No,
+    /// It was asked for.
+    Coming,
+    /// Durably: its receipt is settled. While the parcel is in memory, the frame is not read.
+    In(FrameId),
+}
+
+/// A parcel in memory, of which records are to be acknowledged.
 #[derive(Debug)]
 pub struct Flight {
     pub parcel: Parcel,
+    pub source: SourceKey,
+    /// Its source can't read it again, or should not have to: it is spooled where its lane does not flow.
+    pub urgent: bool,
+    pub copied: Copied,
     /// The numbers of its records in the encoded batch.
     pub records: Range<u32>,
     /// What it counts for in the window.
@@ -69,9 +84,12 @@ struct Burial {
 
 impl Flight {
     /// A parcel of which nothing is acknowledged.
-    pub fn new(parcel: Parcel, share: &Share) -> Self {
+    pub fn new(parcel: Parcel, share: &Share, source: SourceKey, urgent: bool, copied: Copied) -> Self {
         Self {
             parcel,
+            source,
+            urgent,
+            copied,
             records: share.records.clone(),
             bytes: share.bytes,
             payload_bytes: share.payload_bytes,
@@ -79,6 +97,16 @@ impl Flight {
             burying: Vec::new(),
             buried_any: false,
         }
+    }
+
+    /// What is acknowledged, or durable in the dead letter.
+    pub fn done(&self) -> Vec<Range<u32>> {
+        self.done.iter().collect()
+    }
+
+    /// Whether nothing has become of any of its records.
+    pub fn is_untouched(&self) -> bool {
+        self.done.is_empty() && self.burying.is_empty()
     }
 
     fn is_done(&self) -> bool {
@@ -103,6 +131,10 @@ pub struct Lane {
     pub bytes: u64,
     pub in_flight_records: u64,
     pub state: State,
+    /// Frames of it in the spool, or on the way there, that are not in memory.
+    pub unread_frames: u64,
+    /// The first frame that the spool's reader met and was told to come back to.
+    pub skipped_at: Option<FrameId>,
     /// The producer that has what is in flight; another one only once nothing is.
     pub epoch: u64,
     /// The counters of its topic.
@@ -122,10 +154,12 @@ pub struct LaneStatus {
     pub topic: Arc<str>,
     /// -1: the topic's partition count is not known.
     pub partition: i32,
-    /// `direct`, `stalled`, `draining`, `probing`, `split`, `unknown`.
+    /// `direct`, `stalled`, `logged`, `draining`, `probing`, `split`, `unknown`.
     pub state: &'static str,
     pub in_flight_records: u64,
     pub in_flight_bytes: u64,
+    /// Frames in the spool that are not in flight.
+    pub spooled_frames: u64,
     pub waiting_sources: usize,
     pub fault: Option<TopicFault>,
     pub cause: Option<Arc<str>>,
@@ -141,6 +175,7 @@ impl LaneStatus {
             state: "unknown",
             in_flight_records: 0,
             in_flight_bytes: 0,
+            spooled_frames: 0,
             waiting_sources,
             fault,
             cause,
@@ -156,6 +191,8 @@ impl Lane {
             bytes: 0,
             in_flight_records: 0,
             state: State::Direct,
+            unread_frames: 0,
+            skipped_at: None,
             epoch,
             row,
             last_report: Duration::ZERO,
@@ -252,9 +289,9 @@ impl Lane {
     }
 
     /// Takes out the parcels that `is_given_up` says, of which nothing is in flight or on its way to the dead letter.
-    pub fn give_up(&mut self, is_given_up: impl Fn(Parcel) -> bool) -> Vec<Flight> {
+    pub fn give_up(&mut self, is_given_up: impl Fn(&Flight) -> bool) -> Vec<Flight> {
         let flights = std::mem::take(&mut self.flights);
-        let (out, left) = flights.into_iter().partition(|one| one.burying.is_empty() && is_given_up(one.parcel));
+        let (out, left) = flights.into_iter().partition(|one| one.burying.is_empty() && is_given_up(one));
         self.flights = left;
         let out: VecDeque<Flight> = out;
         self.bytes -= out.iter().map(|flight| flight.bytes).sum::<u64>();
@@ -291,6 +328,16 @@ impl Lane {
         self.flights.iter().any(|flight| !flight.burying.is_empty())
     }
 
+    /// Whether the dead letter did not take a record.
+    pub fn is_refused_burial(&self) -> bool {
+        self.flights.iter().any(|flight| flight.burying.iter().any(|burial| burial.at.is_some()))
+    }
+
+    /// Whether it is empty: nothing in memory, nothing in the spool.
+    pub fn is_empty(&self) -> bool {
+        self.flights.is_empty() && self.in_flight_records == 0 && self.failures.is_empty() && self.unread_frames == 0
+    }
+
     /// Burials whose time has come again; they are being tried from now on.
     pub fn burials_due(&mut self, now: Duration) -> Vec<(Parcel, u32, RecordFault, Arc<str>)> {
         let mut due = Vec::new();
@@ -308,6 +355,11 @@ impl Lane {
         self.in_flight_records > 0 && now.saturating_sub(self.last_report) > after
     }
 
+    /// For how long records are in flight without a word of any.
+    pub fn silent_for(&self, now: Duration) -> Duration {
+        if self.in_flight_records == 0 { Duration::ZERO } else { now.saturating_sub(self.last_report) }
+    }
+
     /// Looks at the time.
     pub fn tick(&mut self, now: Duration, stalled_after: Duration) {
         self.is_stalled = self.stalls(now, stalled_after);
@@ -322,6 +374,8 @@ impl Lane {
     pub fn status(&self, key: &LaneKey, waiting: usize, now: Duration, stalled_after: Duration) -> LaneStatus {
         let state = match self.state {
             State::Direct if self.stalls(now, stalled_after) => "stalled",
+            State::Direct if key.partition < 0 => "unknown",
+            State::Direct if self.unread_frames > 0 => "logged",
             State::Direct => "direct",
             State::Draining => "draining",
             State::Probing { .. } => "probing",
@@ -334,13 +388,15 @@ impl Lane {
             state,
             in_flight_records: self.in_flight_records,
             in_flight_bytes: self.bytes,
+            spooled_frames: self.unread_frames,
             waiting_sources: waiting,
             fault: told.and_then(|(fault, _)| *fault),
             cause: told.map(|(_, message)| Arc::clone(message)),
         }
     }
 
-    fn flight(&mut self, parcel: Parcel) -> Option<&mut Flight> {
+    /// One of its parcels.
+    pub fn flight(&mut self, parcel: Parcel) -> Option<&mut Flight> {
         let at = self.flights.binary_search_by_key(&parcel, |flight| flight.parcel).ok()?;
         self.flights.get_mut(at)
     }

@@ -26,18 +26,21 @@
 //! - what is produced goes to the newest producer: a lane with records in flight on an older one takes nothing until they are
 //!   reported ([`Machine::replaced`]), or forgotten ([`Machine::hurried`]). So nothing overtakes.
 
-use std::cmp::Reverse;
-use std::collections::{BTreeSet, BinaryHeap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::hash::Hash;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::lane::{Failure, Flight, Kind, Lane, LaneStatus, State};
+use super::admission::Way;
+use super::lane::{Copied, Failure, Flight, Kind, Lane, LaneStatus, State};
+use super::relief::Relief;
+use super::spill::Spooled;
 use super::tally::Tally;
 use super::waiting::{Blocker, Waiting, Wants};
-use crate::batch::{LaneKey, Place, Settled, Share};
+use crate::batch::{LaneKey, Place, Settled, Share, SourceKey};
 use crate::output::{Fault, Parcel, RecordFault, TopicFault};
+use crate::spool::FrameId;
 
 /// Runs of records, in the order in which they are sent.
 pub type Pieces = Vec<(Parcel, Range<u32>)>;
@@ -56,6 +59,23 @@ pub struct Limits {
     pub probe_longest: Duration,
     /// Topics without records are forgotten after this long.
     pub topic_kept: Duration,
+    /// Bytes on the way to the spool that are nowhere else in memory.
+    pub append_bytes_max: u64,
+    /// What can't be handed over at once is spooled, also where its source could read it again.
+    pub spool_always: bool,
+    pub when_full: WhenFull,
+}
+
+/// What becomes of what should be spooled, and the spool is full.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WhenFull {
+    /// Its source is held.
+    #[default]
+    Block,
+    /// The oldest segment of the spool goes.
+    DropOldest,
+    /// It goes itself.
+    DropNewest,
 }
 
 /// What [`Machine::offer`] answers.
@@ -76,10 +96,36 @@ pub enum Action<W> {
         partition: i32,
         records: Range<u32>,
     },
-    /// The parcel is done: settle its receipt, let its bytes go.
+    /// The parcel leaves memory: settle its receipt if that is not done, let its bytes go.
     Settle {
         parcel: Parcel,
         how: Settled,
+    },
+    /// Write these records of the parcel to the spool, in the order of these actions, then say [`Machine::committed`].
+    Append {
+        parcel: Parcel,
+        lane: LaneKey,
+        records: Range<u32>,
+        /// Those of them that need not be written.
+        done: Vec<Range<u32>>,
+    },
+    /// The parcel is in the spool, and stays in memory: settle its receipt.
+    Spooled {
+        parcel: Parcel,
+    },
+    /// Every record of the frame is acknowledged.
+    Done {
+        lane: LaneKey,
+        frame: FrameId,
+    },
+    /// The frame is no longer in memory, and is to be read again.
+    Unread {
+        lane: LaneKey,
+        frame: FrameId,
+    },
+    /// The lane's frames can be read again, from the first that was skipped.
+    Again {
+        lane: LaneKey,
     },
     /// Make this record durable in the dead letter, then say [`Machine::buried`].
     Bury {
@@ -101,37 +147,48 @@ pub enum Action<W> {
     Rebuild {
         message: Arc<str>,
     },
+    /// The producer works, but for some lanes: make a new one, then say [`Machine::replaced`].
+    Replace {
+        message: Arc<str>,
+    },
 }
 
 #[derive(Debug, Default)]
-struct Topic {
-    partitions: Option<u32>,
-    fault: Option<(TopicFault, Arc<str>)>,
+pub(super) struct Topic {
+    pub(super) partitions: Option<u32>,
+    pub(super) fault: Option<(TopicFault, Arc<str>)>,
     /// Where keyless records go now, and how many bytes went there.
-    sticky: i32,
-    sticky_bytes: u64,
+    pub(super) sticky: i32,
+    pub(super) sticky_bytes: u64,
     last_used: Duration,
+    /// Since when its partition count is asked for, and whether that takes too long.
+    wanted_since: Option<Duration>,
+    pub(super) is_overdue: bool,
 }
 
 /// The machine; `W` names a waiter (a source).
 #[derive(Debug)]
 pub struct Machine<W> {
-    limits: Limits,
-    bytes_used: u64,
+    pub(super) limits: Limits,
+    pub(super) bytes_used: u64,
     next_parcel: u64,
-    lanes: HashMap<LaneKey, Lane>,
-    parcels: HashMap<Parcel, LaneKey>,
-    topics: HashMap<Arc<str>, Topic>,
-    waiting: Waiting<W>,
+    pub(super) lanes: HashMap<LaneKey, Lane>,
+    pub(super) parcels: HashMap<Parcel, LaneKey>,
+    pub(super) topics: HashMap<Arc<str>, Topic>,
+    pub(super) waiting: Waiting<W>,
     /// Blockers whose first waiter may be able to go on: looked at by [`Machine::wake`].
-    touched: HashSet<Blocker>,
+    pub(super) touched: HashSet<Blocker>,
     /// Lanes whose time may have come: those in `Probing` or with a burial to try again.
-    timed: BTreeSet<LaneKey>,
-    actions: VecDeque<Action<W>>,
-    epoch: u64,
-    rebuilding: bool,
-    tally: Tally,
+    pub(super) timed: BTreeSet<LaneKey>,
+    pub(super) actions: VecDeque<Action<W>>,
+    pub(super) epoch: u64,
+    pub(super) rebuilding: bool,
+    /// Records are in flight, and all lanes that have some are stalled; as of the last tick.
+    pub(super) is_silent: bool,
+    pub(super) spooled: Spooled,
+    pub(super) tally: Tally,
     rebuilds: u64,
+    pub(super) relief: Relief,
 }
 
 impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
@@ -150,31 +207,30 @@ impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
             actions: VecDeque::new(),
             epoch: 0,
             rebuilding: false,
+            is_silent: false,
+            spooled: Spooled::default(),
             tally: Tally::default(),
             rebuilds: 0,
+            relief: Relief::default(),
         }
     }
 
-    /// Takes all shares, or none and parks `who`.
-    pub fn offer(&mut self, who: W, shares: &[Share], now: Duration) -> Offered {
-        let seq = self.waiting.number_of(who);
+    /// Takes all shares, or none and parks `who`. `urgent`: the source can't read it again, or should not have to.
+    pub fn offer(&mut self, who: W, source: SourceKey, shares: &[Share], urgent: bool, now: Duration) -> Offered {
         let wants: Wants = shares.iter().map(|share| (Arc::clone(&share.topic), share.place, share.bytes)).collect();
         self.know_topics(&wants, now);
-        let unplaced = shares.iter().find(|share| share.place == Place::Unknown);
-        let admitted = match unplaced {
-            Some(share) => Err(Blocker::Topic(Arc::clone(&share.topic))),
-            None => self.admit(seq, &wants),
-        };
-        match admitted {
-            Ok(partitions) => {
+        match self.admit(self.waiting.number_of(who), &wants, urgent) {
+            Ok(ways) => {
                 self.waiting.forget(who);
-                Offered::Taken(shares.iter().zip(partitions).map(|(share, at)| self.take(share, at, now)).collect())
+                let take = |(share, way): (&Share, Way)| self.take(source, share, way, urgent, now);
+                Offered::Taken(shares.iter().zip(ways).map(take).collect())
             }
             Err(blocker) => {
-                self.waiting.park(who, blocker.clone(), wants);
-                if unplaced.is_some() {
+                if shares.iter().any(|share| share.place == Place::Unknown) {
+                    // What it did not know may be known by now.
                     self.touched.insert(blocker.clone());
                 }
+                self.waiting.park(who, blocker.clone(), wants, urgent);
                 self.wake();
                 Offered::Held(blocker)
             }
@@ -183,10 +239,13 @@ impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
 
     /// Whether an offer like `wants` would be held; then `who` is parked, and woken as if it had offered. Saves reading
     /// and encoding for nothing.
-    pub fn would_hold(&mut self, who: W, wants: &Wants, now: Duration) -> Option<Blocker> {
+    pub fn would_hold(&mut self, who: W, wants: &Wants, urgent: bool, now: Duration) -> Option<Blocker> {
         self.know_topics(wants, now);
-        let blocker = self.admit(self.waiting.number_of(who), wants).err()?;
-        self.waiting.park(who, blocker.clone(), wants.clone());
+        if self.knows_by_now(wants) {
+            return None;
+        }
+        let blocker = self.admit(self.waiting.number_of(who), wants, urgent).err()?;
+        self.waiting.park(who, blocker.clone(), wants.clone(), urgent);
         Some(blocker)
     }
 
@@ -219,11 +278,15 @@ impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
             Ok(()) => {
                 self.tally.of(lane.row).records_acked += count;
                 lane.acknowledge(parcel, records);
+                self.relief.acknowledged(now);
             }
             Err(fault) => {
                 // One that is being replaced anyway need not be replaced.
                 if let (Fault::Producer { message }, true) = (&fault, epoch == self.epoch) {
                     self.need_rebuild(Arc::clone(message));
+                }
+                if matches!(fault, Fault::Topic { .. } | Fault::Record { .. }) {
+                    self.relieve_of_refusal(&key, now);
                 }
                 let lane = self.lanes.get_mut(&key).expect("just looked up");
                 lane.refuse(parcel, records, &fault);
@@ -257,6 +320,8 @@ impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
             Ok(partitions) => {
                 topic.partitions = Some(partitions);
                 topic.fault = None;
+                topic.is_overdue = false;
+                topic.wanted_since = None;
                 self.abandon_lanes_beyond(name, partitions);
             }
             Err(Fault::Topic { reason, message }) => topic.fault = Some((reason, message)),
@@ -352,8 +417,9 @@ impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
             parcels.iter().filter_map(|parcel| self.parcels.get(parcel)).cloned().collect();
         for key in concerned {
             let Some(lane) = self.lanes.get_mut(&key).filter(|lane| waiting(lane)) else { continue };
-            let given_up = lane.give_up(|parcel| parcels.contains(&parcel));
-            if lane.flights.is_empty() {
+            // What is in the spool is nobody's but the spool's.
+            let given_up = lane.give_up(|one| one.copied == Copied::No && parcels.contains(&one.parcel));
+            if lane.is_empty() {
                 self.lanes.remove(&key);
                 self.timed.remove(&key);
             }
@@ -368,7 +434,15 @@ impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
         for flight in flights {
             self.bytes_used -= flight.bytes;
             self.parcels.remove(&flight.parcel);
-            self.actions.push_back(Action::Settle { parcel: flight.parcel, how: Settled::Abandoned });
+            match flight.copied {
+                Copied::In(frame) => {
+                    self.actions.push_back(Action::Settle { parcel: flight.parcel, how: Settled::Spooled });
+                    self.frame_part_over(frame, false);
+                }
+                Copied::No | Copied::Coming => {
+                    self.actions.push_back(Action::Settle { parcel: flight.parcel, how: Settled::Abandoned });
+                }
+            }
         }
         self.touched.insert(Blocker::Window);
     }
@@ -386,6 +460,12 @@ impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
         }
         let stalled_after = self.limits.stalled_after;
         self.lanes.values_mut().for_each(|lane| lane.tick(now, stalled_after));
+        for topic in self.topics.values_mut().filter(|topic| topic.partitions.is_none()) {
+            topic.is_overdue = topic.wanted_since.is_some_and(|since| now.saturating_sub(since) > stalled_after);
+        }
+        self.spill_stalled();
+        self.read_again(now);
+        self.relieve_of_the_stuck(now);
         let kept = self.limits.topic_kept;
         let in_use: HashSet<Arc<str>> = self.lanes.keys().map(|key| Arc::clone(&key.topic)).collect();
         let waiting = &self.waiting;
@@ -431,7 +511,7 @@ impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
 
     /// Whether nothing is in flight or waits to be sent again.
     pub fn is_idle(&self) -> bool {
-        self.parcels.is_empty()
+        self.parcels.is_empty() && self.spooled.is_empty()
     }
 
     /// What became of records, by topic, since the start.
@@ -479,133 +559,67 @@ impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
         all
     }
 
-    /// Whether a batch with these shares may go now, for a waiter with the number `seq` (`None`: a newcomer, behind
-    /// everybody). The partition of each share, or what blocks it.
-    ///
-    /// The window's rule: a lane may have in flight half of what the others leave free, and at least one batch while the
-    /// window has room at all. So n lanes that hang leave the 2^n-th part of the window to the others, down to one batch.
-    /// And who feeds a lane that is stalled waits for that lane, not for the window, where others wait behind it.
-    fn admit(&self, seq: Option<u64>, wants: &Wants) -> Result<Vec<i32>, Blocker> {
-        let mut partitions = Vec::with_capacity(wants.len());
-        let mut total = 0;
-        let mut all_fresh = true;
-        for (topic, place, bytes) in wants {
-            total += bytes;
-            let partition = match place {
-                Place::At(partition) => {
-                    let key = LaneKey { topic: Arc::clone(topic), partition: *partition };
-                    let blocker = Blocker::Lane(key.clone());
-                    if self.waiting.is_behind(&blocker, seq) {
-                        return Err(blocker);
+    fn take(&mut self, source: SourceKey, share: &Share, way: Way, urgent: bool, now: Duration) -> Parcel {
+        match way {
+            Way::Append(partition) => self.append(source, share, partition),
+            Way::Drop => self.drop_newest(share),
+            Way::Produce(partition) => {
+                if let (Place::Any, Some(topic)) = (share.place, self.topics.get_mut(&share.topic)) {
+                    if topic.sticky != partition || topic.sticky_bytes >= self.limits.sticky_bytes {
+                        topic.sticky_bytes = 0;
                     }
-                    all_fresh &= self.lane_has_room(&key, *bytes, seq).ok_or(blocker)?;
-                    *partition
+                    topic.sticky = partition;
+                    topic.sticky_bytes += share.bytes;
                 }
-                Place::Any => {
-                    let blocker = Blocker::Topic(Arc::clone(topic));
-                    if self.waiting.is_behind(&blocker, seq) {
-                        return Err(blocker);
-                    }
-                    let (partition, fresh) = self.any_lane(topic, *bytes, seq).ok_or(blocker)?;
-                    all_fresh &= fresh;
-                    partition
-                }
-                Place::Unknown => {
-                    let known = self.topics.get(topic).is_some_and(|topic| topic.partitions.is_some());
-                    if !known {
-                        return Err(Blocker::Topic(Arc::clone(topic)));
-                    }
-                    -1
-                }
-            };
-            partitions.push(partition);
-        }
-        let promised: u64 = self.waiting.grants_before(seq).map(|(_, _, bytes)| bytes).sum();
-        let used = self.bytes_used + promised;
-        let max = self.limits.window_bytes_max;
-        let has_room = used + total <= max || (all_fresh && used < max);
-        if !has_room {
-            return Err(self.stalled_lane(wants).map_or(Blocker::Window, Blocker::Lane));
-        }
-        if self.waiting.is_behind(&Blocker::Window, seq) {
-            return Err(Blocker::Window);
-        }
-        Ok(partitions)
-    }
-
-    /// The first lane of `wants` that is stalled.
-    fn stalled_lane(&self, wants: &Wants) -> Option<LaneKey> {
-        wants.iter().find_map(|(topic, place, _)| {
-            let Place::At(partition) = *place else { return None };
-            let key = LaneKey { topic: Arc::clone(topic), partition };
-            self.lanes.get(&key).is_some_and(|lane| lane.is_stalled()).then_some(key)
-        })
-    }
-
-    /// `Some(fresh)` if the lane takes `bytes` more; `fresh` if nothing of it is in flight.
-    fn lane_has_room(&self, key: &LaneKey, bytes: u64, seq: Option<u64>) -> Option<bool> {
-        let promised: u64 = self
-            .waiting
-            .grants_before(seq)
-            .filter(|(topic, place, _)| *topic == key.topic && *place == Place::At(key.partition))
-            .map(|(_, _, bytes)| bytes)
-            .sum();
-        let in_flight = match self.lanes.get(key) {
-            Some(lane) if !matches!(lane.state, State::Direct) || lane.epoch != self.epoch => return None,
-            Some(lane) => lane.bytes,
-            None => 0,
-        };
-        let fresh = in_flight + promised == 0;
-        let free_of_others = self.limits.window_bytes_max.saturating_sub(self.bytes_used - in_flight);
-        (fresh || in_flight + promised + bytes <= free_of_others / 2).then_some(fresh)
-    }
-
-    /// A partition of `topic` that takes `bytes` now: the one that keyless records go to, or the next that flows.
-    fn any_lane(&self, name: &Arc<str>, bytes: u64, seq: Option<u64>) -> Option<(i32, bool)> {
-        let topic = self.topics.get(name)?;
-        let count = i32::try_from(topic.partitions?).ok().filter(|count| *count > 0)?;
-        let turn = i32::from(topic.sticky_bytes >= self.limits.sticky_bytes);
-        (0..count).map(|step| (topic.sticky + turn + step).rem_euclid(count)).find_map(|partition| {
-            let key = LaneKey { topic: Arc::clone(name), partition };
-            if self.lanes.get(&key).is_some_and(Lane::is_stalled) {
-                return None;
+                let key = LaneKey { topic: Arc::clone(&share.topic), partition };
+                let parcel = self.new_parcel();
+                self.push(&key, Flight::new(parcel, share, source, urgent, Copied::No), now);
+                self.produce(&key, vec![(parcel, share.records.clone())]);
+                parcel
             }
-            self.lane_has_room(&key, bytes, seq).map(|fresh| (partition, fresh))
-        })
+        }
     }
 
-    fn take(&mut self, share: &Share, partition: i32, now: Duration) -> Parcel {
+    pub(super) fn new_parcel(&mut self) -> Parcel {
         let parcel = Parcel(self.next_parcel);
         self.next_parcel += 1;
-        self.bytes_used += share.bytes;
-        if let (Place::Any, Some(topic)) = (share.place, self.topics.get_mut(&share.topic)) {
-            if topic.sticky != partition || topic.sticky_bytes >= self.limits.sticky_bytes {
-                topic.sticky_bytes = 0;
-            }
-            topic.sticky = partition;
-            topic.sticky_bytes += share.bytes;
-        }
-        let key = LaneKey { topic: Arc::clone(&share.topic), partition };
-        let limits = &self.limits;
-        let lane = self.lanes.entry(key.clone()).or_insert_with(|| {
-            Lane::new(limits.probe_first, limits.probe_longest, self.tally.row(&share.topic), self.epoch)
-        });
+        parcel
+    }
+
+    /// Adds a parcel to a lane, behind all others.
+    pub(super) fn push(&mut self, key: &LaneKey, flight: Flight, now: Duration) {
+        self.bytes_used += flight.bytes;
+        self.parcels.insert(flight.parcel, key.clone());
+        let lane = self.lane(key);
         if lane.in_flight_records == 0 {
             lane.heard(now);
         }
-        lane.push(Flight::new(parcel, share));
-        self.parcels.insert(parcel, key.clone());
-        self.produce(&key, vec![(parcel, share.records.clone())]);
-        parcel
+        lane.push(flight);
+    }
+
+    /// The lane, made if there is none.
+    pub(super) fn lane(&mut self, key: &LaneKey) -> &mut Lane {
+        let limits = &self.limits;
+        self.lanes.entry(key.clone()).or_insert_with(|| {
+            Lane::new(limits.probe_first, limits.probe_longest, self.tally.row(&key.topic), self.epoch)
+        })
     }
 
     fn know_topics(&mut self, wants: &Wants, now: Duration) {
         for (name, _, _) in wants {
-            let topic = self.topics.entry(Arc::clone(name)).or_insert_with(|| {
-                self.actions.push_back(Action::Lookup { topic: Arc::clone(name) });
-                Topic::default()
-            });
-            topic.last_used = now;
+            self.look_up_once(name);
+            if let Some(topic) = self.topics.get_mut(name) {
+                topic.last_used = now;
+                topic.wanted_since.get_or_insert(now);
+            }
+        }
+    }
+
+    /// Asks for the topic's partition count, if nobody did.
+    pub(super) fn look_up_once(&mut self, name: &Arc<str>) {
+        if !self.topics.contains_key(name) {
+            self.topics.insert(Arc::clone(name), Topic::default());
+            self.actions.push_back(Action::Lookup { topic: Arc::clone(name) });
         }
     }
 
@@ -617,7 +631,7 @@ impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
     }
 
     /// Hands records of a lane over, in the order given.
-    fn produce(&mut self, key: &LaneKey, pieces: Pieces) {
+    pub(super) fn produce(&mut self, key: &LaneKey, pieces: Pieces) {
         let lane = self.lanes.get_mut(key).expect("who produces has the lane");
         debug_assert_eq!(lane.epoch, self.epoch, "everything goes to the newest producer");
         for (parcel, records) in pieces {
@@ -628,7 +642,7 @@ impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
     }
 
     /// Hands over everything of a lane that is not acknowledged; from then on it is `Direct`.
-    fn resend(&mut self, key: &LaneKey, now: Duration) {
+    pub(super) fn resend(&mut self, key: &LaneKey, now: Duration) {
         let lane = self.lanes.get_mut(key).expect("who resends has the lane");
         let pending = lane.pending();
         lane.state = State::Direct;
@@ -641,13 +655,13 @@ impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
     }
 
     /// After a report: settles what is done and takes the lane to its next state.
-    fn advance(&mut self, key: &LaneKey, now: Duration) {
+    pub(super) fn advance(&mut self, key: &LaneKey, now: Duration) {
         self.settle_done(key);
         let Some(lane) = self.lanes.get_mut(key) else { return };
         if matches!(lane.state, State::Direct) && lane.has_failures() {
             lane.state = State::Draining;
         }
-        if lane.flights.is_empty() && lane.in_flight_records == 0 && !lane.has_failures() {
+        if lane.is_empty() {
             self.lanes.remove(key);
             self.timed.remove(key);
             return;
@@ -701,6 +715,9 @@ impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
             let at = now + lane.backoff.fail();
             lane.state = State::Probing { at, sent: false };
             self.timed.insert(key.clone());
+            // Nothing of it goes on before the topic is well: it need not hold the window meanwhile.
+            self.spill_all(key);
+            self.unload(key);
             return;
         }
         if !refused {
@@ -743,6 +760,9 @@ impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
             self.tally.of(row).payload_bytes_settled += flight.payload_bytes;
             let how = if flight.buried_any { Settled::DeadLettered } else { Settled::Delivered };
             self.actions.push_back(Action::Settle { parcel: flight.parcel, how });
+            if let Copied::In(frame) = flight.copied {
+                self.frame_part_over(frame, true);
+            }
         }
         self.touched.insert(Blocker::Lane(key.clone()));
         self.touched.insert(Blocker::Topic(Arc::clone(&key.topic)));
@@ -767,7 +787,9 @@ impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
             self.timed.remove(key);
         }
         let State::Probing { at, sent: false } = lane.state else { return };
-        if at <= now && !self.rebuilding {
+        // A lane whose records are all in the spool is probed with the first that is read from there.
+        let is_all_in_spool = lane.flights.is_empty() && lane.unread_frames > 0;
+        if at <= now && !self.rebuilding && !is_all_in_spool {
             lane.state = State::Probing { at, sent: true };
             let probe = lane.pending().into_iter().next().map(|(parcel, range)| (parcel, range.start..range.start + 1));
             match probe {
@@ -789,48 +811,23 @@ impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
                     && u32::try_from(key.partition).is_ok_and(|partition| partition >= partitions)
                     && matches!(lane.state, State::Probing { .. })
                     && lane.in_flight_records == 0
+                    && lane.flights.iter().all(|flight| flight.copied != Copied::Coming)
             })
             .map(|(key, _)| key.clone())
             .collect();
         gone.sort_unstable();
         for key in gone {
-            let lane = self.lanes.remove(&key).expect("just listed");
-            self.abandon(lane.flights);
+            let lane = self.lanes.get_mut(&key).expect("just listed");
+            lane.state = State::Direct;
+            lane.bytes = 0;
+            lane.forget_flights(lane.epoch);
+            let flights = std::mem::take(&mut lane.flights);
+            self.abandon(flights);
+            if self.lanes.get(&key).is_some_and(Lane::is_empty) {
+                self.lanes.remove(&key);
+            }
             self.timed.remove(&key);
             self.touched.insert(Blocker::Lane(key));
-        }
-    }
-
-    /// Wakes those who may go on now, oldest first over all blockers that changed.
-    fn wake(&mut self) {
-        let touched = std::mem::take(&mut self.touched);
-        let first = |waiting: &Waiting<W>, blocker: &Blocker| waiting.front(blocker).map(|(seq, _)| seq);
-        let mut next: BinaryHeap<Reverse<(u64, Blocker)>> = touched
-            .into_iter()
-            .filter_map(|blocker| Some(Reverse((first(&self.waiting, &blocker)?, blocker))))
-            .collect();
-        while let Some(Reverse((_, blocker))) = next.pop() {
-            let Some((seq, waiter)) = self.waiting.front(&blocker) else { continue };
-            match self.admit(Some(seq), &waiter.wants) {
-                Ok(_) => {
-                    let who = self.waiting.grant_front(&blocker).expect("there is a first waiter");
-                    self.actions.push_back(Action::Wake(who));
-                }
-                Err(other) if other == blocker => continue,
-                Err(other) => {
-                    // It may have been forgotten while the waiter waited for something else.
-                    if let Blocker::Topic(name) = &other
-                        && !self.topics.contains_key(name)
-                    {
-                        self.topics.insert(Arc::clone(name), Topic::default());
-                        self.actions.push_back(Action::Lookup { topic: Arc::clone(name) });
-                    }
-                    self.waiting.move_front(&blocker, other);
-                }
-            }
-            if let Some(seq) = first(&self.waiting, &blocker) {
-                next.push(Reverse((seq, blocker)));
-            }
         }
     }
 }

@@ -2,11 +2,15 @@
 //!
 //! [`machine`] decides (pure), [`driver`] does. [`lane`], [`waiting`], [`ranges`], [`backoff`] and [`tally`] are the machine's parts.
 
+pub mod admission;
 pub mod backoff;
 pub mod driver;
 pub mod lane;
 pub mod machine;
 pub mod ranges;
+mod relief;
+pub mod spill;
+pub mod spooler;
 pub mod tally;
 #[cfg(test)]
 mod tests;

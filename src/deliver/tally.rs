@@ -20,6 +20,8 @@ pub struct Counts {
     pub payload_bytes_settled: u64,
     /// Handed to a producer again.
     pub records_resent: u64,
+    /// Given up because the spool was full, as the user wants it.
+    pub records_dropped: u64,
     /// Refused for good and durable in the dead letter, by reason.
     pub records_buried: Vec<(RecordFault, u64)>,
 }

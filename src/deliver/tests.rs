@@ -4,9 +4,9 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::machine::{Action, Limits, Machine, Offered};
+use super::machine::{Action, Limits, Machine, Offered, WhenFull};
 use super::waiting::Blocker;
-use crate::batch::{Place, Settled, Share};
+use crate::batch::{Place, Settled, Share, SourceKey};
 use crate::output::{Fault, Parcel, RecordFault, TopicFault};
 
 const WINDOW_BYTES: u64 = 4_000;
@@ -24,6 +24,9 @@ fn limits() -> Limits {
         probe_first: Duration::from_secs(1),
         probe_longest: Duration::from_secs(60),
         topic_kept: Duration::from_secs(600),
+        append_bytes_max: 0,
+        spool_always: false,
+        when_full: WhenFull::Block,
     }
 }
 
@@ -46,11 +49,13 @@ fn actions(machine: &mut Machine<u64>) -> Vec<Action<u64>> {
 fn a_lane_takes_half_of_what_the_others_leave() {
     let mut machine = known();
     let mut taken = 0;
-    while let Offered::Taken(_) = machine.offer(taken, &[share(Place::At(0), 0..1, 100)], Duration::ZERO) {
+    while let Offered::Taken(_) =
+        machine.offer(taken, SourceKey(0), &[share(Place::At(0), 0..1, 100)], false, Duration::ZERO)
+    {
         taken += 1;
     }
     assert_eq!(taken * 100, WINDOW_BYTES / 2);
-    let other = machine.offer(99, &[share(Place::At(1), 0..1, 900)], Duration::ZERO);
+    let other = machine.offer(99, SourceKey(0), &[share(Place::At(1), 0..1, 900)], false, Duration::ZERO);
     assert!(matches!(other, Offered::Taken(_)), "{other:?}");
 }
 
@@ -59,7 +64,9 @@ fn a_lane_takes_half_of_what_the_others_leave() {
 #[test]
 fn probes_back_off_and_the_lane_goes_on_by_itself() {
     let mut machine = known();
-    let Offered::Taken(parcels) = machine.offer(1, &[share(Place::At(0), 0..10, 100)], Duration::ZERO) else {
+    let Offered::Taken(parcels) =
+        machine.offer(1, SourceKey(0), &[share(Place::At(0), 0..10, 100)], false, Duration::ZERO)
+    else {
         panic!("an empty window takes a batch")
     };
     let refused = || Err(Fault::Topic { reason: TopicFault::NotAuthorized, message: Arc::from("no") });
@@ -97,7 +104,9 @@ fn probes_back_off_and_the_lane_goes_on_by_itself() {
 #[test]
 fn records_of_a_partition_that_is_gone_are_abandoned() {
     let mut machine = known();
-    let Offered::Taken(parcels) = machine.offer(1, &[share(Place::At(2), 0..10, 100)], Duration::ZERO) else {
+    let Offered::Taken(parcels) =
+        machine.offer(1, SourceKey(0), &[share(Place::At(2), 0..10, 100)], false, Duration::ZERO)
+    else {
         panic!("an empty window takes a batch")
     };
     let gone = Err(Fault::Topic { reason: TopicFault::PartitionGone, message: Arc::from("gone") });
@@ -116,19 +125,21 @@ fn a_wide_batch_does_not_starve() {
     let narrow = |partition| [share(Place::At(partition), 0..1, 500)];
     let mut in_flight = Vec::new();
     for partition in (0..3).cycle().take(12) {
-        if let Offered::Taken(parcels) = machine.offer(in_flight.len() as u64, &narrow(partition), Duration::ZERO) {
+        if let Offered::Taken(parcels) =
+            machine.offer(in_flight.len() as u64, SourceKey(0), &narrow(partition), false, Duration::ZERO)
+        {
             in_flight.extend(parcels);
         }
     }
     let wide: Vec<Share> = (0..3).map(|partition| share(Place::At(partition), 0..1, 400)).collect();
-    assert!(matches!(machine.offer(100, &wide, Duration::ZERO), Offered::Held(_)));
+    assert!(matches!(machine.offer(100, SourceKey(0), &wide, false, Duration::ZERO), Offered::Held(_)));
     let mut woken = false;
     for parcel in in_flight {
         machine.report(0, parcel, 0..1, Ok(()), Duration::ZERO);
         woken |= actions(&mut machine).contains(&Action::Wake(100));
     }
     assert!(woken, "everything was acknowledged, so there is room");
-    assert!(matches!(machine.offer(100, &wide, Duration::ZERO), Offered::Taken(_)));
+    assert!(matches!(machine.offer(100, SourceKey(0), &wide, false, Duration::ZERO), Offered::Taken(_)));
 }
 
 /// Scenario: one record in 1,000 is too large; the broker refuses its whole batch and accuses nobody. Guarantee: the batch is
@@ -137,7 +148,9 @@ fn a_wide_batch_does_not_starve() {
 fn the_one_that_is_too_large_is_found_by_halves() {
     const GUILTY: u32 = 617;
     let mut machine = known();
-    let Offered::Taken(parcels) = machine.offer(1, &[share(Place::At(0), 0..1_000, 1_900)], Duration::ZERO) else {
+    let Offered::Taken(parcels) =
+        machine.offer(1, SourceKey(0), &[share(Place::At(0), 0..1_000, 1_900)], false, Duration::ZERO)
+    else {
         panic!("an empty window takes a batch")
     };
     let (mut acknowledged, mut buried, mut sends) = (Vec::new(), Vec::new(), 0);
@@ -169,7 +182,7 @@ fn the_one_that_is_too_large_is_found_by_halves() {
 }
 
 fn taken(machine: &mut Machine<u64>, who: u64, shares: &[Share], now: Duration) -> Vec<Parcel> {
-    match machine.offer(who, shares, now) {
+    match machine.offer(who, SourceKey(0), shares, false, now) {
         Offered::Taken(parcels) => parcels,
         Offered::Held(blocker) => panic!("{who} is held by {blocker:?}"),
     }
@@ -191,9 +204,9 @@ fn who_feeds_a_stalled_lane_does_not_wait_for_the_window() {
     taken(&mut machine, 1, &[share(Place::At(0), 0..1, 1_000)], Duration::ZERO);
     let wide = [share(Place::At(0), 0..1, 400), share(Place::At(1), 1..2, 1_400), share(Place::At(2), 2..3, 1_400)];
     let narrow = [share(Place::At(1), 0..1, 1_000)];
-    assert_eq!(machine.offer(2, &wide, Duration::ZERO), Offered::Held(Blocker::Window));
+    assert_eq!(machine.offer(2, SourceKey(0), &wide, false, Duration::ZERO), Offered::Held(Blocker::Window));
     assert_eq!(
-        machine.offer(3, &narrow, Duration::ZERO),
+        machine.offer(3, SourceKey(0), &narrow, false, Duration::ZERO),
         Offered::Held(Blocker::Window),
         "who is later waits behind it"
     );
@@ -297,7 +310,7 @@ fn a_forgotten_topic_is_looked_up_for_who_waits_for_it() {
     let now = Duration::from_secs(3_600);
     machine.tick(now);
     assert_eq!(actions(&mut machine), [Action::Forget { topic: topic() }]);
-    assert_eq!(machine.would_hold(7, &wants, now), Some(Blocker::Topic(topic())));
+    assert_eq!(machine.would_hold(7, &wants, false, now), Some(Blocker::Topic(topic())));
     assert_eq!(actions(&mut machine), [Action::Lookup { topic: topic() }]);
     machine.topic(&topic(), Ok(1), now);
     assert_eq!(actions(&mut machine), [Action::Wake(7)]);
@@ -332,7 +345,10 @@ fn first_come_is_first_served() {
     let all = [share(Place::At(0), 0..1, WINDOW_BYTES / 2)];
     let mut parcel = taken(&mut machine, 0, &all, Duration::ZERO)[0];
     for who in 1..5 {
-        assert!(matches!(machine.offer(who, &all, Duration::ZERO), Offered::Held(Blocker::Lane(_))));
+        assert!(matches!(
+            machine.offer(who, SourceKey(0), &all, false, Duration::ZERO),
+            Offered::Held(Blocker::Lane(_))
+        ));
     }
     actions(&mut machine);
     machine.forget(2);
@@ -340,7 +356,10 @@ fn first_come_is_first_served() {
         machine.report(0, parcel, 0..1, Ok(()), Duration::ZERO);
         let woken: Vec<_> = actions(&mut machine).into_iter().filter(|one| matches!(one, Action::Wake(_))).collect();
         assert_eq!(woken, [Action::Wake(who)]);
-        assert!(matches!(machine.offer(9, &all, Duration::ZERO), Offered::Held(_)), "a newcomer waits");
+        assert!(
+            matches!(machine.offer(9, SourceKey(0), &all, false, Duration::ZERO), Offered::Held(_)),
+            "a newcomer waits"
+        );
         machine.forget(9);
         parcel = taken(&mut machine, who, &all, Duration::ZERO)[0];
     }
@@ -352,12 +371,17 @@ fn first_come_is_first_served() {
 fn a_lane_moves_to_a_new_producer_when_nothing_of_it_is_in_flight() {
     let mut machine = known();
     let busy = [share(Place::At(0), 0..10, 100)];
-    let Offered::Taken(parcels) = machine.offer(1, &busy, Duration::ZERO) else { panic!("an empty window takes it") };
+    let Offered::Taken(parcels) = machine.offer(1, SourceKey(0), &busy, false, Duration::ZERO) else {
+        panic!("an empty window takes it")
+    };
     machine.replaced(1, Duration::ZERO);
     assert!(machine.is_moving());
     actions(&mut machine);
-    assert!(matches!(machine.offer(2, &[share(Place::At(1), 0..1, 100)], Duration::ZERO), Offered::Taken(_)));
-    assert!(matches!(machine.offer(1, &busy, Duration::ZERO), Offered::Held(Blocker::Lane(_))));
+    assert!(matches!(
+        machine.offer(2, SourceKey(0), &[share(Place::At(1), 0..1, 100)], false, Duration::ZERO),
+        Offered::Taken(_)
+    ));
+    assert!(matches!(machine.offer(1, SourceKey(0), &busy, false, Duration::ZERO), Offered::Held(Blocker::Lane(_))));
     machine.report(0, parcels[0], 0..9, Ok(()), Duration::ZERO);
     assert!(machine.is_moving(), "one is left");
     assert!(!actions(&mut machine).contains(&Action::Wake(1)));
@@ -366,7 +390,9 @@ fn a_lane_moves_to_a_new_producer_when_nothing_of_it_is_in_flight() {
     let after = actions(&mut machine);
     assert!(after.contains(&Action::Wake(1)), "{after:?}");
     assert!(after.contains(&Action::Settle { parcel: parcels[0], how: Settled::Delivered }), "{after:?}");
-    let Offered::Taken(next) = machine.offer(1, &busy, Duration::ZERO) else { panic!("the lane has moved") };
+    let Offered::Taken(next) = machine.offer(1, SourceKey(0), &busy, false, Duration::ZERO) else {
+        panic!("the lane has moved")
+    };
     machine.report(0, next[0], 0..10, Ok(()), Duration::ZERO);
     assert_eq!(
         actions(&mut machine).len(),
@@ -384,7 +410,9 @@ fn what_a_replaced_producer_does_not_report_is_sent_again() {
     let mut machine = known();
     let offer = |machine: &mut Machine<u64>, partition| match machine.offer(
         1,
+        SourceKey(0),
         &[share(Place::At(partition), 0..4, 100)],
+        false,
         Duration::ZERO,
     ) {
         Offered::Taken(parcels) => parcels[0],
@@ -420,7 +448,9 @@ fn what_waits_for_a_topic_can_be_given_up_by_parcel() {
     let mut machine = known();
     let mut parcels = Vec::new();
     for who in 0..2 {
-        let Offered::Taken(taken) = machine.offer(who, &[share(Place::At(0), 0..5, 100)], Duration::ZERO) else {
+        let Offered::Taken(taken) =
+            machine.offer(who, SourceKey(0), &[share(Place::At(0), 0..5, 100)], false, Duration::ZERO)
+        else {
             panic!("an empty window takes it")
         };
         parcels.extend(taken);

@@ -19,6 +19,8 @@ pub enum Blocker {
     Topic(Arc<str>),
     /// The window as a whole.
     Window,
+    /// The spool: full, broken, or busy.
+    Spool,
 }
 
 /// What a waiter would hand over: per share the topic, the place and the bytes.
@@ -41,6 +43,8 @@ pub struct Waiting<W> {
 pub struct Waiter<W> {
     pub who: W,
     pub wants: Wants,
+    /// See [`super::lane::Flight::urgent`].
+    pub urgent: bool,
 }
 
 impl<W: Copy + Eq + std::hash::Hash + std::fmt::Debug> Waiting<W> {
@@ -61,7 +65,7 @@ impl<W: Copy + Eq + std::hash::Hash + std::fmt::Debug> Waiting<W> {
     }
 
     /// Parks `who` under `blocker`, with the number it has or a new one. A waiter waits in one place only.
-    pub fn park(&mut self, who: W, blocker: Blocker, wants: Wants) {
+    pub fn park(&mut self, who: W, blocker: Blocker, wants: Wants, urgent: bool) {
         let seq = match self.release(who).or_else(|| self.unpark(who)) {
             Some(seq) => seq,
             None => {
@@ -70,7 +74,7 @@ impl<W: Copy + Eq + std::hash::Hash + std::fmt::Debug> Waiting<W> {
             }
         };
         self.places.insert(who, (blocker.clone(), seq));
-        self.parked.entry(blocker).or_default().insert(seq, Waiter { who, wants });
+        self.parked.entry(blocker).or_default().insert(seq, Waiter { who, wants, urgent });
     }
 
     /// Forgets `who`: it handed its batch over, or has nothing to hand over.
@@ -175,19 +179,19 @@ mod tests {
     #[test]
     fn first_come_first_served_and_a_number_is_kept() {
         let mut waiting = Waiting::new();
-        waiting.park(1, Blocker::Window, wants(10));
-        waiting.park(2, Blocker::Window, wants(20));
+        waiting.park(1, Blocker::Window, wants(10), false);
+        waiting.park(2, Blocker::Window, wants(20), false);
         assert_eq!(waiting.grant_front(&Blocker::Window), Some(1));
         assert_eq!(waiting.number_of(1), Some(1));
-        waiting.park(1, Blocker::Window, wants(10));
+        waiting.park(1, Blocker::Window, wants(10), false);
         assert_eq!(waiting.grant_front(&Blocker::Window), Some(1), "held again, 1 is still before 2");
     }
 
     #[test]
     fn a_grant_binds_those_behind_it_only() {
         let mut waiting = Waiting::new();
-        waiting.park(1, Blocker::Window, wants(10));
-        waiting.park(2, Blocker::Window, wants(20));
+        waiting.park(1, Blocker::Window, wants(10), false);
+        waiting.park(2, Blocker::Window, wants(20), false);
         waiting.grant_front(&Blocker::Window);
         waiting.grant_front(&Blocker::Window);
         let sum = |seq| waiting.grants_before(seq).map(|(_, _, bytes)| bytes).sum::<u64>();
@@ -197,8 +201,8 @@ mod tests {
     #[test]
     fn the_forgotten_leave_no_trace() {
         let mut waiting = Waiting::new();
-        waiting.park(1, Blocker::Window, wants(10));
-        waiting.park(2, Blocker::Topic(Arc::from("t")), wants(10));
+        waiting.park(1, Blocker::Window, wants(10), false);
+        waiting.park(2, Blocker::Topic(Arc::from("t")), wants(10), false);
         waiting.grant_front(&Blocker::Window);
         waiting.forget(1);
         waiting.forget(2);

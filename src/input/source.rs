@@ -69,6 +69,10 @@ pub trait Source: Send {
     /// Everything before `position` is settled (called from time to time, always with what [`Source::rewind`] could get).
     fn settled(&mut self, position: Position);
 
+    /// Whether what it has read may be gone when it wants to read it again, so that it is spooled where Kafka does not take
+    /// it. Once it is, the host treats it so for good.
+    fn is_urgent(&self) -> bool;
+
     /// Bytes known to be unread, for lag and status.
     fn lag_bytes(&self) -> u64;
 
@@ -83,4 +87,7 @@ pub trait Host: Send + Sync {
 
     /// There may be something to read. Cheap; unknown tokens (finished meanwhile) are ignored.
     fn wake(&self, token: Token);
+
+    /// The source has become urgent ([`Source::is_urgent`]): it is looked at also where it is held.
+    fn urge(&self, token: Token);
 }

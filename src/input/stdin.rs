@@ -370,6 +370,10 @@ impl StdinSource {
 }
 
 impl Source for StdinSource {
+    fn is_urgent(&self) -> bool {
+        true
+    }
+
     fn key(&self) -> SourceKey {
         self.key
     }

@@ -8,9 +8,9 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
 
@@ -27,6 +27,8 @@ use crate::config::Checked;
 use crate::config::checked::{CheckedInput, InputKind};
 use crate::deliver::driver::{Deliver, Hooks, Produce};
 use crate::deliver::machine::Limits;
+use crate::deliver::spooler::Spool;
+use crate::disk::{Disk, RealDisk};
 use crate::event::{Shared, SharedOptions};
 use crate::input::file::{Descriptors, FileInput, Legacy, adopt_renamed};
 use crate::input::source::{Host, Token};
@@ -36,6 +38,8 @@ use crate::output::dead_letter::FileDeadLetter;
 use crate::output::kafka::options::KafkaOptions;
 use crate::output::kafka::{KafkaProducer, wait_closed};
 use crate::process::Chain;
+use crate::route;
+use crate::spool::{self, Log, Recovered};
 use crate::telemetry::status::ConfigStatus;
 use crate::telemetry::{AdminServer, Histogram, Status, StatusSource};
 
@@ -55,6 +59,8 @@ const WORKERS_MAX: usize = 4;
 const DEAD_LETTER_BYTES_MAX: u64 = 256 << 20;
 /// Topics without records are forgotten after this long.
 const TOPIC_KEPT: Duration = Duration::from_secs(600);
+/// How long the spool may take for what only memory has, at the end.
+const SPILL_WITHIN: Duration = Duration::from_secs(5);
 /// How long librdkafka may take to let go of its threads at the end.
 const CLOSE_WITHIN: Duration = Duration::from_secs(6);
 pub(super) const CLOSE_POLL: Duration = Duration::from_millis(5);
@@ -88,7 +94,8 @@ enum Order {
     End(Last),
 }
 
-/// How the committer ends.
+/// How the pipeline ends.
+#[derive(Clone, Copy)]
 enum Last {
     Commit,
     Nothing,
@@ -133,7 +140,9 @@ impl Pipeline {
         let inputs: Vec<Live> = checked.inputs.iter().map(planned).collect();
         let window_bytes_max = checked.output.window_bytes;
         let pool = Arc::new(Pool::new(window_bytes_max / BUFFER_BYTES + WORKERS_MAX));
-        let (deliver, output) = start_output(&checked, make(&checked.output), &sources, &pool)?;
+        let budget = Budget::new(checked.memory_bytes_max);
+        let (deliver, output) =
+            start_output(&checked, make(&checked.output), &sources, &pool, &budget, Arc::new(RealDisk))?;
         let inner = Arc::new(Inner {
             host: host().name,
             started: Instant::now(),
@@ -142,7 +151,7 @@ impl Pipeline {
             sources: Arc::clone(&sources),
             deliver: Arc::clone(&deliver),
             ledger: Arc::clone(&ledger),
-            budget: Budget::new(checked.memory_bytes_max),
+            budget,
             inputs: Mutex::new(inputs),
             config: Mutex::new(ConfigStatus::loaded_at(now_seconds())),
             output_name: checked.output.name.clone(),
@@ -152,7 +161,7 @@ impl Pipeline {
             committer: Threads::default(),
             output: Threads::default(),
         });
-        inner.output.push(output);
+        output.into_iter().for_each(|thread| inner.output.push(thread));
         let admin = match checked.admin {
             Some(listen) => {
                 Some(AdminServer::start(listen, data_dir.path(), Arc::clone(&inner) as Arc<dyn StatusSource>)?)
@@ -250,10 +259,15 @@ impl Pipeline {
         let deadline = Instant::now() + within;
         self.inner.set_stopping();
         self.end_reading();
-        while !self.inner.deliver.is_idle() && Instant::now() < deadline {
+        let deliver = &self.inner.deliver;
+        while !deliver.is_settled() && Instant::now() < deadline {
             std::thread::sleep(CLOSE_POLL);
         }
-        let all = self.inner.deliver.is_idle();
+        let deadline = Instant::now() + SPILL_WITHIN;
+        while !deliver.is_settled() && deliver.spill_urgent() > 0 && Instant::now() < deadline {
+            std::thread::sleep(CLOSE_POLL);
+        }
+        let all = deliver.is_settled();
         self.finish(Last::Commit);
         all
     }
@@ -280,7 +294,10 @@ impl Pipeline {
         // A thread that is gone has said why.
         self.committer.send(Order::End(last)).ok();
         self.inner.committer.join();
-        self.inner.deliver.stop();
+        match last {
+            Last::Commit => self.inner.deliver.stop(),
+            Last::Nothing => self.inner.deliver.abort(),
+        }
         self.inner.output.join();
         if let Some(admin) = self.admin {
             admin.stop();
@@ -339,7 +356,9 @@ fn start_output(
     produce: ProducerFactory,
     sources: &Arc<Sources>,
     pool: &Arc<Pool>,
-) -> anyhow::Result<(Arc<Deliver>, JoinHandle<()>)> {
+    budget: &Budget,
+    disk: Arc<dyn Disk>,
+) -> anyhow::Result<(Arc<Deliver>, Vec<JoinHandle<()>>)> {
     let options = &checked.output;
     let wake = {
         let sources = Arc::downgrade(sources);
@@ -356,8 +375,45 @@ fn start_output(
     let hooks = Hooks { produce, wake: Box::new(wake), recycle: Box::new(recycle) };
     let letter = checked.data_dir.join("dead_letter").join(format!("{}.jsonl", options.name));
     let dead_letter = FileDeadLetter::new(letter, DEAD_LETTER_BYTES_MAX);
-    Deliver::start(&options.name, limits_of(checked), hooks, Box::new(dead_letter))
+    let spool = open_spool(checked, &options.name, budget, disk)?;
+    Deliver::start(&options.name, limits_of(checked), hooks, Box::new(dead_letter), Some(spool))
         .map_err(|error| anyhow::anyhow!("output {}: {error}", options.name))
+}
+
+/// The spool of an output, as it was left.
+fn open_spool(
+    checked: &Checked,
+    output: &str,
+    budget: &Budget,
+    disk: Arc<dyn Disk>,
+) -> anyhow::Result<(Spool, Recovered)> {
+    let started = Instant::now();
+    let directory = checked.data_dir.join("spool").join(output);
+    let options = spool::Options { max_bytes: checked.spool.bytes_max, clock: Some(monotonic), ..Default::default() };
+    let (log, found) = Log::open(disk, &directory, options, unix_ms()).with_context(|| format!("output {output}"))?;
+    let (frames, records): (u64, u64) =
+        found.lanes.iter().fold((0, 0), |(frames, records), lane| (frames + lane.frames, records + lane.records));
+    if frames > 0 || found.damaged_frames > 0 {
+        tracing::info!(
+            output, records, frames, damaged_frames = found.damaged_frames, damaged_bytes = found.damaged_bytes,
+            took = ?started.elapsed(), "the spool has records of the last run"
+        );
+    }
+    let bytes_max = checked.spool.bytes_max;
+    let spool =
+        Spool { log, bytes_max, when_full: checked.spool.when_full, budget: budget.clone(), place: route::partition };
+    Ok((spool, found))
+}
+
+fn unix_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// A clock that only goes forward.
+fn monotonic() -> Duration {
+    static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+    START.elapsed()
 }
 
 /// What bounds the output's machine.
@@ -369,6 +425,9 @@ pub(super) fn limits_of(checked: &Checked) -> Limits {
         probe_first: Duration::from_secs(1),
         probe_longest: Duration::from_secs(60),
         topic_kept: TOPIC_KEPT,
+        append_bytes_max: checked.output.window_bytes as u64 / 2,
+        spool_always: checked.spool.always,
+        when_full: checked.spool.when_full,
     }
 }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::plan::{Counts, Plan, RouteCache};
-use crate::batch::{Batch, Encoded, Header, NONE, Place, RECORD_BYTES, Record, Share, SourceKey};
+use crate::batch::{Batch, Encoded, Header, NONE, Place, Position, RECORD_BYTES, Record, Share, SourceKey};
 use crate::budget::BytePermit;
 use crate::encode::{self, Codec, Fit};
 use crate::event::{Common, Event, EventView, Timestamp};
@@ -65,9 +65,9 @@ pub struct Outgoing {
 
 impl Outgoing {
     /// With the permit for its bytes: ready to be offered.
-    pub fn into_encoded(self, source: SourceKey, permit: BytePermit) -> Encoded {
+    pub fn into_encoded(self, source: SourceKey, resume: Position, permit: BytePermit) -> Encoded {
         let Self { buf, records, headers, shares, counts: _ } = self;
-        Encoded { buf, records, headers, shares, source, permit }
+        Encoded { buf, records, headers, shares, source, resume, permit }
     }
 }
 

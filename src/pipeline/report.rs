@@ -5,19 +5,20 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use super::acks::Ledger;
-use super::build::Running;
+use super::build::{Running, now_seconds};
 use super::plan::Plan;
 use super::sources::{Doing, Sources};
 use super::threads::Threads;
 use crate::budget::Budget;
 use crate::deliver::driver::Deliver;
-use crate::deliver::lane;
 use crate::deliver::tally::Counts;
+use crate::deliver::{lane, spooler};
 use crate::input::file::{FileState, FileStatus as File, shown};
 use crate::output::{RecordFault, TopicFault};
+use crate::spool::FSYNC_BUCKETS_MS;
 use crate::telemetry::status::{
-    BrokerStatus, ConfigStatus, FileStatus, InputStatus, LaneStatus, MemoryStatus, OutputStatus, TOPICS_OTHER,
-    TopicStatus, WindowStatus, Word,
+    BrokerStatus, ConfigStatus, FileStatus, HistogramStatus, InputStatus, LaneStatus, MemoryStatus, OutputStatus,
+    SpoolStatus, TOPICS_OTHER, TopicStatus, WindowStatus, Word,
 };
 use crate::telemetry::{Histogram, Status, StatusSource, logs, process};
 
@@ -130,6 +131,11 @@ impl Inner {
             ..OutputStatus::default()
         };
         status.set_topics(deliver.topics.into_iter().map(|(topic, counts)| topic_status(topic.as_deref(), counts)));
+        if let Some(spool) = &deliver.spool {
+            status.spool = spool_status(spool);
+            status.dropped.insert("drop_oldest".into(), spool.records_dropped);
+        }
+        status.dropped.insert("drop_newest".into(), deliver.records_dropped);
         // Who counts from zero on misses no first time.
         for reason in RecordFault::ALL {
             status.failed_total.entry(reason.name().into()).or_default();
@@ -241,6 +247,29 @@ fn topic_status(topic: Option<&str>, counts: Counts) -> TopicStatus {
     }
 }
 
+fn spool_status(spool: &spooler::SpoolStatus) -> SpoolStatus {
+    let stats = &spool.stats;
+    let now_ms = now_seconds() * 1_000.0;
+    SpoolStatus {
+        used_bytes: stats.bytes_on_disk,
+        max_bytes: spool.bytes_max,
+        records: stats.live_records,
+        frames: stats.live_frames,
+        live_bytes: stats.live_bytes,
+        oldest_seconds: stats.oldest_ms.map(|at| ((now_ms - at as f64) / 1_000.0).max(0.0)),
+        appended_bytes_total: stats.appended_bytes_total,
+        appended_records_total: stats.appended_records_total,
+        fsync_seconds: HistogramStatus {
+            bounds_seconds: FSYNC_BUCKETS_MS.iter().map(|ms| *ms as f64 / 1_000.0).collect(),
+            counts: stats.fsync_buckets.to_vec(),
+            sum_seconds: stats.fsync_time_total.as_secs_f64(),
+        },
+        damaged_frames_total: stats.damaged_frames,
+        lost_records_total: stats.lost_records,
+        trouble: spool.trouble.as_ref().map(ToString::to_string),
+    }
+}
+
 fn lane_status(lane: lane::LaneStatus, principal: &str) -> LaneStatus {
     let (cause, fix) = cause_and_fix(&lane, principal).unzip();
     LaneStatus {
@@ -249,6 +278,7 @@ fn lane_status(lane: lane::LaneStatus, principal: &str) -> LaneStatus {
         state: lane.state.into(),
         in_flight_records: lane.in_flight_records,
         in_flight_bytes: lane.in_flight_bytes,
+        spooled_frames: lane.spooled_frames,
         waiting_sources: lane.waiting_sources as u64,
         cause,
         fix,
@@ -287,6 +317,9 @@ fn cause_and_fix(lane: &lane::LaneStatus, principal: &str) -> Option<(String, St
                 "no broker has said yet which partitions the topic has".to_owned(),
                 "look at the brokers below; it goes on by itself".to_owned(),
             ),
+            (None, "logged") => {
+                ("what is in the spool goes first".to_owned(), "nothing to do: it is being sent".to_owned())
+            }
             (None, _) => return None,
         },
     };

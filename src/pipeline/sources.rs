@@ -7,7 +7,7 @@
 //!              take                      put_back
 //!   Ready ────────────► Running ──┬─► Ready    there is more to read
 //!     ▲                           ├─► Idle     nothing to read: wake (data), settled
-//!     │   wake / unpark / time    ├─► Parked   held by deliver: unpark only
+//!     │   wake / unpark / time    ├─► Parked   held by deliver: unpark, urge
 //!     └───────────────────────────┴─► Delayed  a read failed or was abandoned: time only
 //! ```
 //! An input that is stopped while the agent runs has its sources *retired* ([`Sources::retire`]): they are dropped, now or
@@ -35,6 +35,8 @@ pub struct Work {
     pub position_read: Position,
     /// What it handed over last: looked at before it is read again.
     pub wants: Wants,
+    /// Deliver was told that it is urgent.
+    pub is_urgent: bool,
     /// How long to wait after the next failed read.
     pub retry_after: Duration,
 }
@@ -290,6 +292,7 @@ impl Host for Sources {
             route: RouteCache::default(),
             position_read: position,
             wants: Wants::new(),
+            is_urgent: false,
             retry_after: RETRY_FIRST,
         });
         let slot =
@@ -305,5 +308,9 @@ impl Host for Sources {
             slot.woken = true;
             slot.doing == Doing::Idle
         });
+    }
+
+    fn urge(&self, token: Token) {
+        self.unpark(token);
     }
 }

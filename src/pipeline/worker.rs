@@ -112,10 +112,14 @@ impl Worker {
             work.position_read = position;
         }
         work.source.settled(work.ack.position());
+        if !work.is_urgent && work.source.is_urgent() {
+            work.is_urgent = true;
+            self.shop.deliver.urgent(work.source.key());
+        }
         if !work.ack.has_room() {
             return Next::Idle;
         }
-        if !work.wants.is_empty() && self.shop.deliver.would_hold(work.token.0, &work.wants) {
+        if !work.wants.is_empty() && self.shop.deliver.would_hold(work.token.0, &work.wants, work.is_urgent) {
             return Next::Parked;
         }
         let Some(permit) = self.shop.budget.take_within(BUFFER_BYTES, MEMORY_WAIT) else {
@@ -227,8 +231,8 @@ impl Worker {
         }
         let in_flight = outgoing.records.len() * (size_of::<Record>() + RECORD_BYTES as usize);
         permit.resize(outgoing.buf.capacity() + in_flight);
-        let encoded = outgoing.into_encoded(work.source.key(), permit);
-        match self.shop.deliver.offer(work.token.0, encoded, receipt) {
+        let encoded = outgoing.into_encoded(work.source.key(), resume, permit);
+        match self.shop.deliver.offer(work.token.0, encoded, receipt, work.is_urgent) {
             Offer::Taken => {
                 work.plan.counters.add(&counts);
                 true

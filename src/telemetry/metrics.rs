@@ -213,6 +213,62 @@ impl Families<'_> {
             "The bound of the bytes in flight",
             each(|output| output.window.max_bytes),
         )?;
+        self.gauge(
+            "output_spool_used_bytes",
+            "What the spool takes on the disk",
+            each(|output| output.spool.used_bytes),
+        )?;
+        self.gauge("output_spool_max_bytes", "The bound of that", each(|output| output.spool.max_bytes))?;
+        self.gauge(
+            "output_spool_records",
+            "Records in the spool that are not acknowledged",
+            each(|output| output.spool.records),
+        )?;
+        self.gauge("output_spool_frames", "The batches that they are in", each(|output| output.spool.frames))?;
+        self.gauge(
+            "output_spool_oldest_seconds",
+            "The age of the oldest record in the spool, 0 if it is empty",
+            outputs
+                .iter()
+                .map(|output| (vec![("output", Cow::from(&output.name))], output.spool.oldest_seconds.unwrap_or(0.0)))
+                .collect(),
+        )?;
+        self.gauge(
+            "output_spool_broken",
+            "1 while nothing can be written to the spool, else 0",
+            each(|output| u64::from(output.spool.trouble.is_some())),
+        )?;
+        self.counter(
+            "output_spool_appended_bytes",
+            "Bytes written to the spool",
+            each(|output| output.spool.appended_bytes_total),
+        )?;
+        self.counter(
+            "output_spool_appended_records",
+            "Records written to the spool",
+            each(|output| output.spool.appended_records_total),
+        )?;
+        self.counter(
+            "output_spool_damaged_frames",
+            "Batches that could not be read back from the spool",
+            each(|output| output.spool.damaged_frames_total),
+        )?;
+        self.counter(
+            "output_spool_lost_records",
+            "Records that went with files of the spool that somebody removed",
+            each(|output| output.spool.lost_records_total),
+        )?;
+        self.histograms(
+            "output_spool_fsync_seconds",
+            "How long it took to make groups of records durable in the spool",
+            outputs,
+            |output| &output.spool.fsync_seconds,
+        )?;
+        self.counter(
+            "output_dropped_records",
+            "Records given up because the spool was full, by policy",
+            outputs.iter().flat_map(|output| by_word([("output", &*output.name)], "policy", &output.dropped)).collect(),
+        )?;
         self.counter("output_rebuilds", "How often the producer was replaced", each(|output| output.rebuilds_total))?;
         self.gauge(
             "output_lanes",
@@ -231,6 +287,7 @@ impl Families<'_> {
             "output_delivery_seconds",
             "From reading a record to its acknowledgement by all in-sync replicas",
             outputs,
+            |output| &output.delivery_seconds,
         )
     }
 
@@ -271,11 +328,17 @@ impl Families<'_> {
         self.family(name, help, MetricType::Gauge, &series, |encoder, value| value.encode_gauge(encoder))
     }
 
-    fn histograms(&mut self, name: &str, help: &str, outputs: &[OutputStatus]) -> Result<(), Error> {
+    fn histograms(
+        &mut self,
+        name: &str,
+        help: &str,
+        outputs: &[OutputStatus],
+        of: fn(&OutputStatus) -> &HistogramStatus,
+    ) -> Result<(), Error> {
         let series = outputs
             .iter()
-            .filter(|output| !output.delivery_seconds.counts.is_empty())
-            .map(|output| (vec![("output", Cow::from(&output.name))], &output.delivery_seconds))
+            .filter(|output| !of(output).counts.is_empty())
+            .map(|output| (vec![("output", Cow::from(&output.name))], of(output)))
             .collect::<Vec<_>>();
         self.family(name, help, MetricType::Histogram, &series, |encoder, histogram| {
             let bounds = histogram.bounds_seconds.iter().copied().chain([f64::INFINITY]);
@@ -373,7 +436,9 @@ impl Number for f64 {
 pub(crate) mod tests {
     use std::collections::BTreeSet;
 
-    use super::super::status::{BrokerStatus, ConfigStatus, FileStatus, LaneStatus, MemoryStatus, WindowStatus};
+    use super::super::status::{
+        BrokerStatus, ConfigStatus, FileStatus, LaneStatus, MemoryStatus, SpoolStatus, WindowStatus,
+    };
     use super::*;
 
     /// A status in which every field says something, hostile names included.
@@ -409,6 +474,16 @@ pub(crate) mod tests {
             name: "main".into(),
             kind: "kafka".into(),
             window: WindowStatus { used_bytes: 10, max_bytes: 100 },
+            dropped: [("drop_oldest".into(), 5)].into(),
+            spool: SpoolStatus {
+                used_bytes: 300,
+                max_bytes: 1_000,
+                records: 7,
+                oldest_seconds: Some(2.5),
+                fsync_seconds: HistogramStatus { bounds_seconds: vec![0.01], counts: vec![1, 0], sum_seconds: 0.005 },
+                trouble: Some("the disk is full".into()),
+                ..SpoolStatus::default()
+            },
             brokers: vec![
                 BrokerStatus { name: "k-0:9092/0".into(), state: "UP".into(), last_error: None },
                 BrokerStatus { name: "k-0:9092/0".into(), state: "DOWN".into(), last_error: None },
@@ -419,6 +494,7 @@ pub(crate) mod tests {
             ..Default::default()
         };
         output.set_lanes(vec![LaneStatus {
+            spooled_frames: 0,
             topic: "logs.gone".into(),
             partition: Some(3),
             state: "probing".into(),
@@ -494,6 +570,9 @@ pub(crate) mod tests {
             "logferry_output_delivery_seconds_bucket{le=\"0.025\",output=\"main\"} 9",
             "logferry_output_delivery_seconds_bucket{le=\"+Inf\",output=\"main\"} 9",
             "logferry_output_delivery_seconds_count{output=\"main\"} 9",
+            "logferry_output_spool_oldest_seconds{output=\"main\"} 2.5",
+            "logferry_output_spool_broken{output=\"main\"} 1",
+            "logferry_output_dropped_records_total{output=\"main\",policy=\"drop_oldest\"} 5",
             "logferry_duplicates_bound_bytes 77",
             "logferry_cpu_seconds_total 0.25",
             "logferry_config_reloads_total{result=\"failed\"} 1",

@@ -82,7 +82,7 @@ impl Status {
     pub fn sum_drops(&mut self) {
         let mut drops = ByReason::new();
         let dropped = self.inputs.iter().map(|input| &input.dropped);
-        let failed = self.outputs.iter().map(|output| &output.failed_total);
+        let failed = self.outputs.iter().flat_map(|output| [&output.failed_total, &output.dropped]);
         for (reason, count) in dropped.chain(failed).flatten() {
             *drops.entry(reason.clone()).or_default() += count;
         }
@@ -190,6 +190,10 @@ pub struct OutputStatus {
     /// Records handed to the producer and not reported.
     pub in_flight_records: u64,
     pub window: WindowStatus,
+    /// What is on the disk behind it.
+    pub spool: SpoolStatus,
+    /// Records given up because the spool was full and the config wants that, by policy (`drop_oldest`, `drop_newest`).
+    pub dropped: ByReason,
     pub brokers: Vec<BrokerStatus>,
     /// How often the producer was replaced by a new one.
     pub rebuilds_total: u64,
@@ -240,12 +244,14 @@ pub struct LaneStatus {
     pub topic: String,
     /// `None`: the topic's partition count is not known yet.
     pub partition: Option<i32>,
-    /// `direct` (flows), `stalled` (no report for a while), `draining` (nothing is sent until nothing is in flight),
+    /// `direct` (flows), `stalled` (no report for a while), `logged` (what is in the spool goes first), `draining` (nothing is sent until nothing is in flight),
     /// `probing` (a fault of the topic: one record in flight), `split` (a refused batch is resent in halves), `unknown` (the
     /// partition count is asked for).
     pub state: Word,
     pub in_flight_records: u64,
     pub in_flight_bytes: u64,
+    /// Batches of it that are in the spool and not in flight.
+    pub spooled_frames: u64,
     /// Sources parked until it has room.
     pub waiting_sources: u64,
     /// Why it is not `direct`.
@@ -282,6 +288,33 @@ impl TopicStatus {
 pub struct WindowStatus {
     pub used_bytes: u64,
     pub max_bytes: u64,
+}
+
+/// The spool of an output.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SpoolStatus {
+    /// What its files take.
+    pub used_bytes: u64,
+    /// `spool.max_bytes`.
+    pub max_bytes: u64,
+    /// Records that are not acknowledged, the batches that they are in, and their bytes on the disk.
+    pub records: u64,
+    pub frames: u64,
+    pub live_bytes: u64,
+    /// The age of the oldest of them.
+    pub oldest_seconds: Option<f64>,
+    /// Written since the start.
+    pub appended_bytes_total: u64,
+    pub appended_records_total: u64,
+    /// How long it took to make groups of records durable (fsync).
+    pub fsync_seconds: HistogramStatus,
+    /// Batches that could not be read back because the disk gave other bytes than were written.
+    pub damaged_frames_total: u64,
+    /// Records that went with files that somebody removed while the agent ran.
+    pub lost_records_total: u64,
+    /// Why nothing can be written to it now.
+    pub trouble: Option<String>,
 }
 
 /// A broker, as the client sees it.

@@ -262,7 +262,15 @@ fn encode(arguments: &Arguments, first: u64, permit: logferry::budget::BytePermi
             offset: number,
         });
     }
-    Encoded { buf, records, headers: Vec::new(), shares: Vec::new(), source: SourceKey(1), permit }
+    Encoded {
+        buf,
+        records,
+        headers: Vec::new(),
+        shares: Vec::new(),
+        source: SourceKey(1),
+        resume: logferry::batch::Position::default(),
+        permit,
+    }
 }
 
 /// User and system time of the process.

@@ -21,3 +21,4 @@ mod reload;
 mod rotation;
 mod routing;
 mod security;
+mod spool;

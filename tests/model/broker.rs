@@ -89,7 +89,11 @@ impl Broker {
             return;
         }
         let here = self.arrived_in.entry((lane.clone(), source)).or_default();
-        if first && !self.excused.contains(&sent.line) {
+        if self.excused.contains(&sent.line) {
+            // What was placed anew has left the order of its source, and nobody is measured by it.
+            return;
+        }
+        if first {
             let refused = self.refused.get(&sent.line).copied().unwrap_or(0);
             for (later, handed) in here.range(number + 1..) {
                 assert!(

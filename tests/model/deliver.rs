@@ -5,9 +5,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use logferry::deliver::machine::Limits;
+use logferry::deliver::machine::{Limits, WhenFull};
 use logferry::output::RecordFault;
 
+use crate::log::Log;
 use crate::random::Random;
 use crate::world::{LineSpec, World};
 
@@ -33,6 +34,9 @@ fn limits(random: &mut Random) -> Limits {
         probe_first: Duration::from_secs(1),
         probe_longest: Duration::from_secs(60),
         topic_kept: Duration::from_secs(1 + random.below(30)),
+        append_bytes_max: 1 + random.below(1_000),
+        spool_always: random.chance(20),
+        when_full: WhenFull::Block,
     }
 }
 
@@ -79,6 +83,10 @@ fn random_world(seed: u64) -> World {
         world.add_source(lines, 1 + random.below(12));
     }
     world.crash_percent = [0, 0, 5, 20][random.index(4)];
+    if random.chance(70) {
+        world.log = Some(Log::new(world.limits.window_bytes_max * (2 + random.below(4))));
+        world.tell_room();
+    }
     world
 }
 
@@ -95,13 +103,28 @@ fn step(world: &mut World) {
             let ms = [1, 50, 300, 2_500][world.random.index(4)];
             world.pass(ms);
         }
-        76..80 => drop(world.bury()),
-        80..85 => world.topic_news(),
+        76..78 => drop(world.bury()),
+        78..80 => drop(world.write_log()),
+        80 => drop(world.read_log(records_max)),
+        81..85 => world.topic_news(),
         85..88 => drop(world.rebuild()),
         88..90 => world.commit(),
         90..92 => world.send_late(records_max),
-        92 => world.kill_producer(),
+        92 => {
+            world.kill_producer();
+            let who = world.random.index(world.sources.len());
+            if world.log.is_some() && world.random.chance(50) {
+                world.make_urgent(who);
+            }
+        }
         93 => world.lose_producer(),
+        94 if world.log.is_some() && world.random.chance(50) => {
+            let broken = world.random.chance(30);
+            if let Some(log) = &mut world.log {
+                log.broken = broken;
+            }
+            world.tell_room();
+        }
         94 => world.dead_letter_full = world.random.chance(50),
         95 if world.crash_percent > 0 => world.crash(),
         96 => world.replace(),

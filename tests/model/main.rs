@@ -4,5 +4,6 @@
 
 mod broker;
 mod deliver;
+mod log;
 mod random;
 mod world;

@@ -7,12 +7,15 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use logferry::ack::Watermark;
-use logferry::batch::{LaneKey, Place, Position, Receipt, SettleSink, Settled, Share};
+use logferry::batch::{LaneKey, Place, Position, Receipt, SettleSink, Settled, Share, SourceKey};
 use logferry::deliver::machine::{Action, Limits, Machine, Offered};
+use logferry::deliver::spill::Trouble;
 use logferry::deliver::waiting::Wants;
 use logferry::output::{Fault, Parcel, RecordFault};
+use logferry::spool::{FrameId, Turn};
 
 use crate::broker::{Broker, Line, Producer, Sent, Topic};
+use crate::log::{Frame, Job, Log};
 use crate::random::Random;
 
 /// What a line is.
@@ -49,6 +52,8 @@ pub struct Source {
     /// Where a restart begins.
     committed: u32,
     pub parked: bool,
+    /// It was rotated away, say: what can't be handed over is spooled.
+    pub urgent: bool,
     /// Lines per batch, at most.
     pub quantum: u64,
     last_wants: Wants,
@@ -64,6 +69,7 @@ impl Source {
             watermark: Watermark::new(at(0)),
             committed: 0,
             parked: false,
+            urgent: false,
             quantum,
             last_wants: Wants::new(),
             unsettled: BTreeMap::new(),
@@ -84,8 +90,11 @@ struct Holding {
     lines: Arc<Vec<Line>>,
     records: Range<u32>,
     bytes: u64,
-    receipt: Receipt,
+    /// `None`: settled, for it is spooled.
+    receipt: Option<Receipt>,
     acked: HashSet<u32>,
+    /// Else it goes to the spool only, and does not count in the window.
+    in_window: bool,
 }
 
 /// Burials that are being tried.
@@ -112,6 +121,7 @@ pub struct World {
     pub limits: Limits,
     pub machine: Machine<usize>,
     pub broker: Broker,
+    pub log: Option<Log>,
     pub producer: Producer,
     /// The producer that another takes over from, while its reports are waited for.
     leaving: Option<Leaving>,
@@ -129,11 +139,14 @@ pub struct World {
     pub buried: HashSet<Line>,
     pub dead_letter_full: bool,
     rebuild_due: bool,
+    replace_due: bool,
     /// Where keyed lines were placed first.
     placed: HashMap<Line, LaneKey>,
     batch_bytes_max: u64,
     /// Actions after which the process dies, now and then.
     pub crash_percent: u64,
+    /// The partition counts that the log remembers.
+    log_partitions: Vec<(Arc<str>, u32)>,
     /// What was said of batches.
     pub settles: Vec<(usize, Settled)>,
     /// In which order waiters were woken.
@@ -148,6 +161,7 @@ impl World {
             machine: Machine::new(limits.clone()),
             limits,
             broker: Broker::default(),
+            log: None,
             producer: Producer::default(),
             leaving: None,
             zombies: Vec::new(),
@@ -162,9 +176,11 @@ impl World {
             buried: HashSet::new(),
             dead_letter_full: false,
             rebuild_due: false,
+            replace_due: false,
             placed: HashMap::new(),
             batch_bytes_max: 0,
             crash_percent: 0,
+            log_partitions: Vec::new(),
             settles: Vec::new(),
             woken: Vec::new(),
         }
@@ -209,7 +225,7 @@ impl World {
             self.act();
             return;
         }
-        if look_first && self.machine.would_hold(who, &source.last_wants, self.now).is_some() {
+        if look_first && self.machine.would_hold(who, &source.last_wants, source.urgent, self.now).is_some() {
             source.parked = true;
             self.act();
             return;
@@ -250,7 +266,7 @@ impl World {
         let sink = Sink { source: who, life: self.life, heard: Arc::clone(&self.heard) };
         let receipt = Receipt::new(Arc::new(sink), seq);
         source.last_wants = shares.iter().map(|share| (Arc::clone(&share.topic), share.place, share.bytes)).collect();
-        match self.machine.offer(who, shares, self.now) {
+        match self.machine.offer(who, SourceKey(who as u64), shares, source.urgent, self.now) {
             Offered::Held(_) => {
                 source.watermark.retract(receipt.retract());
                 source.parked = true;
@@ -277,8 +293,9 @@ impl World {
                         lines: Arc::clone(&lines),
                         records: share.records.clone(),
                         bytes: share.bytes,
-                        receipt,
+                        receipt: Some(receipt),
                         acked: HashSet::new(),
+                        in_window: false,
                     };
                     assert!(self.holdings.insert(*parcel, holding).is_none(), "a parcel number is never used twice");
                 }
@@ -302,7 +319,8 @@ impl World {
                     self.graves.push(Grave { parcel, record });
                 }
                 Action::Wake(who) => {
-                    assert!(self.sources[who].parked, "source {who} is woken without being parked");
+                    let parked = self.sources[who].parked || self.sources[who].urgent;
+                    assert!(parked, "source {who} is woken without being parked");
                     self.sources[who].parked = false;
                     self.woken.push(who);
                 }
@@ -314,12 +332,30 @@ impl World {
                     assert!(!self.rebuild_due, "one rebuild at a time");
                     self.rebuild_due = true;
                 }
+                Action::Replace { .. } => self.replace_due = true,
+                Action::Append { parcel, lane, records, done } => self.append(parcel, lane, records, &done),
+                Action::Spooled { parcel } => {
+                    let holding = self.holdings.get_mut(&parcel).expect("it stays in memory");
+                    holding.receipt.take().expect("it is spooled once").settle(Settled::Spooled);
+                }
+                Action::Done { lane, frame } => {
+                    let log = self.log.as_mut().expect("there is a log");
+                    let frame = log.frames.remove(&frame).expect("a frame is done once");
+                    assert_eq!(frame.lane, lane);
+                    frame.lines.into_iter().for_each(|line| self.assert_kept(line));
+                }
+                Action::Unread { lane, frame } => {
+                    let log = self.log.as_mut().expect("there is a log");
+                    assert_eq!(log.frames[&frame].lane, lane);
+                    log.position = log.position.min(frame);
+                }
+                Action::Again { lane } => self.log.as_mut().expect("there is a log").again(&lane),
             }
             if self.random.chance(self.crash_percent) && self.random.chance(5) {
                 self.crash();
             }
         }
-        let used: u64 = self.holdings.values().map(|holding| holding.bytes).sum();
+        let used: u64 = self.holdings.values().filter(|holding| holding.in_window).map(|holding| holding.bytes).sum();
         assert_eq!(self.machine.bytes_used(), used, "what is used is what is held");
         let bound = self.machine.bytes_max() + self.batch_bytes_max;
         assert!(used <= bound, "{used} bytes are in flight, the window and a batch are {bound}");
@@ -327,7 +363,8 @@ impl World {
     }
 
     fn produce(&mut self, parcel: Parcel, lane: &LaneKey, records: Range<u32>) {
-        let holding = self.holdings.get(&parcel).expect("what is produced is held");
+        let holding = self.holdings.get_mut(&parcel).expect("what is produced is held");
+        holding.in_window = true;
         assert!(!records.is_empty() && holding.records.start <= records.start && records.end <= holding.records.end);
         for record in records {
             let line = holding.lines[record as usize];
@@ -353,10 +390,139 @@ impl World {
                 Settled::Abandoned => {
                     self.broker.excused.insert(line);
                 }
-                other => panic!("the machine never says {other:?}"),
+                Settled::Spooled => self.assert_kept(line),
+                other @ Settled::Dropped => panic!("the machine never says {other:?}"),
             }
         }
-        holding.receipt.settle(how);
+        if let Some(receipt) = holding.receipt {
+            receipt.settle(how);
+        }
+    }
+
+    fn append(&mut self, parcel: Parcel, lane: LaneKey, records: Range<u32>, done: &[Range<u32>]) {
+        let holding = &self.holdings[&parcel];
+        let left = records.filter(|record| !done.iter().any(|done| done.contains(record)));
+        let lines: Vec<Line> = left.map(|record| holding.lines[record as usize]).collect();
+        let frame = Frame { lane, source: lines[0].0, lines, bytes: holding.bytes };
+        self.log.as_mut().expect("there is a log").queue.push_back(Job { parcel, frame });
+    }
+
+    /// The spool writes what is due, or fails.
+    pub fn write_log(&mut self) -> bool {
+        let Some(log) = self.log.as_mut().filter(|log| !log.broken && !log.queue.is_empty()) else { return false };
+        if self.random.chance(5) && self.crash_percent > 0 {
+            // Durable, and nobody knows.
+            log.write();
+            self.crash();
+            return true;
+        }
+        let count = 1 + self.random.index(log.queue.len());
+        let life = self.life;
+        for _ in 0..count {
+            let Some((parcel, lane, frame)) = self.log.as_mut().and_then(Log::write) else { break };
+            self.machine.committed(parcel, &lane, frame);
+            self.act();
+            if self.life != life {
+                return true;
+            }
+        }
+        self.tell_room();
+        true
+    }
+
+    /// The machine hears how the spool is.
+    pub fn tell_room(&mut self) {
+        let Some(log) = &self.log else { return };
+        let trouble = log.broken.then(|| Trouble { is_full: false, message: "broken".into() });
+        self.machine.spool(log.room(), HashSet::new(), trouble);
+        self.act();
+    }
+
+    /// The spool's reader goes on for up to `frames` of them.
+    pub fn read_log(&mut self, frames: usize) -> bool {
+        let (life, mut any) = (self.life, false);
+        for _ in 0..frames {
+            let Some(log) = self.log.as_ref() else { return any };
+            let Some((id, frame)) = log.frames.range(log.position..).next() else { return any };
+            let (id, frame) = (*id, frame.clone());
+            let turn = self.machine.may_read(&frame.lane, id, frame.bytes, self.now);
+            let log = self.log.as_mut().expect("just looked at");
+            match turn {
+                Turn::Wait => return any,
+                Turn::Skip => {
+                    _ = log.skipped.entry(frame.lane.clone()).and_modify(|at| *at = (*at).min(id)).or_insert(id)
+                }
+                Turn::Have => {}
+                Turn::Take => {
+                    any = true;
+                    log.position = FrameId(id.0 + 1);
+                    self.read_frame(id, frame);
+                    if self.life != life {
+                        return true;
+                    }
+                    continue;
+                }
+            }
+            log.position = FrameId(id.0 + 1);
+        }
+        any
+    }
+
+    fn read_frame(&mut self, id: FrameId, frame: Frame) {
+        let count = self.machine.partitions(&frame.lane.topic).expect("else it is skipped");
+        let mut groups: Vec<(Place, Vec<Line>)> = Vec::new();
+        for line in &frame.lines {
+            let key = self.sources[line.0].lines[line.1 as usize].key;
+            let place = match (u32::try_from(frame.lane.partition), key) {
+                (Ok(partition), _) if partition < count => Place::At(frame.lane.partition),
+                (_, Some(key)) => Place::At((key % count) as i32),
+                (_, None) => Place::Any,
+            };
+            match groups.iter_mut().find(|(to, _)| *to == place) {
+                Some((_, lines)) => lines.push(*line),
+                None => groups.push((place, vec![*line])),
+            }
+        }
+        let (mut lines, mut shares) = (Vec::new(), Vec::new());
+        for (place, group) in groups {
+            let start = lines.len() as u32;
+            let bytes = group.iter().map(|line| self.sources[line.0].lines[line.1 as usize].bytes).sum();
+            if let Place::At(partition) = place {
+                let lane = LaneKey { topic: Arc::clone(&frame.lane.topic), partition };
+                for line in &group {
+                    if *self.placed.entry(*line).or_insert_with(|| lane.clone()) != lane {
+                        self.broker.excused.insert(*line);
+                    }
+                }
+            }
+            lines.extend(group);
+            let topic = Arc::clone(&frame.lane.topic);
+            shares.push(Share { topic, place, records: start..lines.len() as u32, payload_bytes: bytes, bytes });
+        }
+        self.batch_bytes_max = self.batch_bytes_max.max(shares.iter().map(|share| share.bytes).sum());
+        let source = SourceKey(frame.source as u64);
+        let parcels = self.machine.read(&frame.lane, id, source, &shares, self.now);
+        let lines = Arc::new(lines);
+        for (parcel, share) in parcels.into_iter().zip(shares) {
+            let holding = Holding {
+                lines: Arc::clone(&lines),
+                records: share.records,
+                bytes: share.bytes,
+                receipt: None,
+                acked: HashSet::new(),
+                in_window: true,
+            };
+            self.holdings.insert(parcel, holding);
+        }
+        self.act();
+    }
+
+    /// The source's file is rotated away.
+    pub fn make_urgent(&mut self, who: usize) {
+        self.sources[who].urgent = true;
+        self.sources[who].parked = false;
+        self.machine.urgent(SourceKey(who as u64));
+        self.act();
     }
 
     /// What sources hear: the watermark moves over what is kept only (I1, I2).
@@ -384,7 +550,8 @@ impl World {
     }
 
     fn assert_kept(&self, line: Line) {
-        let kept = self.broker.arrived.contains(&line) || self.buried.contains(&line);
+        let is_logged = || self.log.as_ref().is_some_and(|log| log.has(line));
+        let kept = self.broker.arrived.contains(&line) || self.buried.contains(&line) || is_logged();
         assert!(kept, "{line:?} counts as settled and is neither in a log nor in the dead letter");
     }
 
@@ -453,6 +620,10 @@ impl World {
             }
             if let Ok(partitions) = result {
                 self.known.insert(Arc::clone(&topic), partitions);
+                self.log_partitions.retain(|(other, _)| *other != topic);
+                if self.random.chance(80) {
+                    self.log_partitions.push((Arc::clone(&topic), partitions));
+                }
             }
             let result = result.map_err(|reason| Fault::Topic { reason, message: "said so".into() });
             self.machine.topic(&topic, result, self.now);
@@ -549,6 +720,10 @@ impl World {
 
     /// Makes the new producer, if one is due.
     pub fn rebuild(&mut self) -> bool {
+        if std::mem::take(&mut self.replace_due) && !self.rebuild_due {
+            self.replace();
+            return true;
+        }
         if !std::mem::take(&mut self.rebuild_due) {
             return false;
         }
@@ -587,7 +762,15 @@ impl World {
         self.out.clear();
         self.graves.clear();
         self.known.clear();
-        self.rebuild_due = false;
+        (self.rebuild_due, self.replace_due) = (false, false);
+        if let Some(log) = &mut self.log {
+            log.crash();
+            log.broken = false;
+            let partitions = self.log_partitions.clone();
+            self.known.extend(partitions.iter().cloned());
+            self.machine.recovered(&log.lanes(), &partitions);
+            self.machine.spool(log.room(), HashSet::new(), None);
+        }
         for source in &mut self.sources {
             source.position = source.committed;
             source.watermark = Watermark::new(at(source.committed));
@@ -605,6 +788,10 @@ impl World {
             topic.silent.clear();
         }
         self.dead_letter_full = false;
+        if let Some(log) = &mut self.log {
+            log.broken = false;
+        }
+        self.tell_room();
         self.crash_percent = 0;
         self.lose_producer();
     }
@@ -633,7 +820,7 @@ impl World {
                 old.producer.send(&lane, 16, &mut self.random, &mut self.broker);
             }
         }
-        while self.report() || self.bury() || self.rebuild() {}
+        while self.report() || self.bury() || self.rebuild() || self.write_log() || self.read_log(100) {}
         self.topic_news();
         self.pass(100);
     }

@@ -69,6 +69,8 @@ pub struct Link {
     /// It was read to its end for ever, and waits for what is not settled.
     pub drained: AtomicBool,
     gate: Mutex<Gate>,
+    /// Its bytes may vanish: its file was truncated once, or these are the bytes of a copy.
+    pub urgent: bool,
     /// When it left its name, ns since the epoch; 0: it has it.
     pub left_ns: AtomicI64,
 }
@@ -81,6 +83,7 @@ impl Link {
         fingerprint: Fingerprint,
         size_bytes: u64,
         place: Place,
+        urgent: bool,
     ) -> Arc<Link> {
         Arc::new(Link {
             key,
@@ -95,6 +98,7 @@ impl Link {
             caught_up: AtomicBool::new(false),
             drained: AtomicBool::new(false),
             gate: Mutex::new(Gate::Open),
+            urgent,
             left_ns: AtomicI64::new(0),
         })
     }

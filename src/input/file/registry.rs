@@ -534,6 +534,7 @@ impl Registry {
             }
             self.leaving.insert(key);
             self.host.wake(open.token);
+            self.host.urge(open.token);
             return;
         }
         if known.entry.finished || !known.verified {
@@ -816,7 +817,8 @@ impl Registry {
             _ => return self.postpone(key, position),
         };
         let Some(known) = self.files.get_mut(key) else { return };
-        let link = Link::new(key, position, known.entry.fingerprint, known.size, place);
+        let urgent = known.entry.urgent || is_copy || is_nameless;
+        let link = Link::new(key, position, known.entry.fingerprint, known.size, place, urgent);
         link.set_gate(Gate::Look);
         let name = shown(&known.entry.path).into_owned();
         let tail = FileTail::new(

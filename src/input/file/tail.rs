@@ -468,6 +468,10 @@ impl FileTail {
 }
 
 impl Source for FileTail {
+    fn is_urgent(&self) -> bool {
+        self.link.urgent || self.link.has_left()
+    }
+
     fn key(&self) -> SourceKey {
         self.link.key
     }

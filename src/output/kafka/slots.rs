@@ -100,6 +100,7 @@ mod tests {
             headers: Vec::new(),
             shares: Vec::new(),
             source: SourceKey(1),
+            resume: crate::batch::Position::default(),
             permit: Budget::new(1).try_take(0).expect("an empty budget has room for nothing"),
         };
         InFlight { encoded: Arc::new(encoded), parcel: Parcel(parcel), topic: "t".into(), partition: 0, remaining }

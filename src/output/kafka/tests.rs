@@ -61,6 +61,7 @@ fn encode(budget: &Budget, sent: &[Sent]) -> Arc<Encoded> {
         headers: Vec::new(),
         shares: Vec::new(),
         source: SourceKey(1),
+        resume: crate::batch::Position::default(),
         permit: budget.take_within(1, PATIENCE).expect("permits come back"),
     };
     let put = |buf: &mut Vec<u8>, bytes: &[u8]| {

@@ -61,6 +61,8 @@ pub struct TestHost {
 }
 
 impl Host for TestHost {
+    fn urge(&self, _: Token) {}
+
     fn add(&self, _input: &str, source: Box<dyn Source>, position: Position) -> Token {
         let mut inner = self.inner();
         inner.next += 1;

@@ -1,0 +1,564 @@
+//! What goes to the spool, and how it comes back (P).
+//!
+//! ```text
+//!   a lane stalls ────────► its urgent parcels are copied; they stay in flight
+//!   a topic is at fault ──► all its parcels are copied, and leave memory but for the first
+//!   urgent arrivals where a lane is blocked ──► to the spool only
+//!
+//!   the reader asks for each frame, in the order of the log (may_read) ──► Take: it is a parcel again (read)
+//!                                                                     └──► Skip: until the lane flows again (read_again)
+//! ```
+//!
+//! Three rules keep order (I3):
+//! - before a record of a source is appended for a lane, every earlier record of that source in that lane is
+//!   ([`Machine::copy_of_source`]): else, after a crash, the log would overtake the file that is read again;
+//! - what arrives for a lane with frames that are not handed over goes behind them, into the log;
+//! - frames whose partition is not known (or gone) go after every older frame of their topic, and before every newer one.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::hash::Hash;
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::admission::Room;
+use super::lane::{Copied, Flight, Lane, State};
+use super::machine::{Action, Machine};
+use super::waiting::Blocker;
+use crate::batch::{LaneKey, Place, Settled, Share, SourceKey};
+use crate::output::Parcel;
+use crate::spool::{FrameId, Turn};
+
+/// What the machine knows of the spool.
+#[derive(Debug, Default)]
+pub(super) struct Spooled {
+    /// Frames in memory: the lane they are logged under, and their parcels that are not done.
+    frames: HashMap<FrameId, InMemory>,
+    /// Parcels on their way to the spool that are nowhere else in memory.
+    appends: HashMap<Parcel, Append>,
+    append_bytes: u64,
+    /// Parcels in flight whose copies are on their way: their bytes.
+    copies: HashMap<Parcel, u64>,
+    copies_bytes: u64,
+    /// Lanes with frames that are not in memory.
+    unread: BTreeSet<LaneKey>,
+    /// Bytes that the spool takes before it is full, what is on its way included.
+    room_bytes: u64,
+    /// Whether there is a spool at all.
+    is_enabled: bool,
+    /// Why nothing can be written now.
+    trouble: Option<Trouble>,
+    /// Lanes that may use the last quarter of the spool no more.
+    greedy: HashSet<LaneKey>,
+}
+
+/// Why the spool can't be written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trouble {
+    /// The disk is full: what the policy for a full spool says holds. Otherwise what arrives is held.
+    pub is_full: bool,
+    pub message: Arc<str>,
+}
+
+/// Whether the spool takes a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum SpoolRoom {
+    Takes,
+    /// Not now.
+    Busy,
+    Full,
+}
+
+#[derive(Debug)]
+struct InMemory {
+    lane: LaneKey,
+    parcels: u32,
+    /// A parcel of it was given up: all of it is to be read again.
+    is_incomplete: bool,
+}
+
+#[derive(Debug)]
+struct Append {
+    lane: LaneKey,
+    bytes: u64,
+}
+
+impl Spooled {
+    /// Nothing is on its way to the spool, nothing in it waits.
+    pub(super) fn is_empty(&self) -> bool {
+        self.appends.is_empty() && self.copies.is_empty() && self.unread.is_empty()
+    }
+}
+
+impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
+    /// What the spool holds at the start: frames per lane that are not acknowledged, and the partition counts it remembers.
+    pub fn recovered(&mut self, lanes: &[(LaneKey, u64)], partitions: &[(Arc<str>, u32)]) {
+        for (topic, count) in partitions {
+            self.look_up_once(topic);
+            if let Some(topic) = self.topics.get_mut(topic) {
+                topic.partitions = Some(*count);
+            }
+        }
+        for (key, frames) in lanes.iter().filter(|(_, frames)| *frames > 0) {
+            self.look_up_once(&key.topic);
+            self.lane(key).unread_frames = *frames;
+            self.spooled.unread.insert(key.clone());
+        }
+    }
+
+    /// What the spool takes: bytes before it is full, lanes that hold too much of it, and why it can't be written, if so.
+    pub fn spool(&mut self, room_bytes: u64, greedy: HashSet<LaneKey>, trouble: Option<Trouble>) {
+        let was_open = self.spooled.is_open();
+        let had_bytes = std::mem::replace(&mut self.spooled.room_bytes, room_bytes);
+        self.spooled.is_enabled = true;
+        self.spooled.greedy = greedy;
+        self.spooled.trouble = trouble;
+        if self.spooled.is_open() && (!was_open || room_bytes > had_bytes) {
+            self.touched.insert(Blocker::Spool);
+            self.wake();
+        }
+    }
+
+    /// Whether there is a spool.
+    pub(super) fn has_spool(&self) -> bool {
+        self.spooled.is_enabled
+    }
+
+    /// Whether a lane of the topic has frames that belong to no partition: everything newer waits behind them.
+    pub(super) fn has_unplaced(&self, topic: &Arc<str>) -> bool {
+        !self.spooled.unread.is_empty() && self.unread_of(topic).any(|key| !self.is_placed(key))
+    }
+
+    /// Whether these can go to the spool. Room for everything in memory is kept: an arrival may need what its source has in
+    /// flight copied first.
+    pub(super) fn spool_room(&self, appended: impl Iterator<Item = (LaneKey, u64)>) -> SpoolRoom {
+        let (mut bytes, mut any_greedy) = (0, false);
+        for (lane, share) in appended {
+            bytes += share;
+            any_greedy |= self.spooled.greedy.contains(&lane);
+        }
+        let on_the_way = self.spooled.append_bytes + self.spooled.copies_bytes;
+        let reserve = self.limits.window_bytes_max;
+        match &self.spooled.trouble {
+            _ if !self.spooled.is_enabled => SpoolRoom::Busy,
+            Some(trouble) if trouble.is_full => SpoolRoom::Full,
+            Some(_) => SpoolRoom::Busy,
+            None if any_greedy || self.spooled.room_bytes < on_the_way + bytes + reserve => SpoolRoom::Full,
+            None if self.spooled.append_bytes == 0 => SpoolRoom::Takes,
+            None if self.spooled.append_bytes + bytes <= self.limits.append_bytes_max => SpoolRoom::Takes,
+            None => SpoolRoom::Busy,
+        }
+    }
+
+    /// Drops a share: the spool is full, and that is what the user wants then.
+    pub(super) fn drop_newest(&mut self, share: &Share) -> Parcel {
+        let parcel = self.new_parcel();
+        let row = self.tally.row(&share.topic);
+        self.tally.of(row).records_dropped += u64::from(share.records.end - share.records.start);
+        self.actions.push_back(Action::Settle { parcel, how: Settled::Dropped });
+        parcel
+    }
+
+    /// Takes a share for the spool.
+    pub(super) fn append(&mut self, source: SourceKey, share: &Share, partition: i32) -> Parcel {
+        let key = LaneKey { topic: Arc::clone(&share.topic), partition };
+        self.copy_of_source(&key, source);
+        let parcel = self.new_parcel();
+        self.lane(&key).unread_frames += 1;
+        self.spooled.unread.insert(key.clone());
+        self.spooled.append_bytes += share.bytes;
+        self.spooled.appends.insert(parcel, Append { lane: key.clone(), bytes: share.bytes });
+        self.actions.push_back(Action::Append { parcel, lane: key, records: share.records.clone(), done: Vec::new() });
+        parcel
+    }
+
+    /// The parcel is durable in the spool, as this frame.
+    pub fn committed(&mut self, parcel: Parcel, lane: &LaneKey, frame: FrameId) {
+        if let Some(append) = self.spooled.appends.remove(&parcel) {
+            self.spooled.append_bytes -= append.bytes;
+            self.actions.push_back(Action::Settle { parcel, how: Settled::Spooled });
+            self.touched.insert(Blocker::Spool);
+            return self.wake();
+        }
+        self.spooled.copies_bytes -= self.spooled.copies.remove(&parcel).unwrap_or(0);
+        let flight = self.parcels.get(&parcel).cloned().and_then(|key| self.lanes.get_mut(&key)?.flight(parcel));
+        let Some(flight) = flight else {
+            // It was acknowledged, or given up, while it was written.
+            self.actions.push_back(Action::Done { lane: lane.clone(), frame });
+            return;
+        };
+        flight.copied = Copied::In(frame);
+        self.spooled.frames.insert(frame, InMemory { lane: lane.clone(), parcels: 1, is_incomplete: false });
+        self.actions.push_back(Action::Spooled { parcel });
+        self.unload(lane);
+        self.wake();
+    }
+
+    /// Frames of a lane are gone from the spool: dropped to make room, or lost with its files. Those in memory are sent all
+    /// the same.
+    pub fn frames_gone(&mut self, lane: &LaneKey, ids: RangeInclusive<FrameId>, count: u64, now: Duration) {
+        let in_memory: Vec<FrameId> = self
+            .spooled
+            .frames
+            .iter()
+            .filter(|(frame, held)| held.lane == *lane && ids.contains(frame))
+            .map(|(frame, _)| *frame)
+            .collect();
+        for frame in &in_memory {
+            self.spooled.frames.remove(frame);
+        }
+        if !in_memory.is_empty() {
+            for flight in self.lanes.values_mut().flat_map(|lane| lane.flights.iter_mut()) {
+                if matches!(flight.copied, Copied::In(frame) if in_memory.contains(&frame)) {
+                    flight.copied = Copied::No;
+                }
+            }
+        }
+        self.fewer_unread(lane, count.saturating_sub(in_memory.len() as u64));
+        self.advance(lane, now);
+        self.wake();
+    }
+
+    /// The reader has met all there is of a lane: what it did not meet is damaged, and gone.
+    pub fn nothing_unread(&mut self, lane: &LaneKey, now: Duration) {
+        let coming = self.spooled.appends.values().filter(|append| append.lane == *lane).count() as u64;
+        let unread = self.lanes.get(lane).map_or(0, |lane| lane.unread_frames);
+        self.fewer_unread(lane, unread.saturating_sub(coming));
+        self.advance(lane, now);
+        self.wake();
+    }
+
+    /// Whether a parcel that was to be copied still is: it may be acknowledged, or given up.
+    pub fn wants_copy(&mut self, parcel: Parcel) -> bool {
+        if self.spooled.appends.contains_key(&parcel) || self.parcels.contains_key(&parcel) {
+            return true;
+        }
+        self.spooled.copies_bytes -= self.spooled.copies.remove(&parcel).unwrap_or(0);
+        false
+    }
+
+    /// Lanes with frames that are not in memory.
+    pub fn spooled_lanes(&self) -> impl Iterator<Item = &LaneKey> {
+        self.spooled.unread.iter()
+    }
+
+    /// A source became urgent: what it has where a lane is blocked is copied at once, and elsewhere once a lane stalls.
+    pub fn urgent(&mut self, source: SourceKey) {
+        let mut blocked = Vec::new();
+        for (key, lane) in &mut self.lanes {
+            let mut any = false;
+            for flight in lane.flights.iter_mut().filter(|flight| flight.source == source) {
+                flight.urgent = true;
+                any = true;
+            }
+            if any && (lane.is_stalled() || lane.unread_frames > 0 || matches!(lane.state, State::Probing { .. })) {
+                blocked.push(key.clone());
+            }
+        }
+        blocked.sort_unstable();
+        for key in blocked {
+            self.copy_of_source(&key, source);
+        }
+    }
+
+    /// Whether every receipt is settled: what is not acknowledged is in the spool.
+    pub fn is_settled(&self) -> bool {
+        self.spooled.appends.is_empty()
+            && self.lanes.values().flat_map(|lane| &lane.flights).all(|flight| matches!(flight.copied, Copied::In(_)))
+    }
+
+    /// Copies everything in memory that only memory has: the agent ends, and its sources can't read it again. How many
+    /// parcels are on their way.
+    pub fn spill_urgent(&mut self) -> usize {
+        let mut all: Vec<(LaneKey, SourceKey)> = self
+            .lanes
+            .iter()
+            .flat_map(|(key, lane)| lane.flights.iter().map(move |flight| (key, flight)))
+            .filter(|(_, flight)| flight.urgent && flight.copied == Copied::No)
+            .map(|(key, flight)| (key.clone(), flight.source))
+            .collect();
+        all.sort_unstable();
+        all.dedup();
+        for (key, source) in all {
+            self.copy_of_source(&key, source);
+        }
+        self.spooled.appends.len() + self.spooled.copies.len()
+    }
+
+    /// At each tick: lanes that are stalled, and what is urgent in them.
+    pub(super) fn spill_stalled(&mut self) {
+        let in_flight = || self.lanes.values().filter(|lane| lane.in_flight_records > 0);
+        self.is_silent = in_flight().next().is_some() && in_flight().all(|lane| lane.is_stalled());
+        if !self.spooled.is_open() {
+            return;
+        }
+        let spills = |flight: &Flight| flight.copied == Copied::No && (flight.urgent || self.limits.spool_always);
+        let mut due: Vec<(LaneKey, SourceKey)> = self
+            .lanes
+            .iter()
+            .filter(|(_, lane)| lane.is_stalled())
+            .flat_map(|(key, lane)| {
+                lane.flights.iter().filter(|flight| spills(flight)).map(|flight| (key.clone(), flight.source))
+            })
+            .collect();
+        due.sort_unstable();
+        due.dedup();
+        for (key, source) in due {
+            self.copy_of_source(&key, source);
+        }
+    }
+
+    /// Copies all of a lane.
+    pub(super) fn spill_all(&mut self, key: &LaneKey) {
+        let Some(lane) = self.lanes.get(key) else { return };
+        let sources: BTreeSet<SourceKey> = lane.flights.iter().map(|flight| flight.source).collect();
+        for source in sources {
+            self.copy_of_source(key, source);
+        }
+    }
+
+    /// Copies what a source has in a lane, in its order; where the spool is full, only the beginning.
+    pub(super) fn copy_of_source(&mut self, key: &LaneKey, source: SourceKey) {
+        if !self.spooled.is_open() {
+            return;
+        }
+        let Some(lane) = self.lanes.get_mut(key) else { return };
+        for flight in lane.flights.iter_mut().filter(|flight| flight.source == source && flight.copied == Copied::No) {
+            let on_the_way = self.spooled.append_bytes + self.spooled.copies_bytes;
+            if self.spooled.room_bytes < on_the_way + flight.bytes {
+                return;
+            }
+            self.spooled.copies.insert(flight.parcel, flight.bytes);
+            self.spooled.copies_bytes += flight.bytes;
+            flight.copied = Copied::Coming;
+            self.actions.push_back(Action::Append {
+                parcel: flight.parcel,
+                lane: key.clone(),
+                records: flight.records.clone(),
+                done: flight.done(),
+            });
+        }
+    }
+
+    /// Lets go of what is in the spool too, in a lane whose topic is at fault: all but the first, which it is probed with.
+    /// From the end only: what stays goes first, whenever the lane goes on.
+    pub(super) fn unload(&mut self, key: &LaneKey) {
+        let is_at_rest = |lane: &&mut Lane| matches!(lane.state, State::Probing { .. }) && lane.in_flight_records == 0;
+        let Some(lane) = self.lanes.get_mut(key).filter(is_at_rest) else {
+            return;
+        };
+        let frames = &self.spooled.frames;
+        let is_alone = |frame: FrameId| frames.get(&frame).is_some_and(|held| held.parcels == 1 && !held.is_incomplete);
+        let can_go =
+            |flight: &Flight| flight.is_untouched() && matches!(flight.copied, Copied::In(frame) if is_alone(frame));
+        let staying = lane.flights.iter().rposition(|flight| !can_go(flight)).unwrap_or(0);
+        let Some(last) = lane.flights.get(staying).map(|flight| flight.parcel) else { return };
+        let gone = lane.give_up(|flight| flight.parcel > last);
+        if gone.is_empty() {
+            return;
+        }
+        for flight in gone {
+            self.bytes_used -= flight.bytes;
+            self.parcels.remove(&flight.parcel);
+            self.actions.push_back(Action::Settle { parcel: flight.parcel, how: Settled::Spooled });
+            if let Copied::In(frame) = flight.copied {
+                self.frame_part_over(frame, false);
+            }
+        }
+        self.touched.insert(Blocker::Window);
+    }
+
+    /// A parcel of a frame is done (`ok`), or given up.
+    pub(super) fn frame_part_over(&mut self, frame: FrameId, ok: bool) {
+        let Some(held) = self.spooled.frames.get_mut(&frame) else { return };
+        held.parcels -= 1;
+        held.is_incomplete |= !ok;
+        if held.parcels > 0 {
+            return;
+        }
+        let held = self.spooled.frames.remove(&frame).expect("just looked up");
+        if !held.is_incomplete {
+            self.actions.push_back(Action::Done { lane: held.lane, frame });
+            return;
+        }
+        let lane = self.lane(&held.lane);
+        lane.unread_frames += 1;
+        lane.skipped_at = Some(lane.skipped_at.map_or(frame, |at| at.min(frame)));
+        self.spooled.unread.insert(held.lane.clone());
+        self.actions.push_back(Action::Unread { lane: held.lane, frame });
+    }
+
+    /// What the reader does with a frame that it meets, of about `bytes`.
+    pub fn may_read(&mut self, key: &LaneKey, frame: FrameId, bytes: u64, now: Duration) -> Turn {
+        if self.spooled.frames.contains_key(&frame) {
+            return Turn::Have;
+        }
+        let turn = self.turn_of(key, frame, bytes, now);
+        if let Some(lane) = self.lanes.get_mut(key) {
+            match turn {
+                Turn::Skip => lane.skipped_at = Some(lane.skipped_at.map_or(frame, |at| at.min(frame))),
+                // The reader is before whatever else of it was skipped.
+                Turn::Take => lane.skipped_at = None,
+                Turn::Wait | Turn::Have => {}
+            }
+        }
+        turn
+    }
+
+    fn turn_of(&self, key: &LaneKey, frame: FrameId, bytes: u64, now: Duration) -> Turn {
+        let is_older = |other: &LaneKey| {
+            self.lanes.get(other).and_then(|lane| lane.skipped_at).is_some_and(|skipped| skipped < frame)
+        };
+        let is_known = self.topics.get(&key.topic).is_some_and(|topic| topic.partitions.is_some());
+        if !is_known || is_older(key) {
+            return Turn::Skip;
+        }
+        if !self.is_placed(key) {
+            let is_behind = self.unread_of(&key.topic).any(|other| other != key && is_older(other));
+            let is_moving = self
+                .lanes
+                .iter()
+                .any(|(other, lane)| other.topic == key.topic && other.partition >= 0 && lane.epoch != self.epoch);
+            return match () {
+                () if is_behind || is_moving => Turn::Skip,
+                () if self.bytes_used == 0 || self.bytes_used + bytes <= self.limits.window_bytes_max => Turn::Take,
+                () => Turn::Wait,
+            };
+        }
+        if self.unread_of(&key.topic).any(|other| !self.is_placed(other) && is_older(other)) {
+            return Turn::Skip;
+        }
+        if let Some(lane) = self.lanes.get(key) {
+            match lane.state {
+                State::Direct if lane.epoch != self.epoch || lane.is_stalled() => return Turn::Skip,
+                State::Direct => {}
+                State::Probing { at, sent: false }
+                    if lane.flights.is_empty() && at <= now && lane.epoch == self.epoch => {}
+                State::Probing { .. } | State::Draining | State::Split { .. } => return Turn::Skip,
+            }
+        }
+        let fits = match self.share_of_window(key, bytes, None) {
+            Room::Flows { fresh } => {
+                let max = self.limits.window_bytes_max;
+                self.bytes_used + bytes <= max || (fresh && self.bytes_used < max)
+            }
+            Room::Busy | Room::Blocked => false,
+        };
+        if fits { Turn::Take } else { Turn::Wait }
+    }
+
+    /// The reader has read a frame that it was told to take: its records by place, in the frame's order. The parcel of each
+    /// share.
+    pub fn read(
+        &mut self,
+        lane: &LaneKey,
+        frame: FrameId,
+        source: SourceKey,
+        shares: &[Share],
+        now: Duration,
+    ) -> Vec<Parcel> {
+        let mut parcels = Vec::with_capacity(shares.len());
+        let held = InMemory { lane: lane.clone(), parcels: shares.len() as u32, is_incomplete: false };
+        self.spooled.frames.insert(frame, held);
+        for share in shares {
+            let partition = match share.place {
+                Place::At(partition) => partition,
+                Place::Any | Place::Unknown => self.keyless_lane(&share.topic),
+            };
+            let key = LaneKey { topic: Arc::clone(&share.topic), partition };
+            let parcel = self.new_parcel();
+            let is_first = !self.lanes.get(&key).is_some_and(|lane| !lane.flights.is_empty());
+            self.push(&key, Flight::new(parcel, share, source, true, Copied::In(frame)), now);
+            parcels.push(parcel);
+            let to_lane = self.lanes.get_mut(&key).expect("just pushed to");
+            match to_lane.state {
+                State::Direct => self.produce(&key, vec![(parcel, share.records.clone())]),
+                State::Probing { at, sent: false } if is_first && at <= now => {
+                    to_lane.state = State::Probing { at, sent: true };
+                    self.produce(&key, vec![(parcel, share.records.start..share.records.start + 1)]);
+                }
+                // It goes with what is in the lane already, behind it.
+                State::Probing { .. } | State::Draining | State::Split { .. } => {}
+            }
+        }
+        self.fewer_unread(lane, 1);
+        self.advance(lane, now);
+        self.wake();
+        parcels
+    }
+
+    /// Lanes whose skipped frames can be read now.
+    pub(super) fn read_again(&mut self, now: Duration) {
+        if self.spooled.unread.is_empty() {
+            return;
+        }
+        let mut skipped: Vec<(FrameId, LaneKey)> = self
+            .spooled
+            .unread
+            .iter()
+            .filter_map(|key| Some((self.lanes.get(key)?.skipped_at?, key.clone())))
+            .collect();
+        skipped.sort_unstable();
+        for (frame, key) in skipped {
+            if self.turn_of(&key, frame, 0, now) == Turn::Skip {
+                continue;
+            }
+            if let Some(lane) = self.lanes.get_mut(&key) {
+                lane.skipped_at = None;
+            }
+            self.actions.push_back(Action::Again { lane: key });
+        }
+    }
+
+    fn fewer_unread(&mut self, key: &LaneKey, frames: u64) {
+        let Some(lane) = self.lanes.get_mut(key) else { return };
+        lane.unread_frames = lane.unread_frames.saturating_sub(frames);
+        if lane.unread_frames > 0 {
+            return;
+        }
+        lane.skipped_at = None;
+        if lane.is_empty() {
+            self.lanes.remove(key);
+            self.timed.remove(key);
+        }
+        self.spooled.unread.remove(key);
+        self.touched.insert(Blocker::Lane(key.clone()));
+        self.touched.insert(Blocker::Topic(Arc::clone(&key.topic)));
+        if !self.is_placed(key) {
+            // Everybody of the topic waited behind it.
+            let lanes = self.waiting.blockers().into_iter();
+            self.touched
+                .extend(lanes.filter(|blocker| matches!(blocker, Blocker::Lane(lane) if lane.topic == key.topic)));
+        }
+    }
+
+    /// Where keyless records from the spool go: the partition that they go to now, or the next that flows.
+    fn keyless_lane(&self, name: &Arc<str>) -> i32 {
+        let topic = self.topics.get(name);
+        let count = topic.and_then(|topic| i32::try_from(topic.partitions?).ok()).filter(|count| *count > 0);
+        let (sticky, count) = (topic.map_or(0, |topic| topic.sticky), count.unwrap_or(1));
+        let flows = |partition: &i32| {
+            let lane = self.lanes.get(&LaneKey { topic: Arc::clone(name), partition: *partition });
+            lane.is_none_or(|lane| matches!(lane.state, State::Direct) && !lane.is_stalled())
+        };
+        let mut all = (0..count).map(|step| (sticky + step).rem_euclid(count));
+        all.find(flows).unwrap_or(sticky.rem_euclid(count))
+    }
+
+    /// Whether the lane's partition is one that its topic has.
+    fn is_placed(&self, key: &LaneKey) -> bool {
+        let count = self.topics.get(&key.topic).and_then(|topic| topic.partitions);
+        u32::try_from(key.partition).is_ok_and(|partition| count.is_none_or(|count| partition < count))
+    }
+
+    fn unread_of<'a>(&'a self, topic: &'a Arc<str>) -> impl Iterator<Item = &'a LaneKey> {
+        let first = LaneKey { topic: Arc::clone(topic), partition: i32::MIN };
+        self.spooled.unread.range(first..).take_while(move |key| key.topic == *topic)
+    }
+}
+
+impl Spooled {
+    fn is_open(&self) -> bool {
+        self.is_enabled && self.trouble.is_none()
+    }
+}
