@@ -180,7 +180,8 @@ impl Registry {
     ) -> Option<Sibling> {
         let entry = &self.files.get(key)?.entry;
         let (registered_ns, is_gone) = (entry.registered_ns, entry.gone_ns != 0);
-        let others: Vec<SourceKey> = self.files.named(&entry.path).into_iter().filter(|other| *other != key).collect();
+        let others: Vec<SourceKey> =
+            self.files.named(&entry.path).iter().copied().filter(|other| *other != key).collect();
         let mut found: Option<Sibling> = None;
         for sibling in self.siblings(key, was) {
             let is_held = sibling.stat.size >= position.offset && holds(&sibling.content, position).unwrap_or(false);

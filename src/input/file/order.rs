@@ -175,7 +175,7 @@ impl Registry {
     pub(super) fn vacated_by(&mut self, key: SourceKey, was: &Path) {
         let Some(known) = self.files.get(key) else { return };
         if known.entry.copy_of.is_none() && !known.entry.finished && known.entry.gone_ns == 0 {
-            self.vacated.insert(known.entry.path.clone(), was.to_owned());
+            self.vacated.insert(known.entry.path.to_path_buf(), was.to_owned());
         }
     }
 
@@ -203,7 +203,7 @@ impl Registry {
 
     /// Whether a sibling is known, or is the copy of a file of this name, which may have been truncated a moment ago.
     fn is_accounted_for(&mut self, name: &Path, sibling: &Sibling) -> bool {
-        for key in self.files.named(name) {
+        for key in self.files.named(name).to_vec() {
             self.verify(key);
             if self.files.find(&sibling.stat).is_some() {
                 return true;
