@@ -55,6 +55,8 @@ enum Awaits {
 #[derive(Clone, Copy)]
 pub struct Flight {
     pub read_at: Instant,
+    /// How long before that its oldest line was appended.
+    pub age_when_read: Duration,
     /// Raw bytes consumed.
     pub bytes: u64,
     pub records: u64,
@@ -198,6 +200,8 @@ impl SettleSink for SourceAck {
         if let Some(flight) = flight.filter(|flight| flight.records > 0 && how == Settled::Delivered) {
             let seconds = flight.read_at.elapsed().as_secs_f64();
             self.plan.delivery_seconds.observe_many(seconds, flight.records);
+            let age = flight.age_when_read.as_secs_f64() + seconds;
+            self.plan.counters.append_to_ack.observe_many(age, flight.records);
         }
         let moved = state.mark.settle(seq);
         let done = usize::try_from(outstanding - state.mark.outstanding()).unwrap_or(usize::MAX);

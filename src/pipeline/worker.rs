@@ -133,6 +133,7 @@ impl Worker {
             events: std::mem::take(&mut self.events),
             lines_filtered: 0,
             lines_truncated: 0,
+            appended: None,
         };
         fill.buf.clear();
         fill.events.clear();
@@ -150,7 +151,8 @@ impl Worker {
                     truncated_lines: fill.lines_truncated,
                     ..Counts::default()
                 };
-                let taken = self.hand_over(work, batch, now, started, before, found);
+                let age_when_read = fill.appended.map_or(Duration::ZERO, |appended| now.since(appended));
+                let taken = self.hand_over(work, batch, now, (started, age_when_read), before, found);
                 if !taken {
                     return Next::Parked;
                 }
@@ -193,7 +195,7 @@ impl Worker {
         work: &mut Work,
         mut batch: Batch,
         now: Timestamp,
-        read_at: Instant,
+        (read_at, age_when_read): (Instant, Duration),
         from: Position,
         found: Counts,
     ) -> bool {
@@ -208,7 +210,8 @@ impl Worker {
             truncated_lines: found.truncated_lines,
             ..outgoing.counts
         };
-        let flight = Flight { read_at, bytes: counts.read_bytes, records: outgoing.records.len() as u64 };
+        let flight =
+            Flight { read_at, age_when_read, bytes: counts.read_bytes, records: outgoing.records.len() as u64 };
         let receipt = work.ack.issue(resume, flight);
         if outgoing.records.is_empty() {
             self.keep(outgoing.buf);

@@ -77,8 +77,8 @@ pub struct KnownFiles {
 /// The files of one inode number or of one name: nearly always one.
 enum Keys {
     One(SourceKey),
-    /// In the order in which they came. Boxed: a table of these is mostly the other kind.
-    Several(Box<Vec<SourceKey>>),
+    /// In the order in which they came.
+    Several(Vec<SourceKey>),
 }
 
 impl Keys {
@@ -91,7 +91,7 @@ impl Keys {
 
     fn add(&mut self, key: SourceKey) {
         match self {
-            Keys::One(first) => *self = Keys::Several(Box::new(vec![*first, key])),
+            Keys::One(first) => *self = Keys::Several(vec![*first, key]),
             Keys::Several(keys) => keys.push(key),
         }
     }
@@ -120,7 +120,7 @@ where
             groups.remove(group);
         }
         [one] => *keys = Keys::One(*one),
-        _ => *keys = Keys::Several(Box::new(rest)),
+        _ => *keys = Keys::Several(rest),
     }
 }
 

@@ -8,6 +8,7 @@
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::appends::Appends;
 use super::content::Content;
 use super::descriptors::Place;
 use crate::batch::{Position, SourceKey};
@@ -58,6 +59,7 @@ pub struct Link {
     fingerprint: Mutex<Fingerprint>,
     read: Mutex<Position>,
     settled: Mutex<Position>,
+    appends: Mutex<Appends>,
     /// Bytes of an unterminated last line behind `read`, when the end was met.
     pub rest_bytes: AtomicU64,
     /// As last seen by either side.
@@ -89,6 +91,7 @@ impl Link {
             fingerprint: Mutex::new(fingerprint),
             read: Mutex::new(position),
             settled: Mutex::new(position),
+            appends: Mutex::default(),
             rest_bytes: AtomicU64::new(0),
             size_bytes: AtomicU64::new(size_bytes),
             at_end: AtomicBool::new(false),
@@ -105,6 +108,11 @@ impl Link {
 
     pub fn fingerprint(&self) -> MutexGuard<'_, Fingerprint> {
         lock(&self.fingerprint)
+    }
+
+    /// When its bytes were appended.
+    pub fn appends(&self) -> MutexGuard<'_, Appends> {
+        lock(&self.appends)
     }
 
     /// Says what it must wait for.
@@ -135,6 +143,7 @@ impl Link {
 
     pub fn set_settled(&self, position: Position) {
         *lock(&self.settled) = position;
+        self.appends().settled(position.offset);
     }
 
     pub fn has_left(&self) -> bool {

@@ -577,6 +577,9 @@ impl Registry {
         if stat.size < known.size {
             return self.truncated(key);
         }
+        if let Some(open) = &known.open {
+            open.link.appends().saw(stat.size, stat.modified_ns, now_ns());
+        }
         if stat.size == known.size && stat.modified_ns == known.modified_ns {
             return;
         }
@@ -827,6 +830,7 @@ impl Registry {
         let Some(known) = self.files.get_mut(key) else { return };
         let link = Link::new(key, position, known.entry.fingerprint, known.size, place);
         link.set_gate(Gate::Look);
+        link.appends().saw(known.size, known.modified_ns, now_ns());
         let name = shown(&known.entry.path).into_owned();
         let tail = FileTail::new(
             Arc::clone(&self.context),
