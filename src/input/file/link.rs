@@ -30,6 +30,8 @@ pub enum Fate {
 /// What a tail tells the watcher.
 #[derive(Debug)]
 pub enum Signal {
+    /// Its first bytes are there, and nothing in the store tells it from what may be written over them.
+    Begins(SourceKey),
     /// The bytes before its position are not what they were: truncated or rewritten.
     Changed(SourceKey),
     /// It left its name, and its end was reached: whoever waits for it may begin.
@@ -71,6 +73,9 @@ pub struct Link {
     /// It was read to its end for ever, and waits for what is not settled.
     pub drained: AtomicBool,
     gate: Mutex<Gate>,
+    /// What tells it from what may be written over it is in the store. Before that nothing of it is read: after a crash, the
+    /// lines of two generations would have one `log.file.id`.
+    pub may_begin: AtomicBool,
     /// When it left its name, ns since the epoch; 0: it has it.
     pub left_ns: AtomicI64,
 }
@@ -98,6 +103,7 @@ impl Link {
             caught_up: AtomicBool::new(false),
             drained: AtomicBool::new(false),
             gate: Mutex::new(Gate::Open),
+            may_begin: AtomicBool::new(position.offset > 0),
             left_ns: AtomicI64::new(0),
         })
     }

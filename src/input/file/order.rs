@@ -32,7 +32,8 @@ use crate::batch::SourceKey;
 const NUMBERS_MAX: usize = 1000;
 
 impl Registry {
-    /// Everything that `look` starts may read once the look is over, and all it leads to.
+    /// Everything that `look` starts may read once the look is over, with all it leads to, and what it has learned is in the
+    /// store.
     pub(super) fn in_one_look(&mut self, look: impl FnOnce(&mut Self)) {
         if self.looking {
             return look(self);
@@ -41,6 +42,17 @@ impl Registry {
         look(self);
         self.catch_up();
         self.looking = false;
+        if !self.told_apart.is_empty() || !self.begun.is_empty() {
+            // What was read of a file that is not known after a crash could not be told from what is then in it. If the store
+            // can't be written, it is read all the same: that is said, and delivery is worth more.
+            self.flush();
+        }
+        for key in std::mem::take(&mut self.told_apart) {
+            if let Some(open) = self.files.get(key).and_then(|known| known.open.as_ref()) {
+                open.link.may_begin.store(true, Ordering::Release);
+                self.host.wake(open.token);
+            }
+        }
         for key in std::mem::take(&mut self.begun) {
             self.open_gate(key);
         }

@@ -113,6 +113,8 @@ pub struct Registry {
     /// A look at some paths goes on, and what it has started: that may read once the look is over.
     pub(super) looking: bool,
     pub(super) begun: Vec<SourceKey>,
+    /// What the look has learned the first bytes of: that may begin once they are in the store.
+    pub(super) told_apart: Vec<SourceKey>,
     /// When the directories of the globs were first listed, by the clock that stamps births.
     pub(super) listed: HashMap<PathBuf, i64>,
     /// What the input of this name had open before; until the first scan has found what has a name.
@@ -190,6 +192,7 @@ impl Registry {
             first_start,
             looking: false,
             begun: Vec::new(),
+            told_apart: Vec::new(),
             listed: HashMap::new(),
             inherited: Handles::new(),
             probing: false,
@@ -806,7 +809,10 @@ impl Registry {
         known.real = real;
         known.verified = true;
         known.position = position;
-        (known.size, known.modified_ns) = (stat.size, stat.modified_ns);
+        // What was appended since its first bytes were taken is to be noticed with the next look.
+        let prefix_bytes = usize::from(known.entry.fingerprint.len);
+        let seen_bytes = if prefix_bytes < FINGERPRINT_BYTES { prefix_bytes as u64 } else { stat.size };
+        (known.size, known.modified_ns) = (stat.size.min(seen_bytes), stat.modified_ns);
         self.files.insert(key, known);
         if let Some(other) = displaced {
             self.left(other);
@@ -830,6 +836,11 @@ impl Registry {
         let Some(known) = self.files.get_mut(key) else { return };
         let link = Link::new(key, position, known.entry.fingerprint, known.size, place);
         link.set_gate(Gate::Look);
+        // A copy is told by what it is a copy of.
+        link.may_begin.fetch_or(is_copy, Ordering::AcqRel);
+        if known.entry.fingerprint.len > 0 {
+            self.told_apart.push(key);
+        }
         link.appends().saw(known.size, known.modified_ns, now_ns());
         let name = shown(&known.entry.path).into_owned();
         let tail = FileTail::new(
@@ -945,10 +956,19 @@ impl Registry {
     /// What a tail says.
     pub fn heard(&mut self, signal: &Signal) {
         self.in_one_look(|registry| match *signal {
+            Signal::Begins(key) => registry.heard_begins(key),
             Signal::Changed(key) => registry.heard_changed(key),
             Signal::CaughtUp(key) => registry.heard_caught_up(key),
             Signal::Finished(key) => registry.heard_finished(key),
         });
+    }
+
+    /// There is something to read in a file that was empty when it was registered.
+    fn heard_begins(&mut self, key: SourceKey) {
+        self.verify(key);
+        if self.files.get(key).is_some_and(|known| known.entry.fingerprint.len > 0) {
+            self.told_apart.push(key);
+        }
     }
 
     pub(super) fn heard_finished(&mut self, key: SourceKey) {
@@ -1176,7 +1196,10 @@ impl Registry {
         let fingerprint = *open.link.fingerprint();
         if fingerprint != known.entry.fingerprint {
             // From its first bytes on, a file can be told from what was copied over it.
-            self.unsaved |= known.entry.fingerprint.len == 0;
+            if known.entry.fingerprint.len == 0 {
+                self.unsaved = true;
+                self.told_apart.push(key);
+            }
             known.entry.fingerprint = fingerprint;
             self.store.update(key, &known.entry);
         }

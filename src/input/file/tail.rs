@@ -318,6 +318,12 @@ impl FileTail {
             if !data.is_empty() && !self.begins_as_before(data)? {
                 return Ok(self.changed(fill));
             }
+            if self.position.offset == 0 && !data.is_empty() && !self.link.may_begin.load(Ordering::Acquire) {
+                fill.buf.clear();
+                self.link.at_end.store(false, Ordering::Release);
+                self.tell(Signal::Begins(self.link.key));
+                return Ok(Read::Idle);
+            }
             let full = data.len() >= want;
             let mut text = Vec::new();
             let offset = self.position.offset;
