@@ -1,6 +1,6 @@
 //! The files an input knows: one [`Known`] for each generation of each file, found by number, inode or path.
 //!
-//! Only bookkeeping: nothing is opened or decided here. There may be tens of thousands, nearly all of them idle, so what is
+//! Only bookkeeping: nothing is decided here. There may be tens of thousands, nearly all of them idle, so what is
 //! kept of one is counted in bytes: a path stands in memory once, whoever knows the file by it.
 
 use std::collections::{HashMap, hash_map};
@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::content::Content;
-use super::identity::Stat;
+use super::identity::{Stat, open};
 use super::link::Link;
 use crate::batch::{Position, SourceKey};
 use crate::checkpoint::Entry;
@@ -53,6 +53,17 @@ impl Known {
     fn age(&self, key: SourceKey) -> (i64, u32, u64) {
         let identity = &self.entry.identity;
         (identity.born_ns.unwrap_or(0), identity.generation, key.0)
+    }
+
+    /// Its bytes: by the handle that is open, or by its path. `None` if the path does not lead to it now (somebody else has it,
+    /// nobody has it, or it can't be opened): what is there must not be taken for it.
+    pub fn content(&self) -> Option<Arc<Content>> {
+        if let Some(open) = &self.open {
+            return Some(Arc::clone(&open.file));
+        }
+        let file = open(self.path.as_deref()?).ok()?;
+        let is_it = Stat::of_file(&file).is_ok_and(|stat| self.is(&stat));
+        is_it.then(|| Arc::new(Content::Plain(file)))
     }
 
     /// Where the bytes really are: the directory to look in for rotated names.
@@ -261,7 +272,8 @@ impl KnownFiles {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::checkpoint::Identity;
+    use crate::checkpoint::{Fingerprint, Identity};
+    use crate::input::file::Descriptors;
 
     fn known(path: &str, inode: u64) -> Known {
         let path: Arc<Path> = Path::new(path).into();
@@ -281,6 +293,29 @@ mod tests {
         let path = files.get(SourceKey(1)).and_then(|known| known.path.clone()).expect("it has one");
         // Here, in `path`, `entry.path` and `entry.at`, and as the keys of two tables.
         assert_eq!(Arc::strong_count(&path), 6);
+    }
+
+    /// Scenario: another file takes the path of a known one, which is closed, then open. Guarantee: its bytes are never those
+    /// of the other.
+    #[test]
+    fn what_is_at_the_path_is_not_taken_for_the_file() {
+        let home = tempfile::tempdir().expect("a temporary directory");
+        let at = |name: &str| home.path().join(name);
+        std::fs::write(at("a"), "mine").expect("writable");
+        let stat = Stat::of_path(&at("a")).expect("it is there");
+        let mut known = known(&at("a").display().to_string(), stat.inode);
+        known.entry.identity.born_ns = stat.born_ns;
+        let size = |known: &Known| known.content().map(|content| content.stat().expect("open").size);
+        assert_eq!(size(&known), Some(4));
+        std::fs::rename(at("a"), at("a.1")).expect("writable");
+        assert_eq!(size(&known), None);
+        std::fs::write(at("a"), "another's").expect("writable");
+        assert_eq!(size(&known), None);
+        let place = Descriptors::new(1).take().expect("one is free");
+        let link = Link::new(SourceKey(1), Position::default(), Fingerprint::default(), 4, place);
+        let file = Arc::new(Content::Plain(open(&at("a.1")).expect("readable")));
+        known.open = Some(Open { link, token: Token(1), file });
+        assert_eq!(size(&known), Some(4));
     }
 
     /// Scenario: files of one name and of one inode number come and go. Guarantee: each table knows those that are there, in

@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::content::Content;
-use super::identity::{Stat, holds, looks_like_prefix, now_ns, open};
+use super::identity::{Stat, holds, looks_like_prefix, now_ns};
 use super::link::{Fate, Gate, Link};
 use super::names::{self, shown};
 use super::registry::Registry;
@@ -231,12 +231,7 @@ impl Registry {
     /// Whether a sibling has the bytes of a known file, as far as they go.
     pub(super) fn is_copy_of(&mut self, key: SourceKey, sibling: &Sibling) -> bool {
         let Some(known) = self.files.get(key).filter(|known| !known.retired) else { return false };
-        let held = known.open.as_ref().map(|open| Arc::clone(&open.file));
-        let reopened = || {
-            let file = open(known.path.as_deref()?).ok()?;
-            Stat::of_file(&file).is_ok_and(|stat| known.is(&stat)).then(|| Arc::new(Content::Plain(file)))
-        };
-        let has_them = held.or_else(reopened).is_some_and(|file| {
+        let has_them = known.content().is_some_and(|file| {
             file.stat().is_ok_and(|stat| stat.size >= sibling.stat.size)
                 && looks_like_prefix(&*file, &sibling.content, sibling.stat.size).unwrap_or(false)
         });
