@@ -185,7 +185,8 @@ impl Families<'_> {
         )?;
         self.histograms(
             "input_append_to_ack_seconds",
-            "From the append of a record's line to its acknowledgement by all in-sync replicas",
+            "From the append of a record's line (by its file's mtime when it was seen to grow; each batch as its oldest line) to its \
+             acknowledgement by all in-sync replicas",
             inputs.iter().map(|input| ("input", &*input.name, &input.append_to_ack_seconds)),
         )
     }
