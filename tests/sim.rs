@@ -980,14 +980,19 @@ impl Run {
     /// What had arrived when everything was acknowledged and committed never arrives again.
     fn check_repeats(&self, seen: &[Seen]) {
         let mut marks = self.marks.iter().peekable();
-        let mut done: HashSet<usize> = HashSet::new();
+        // By line: the record that was committed, and the mark that says so.
+        let mut done: HashMap<usize, (usize, &Mark)> = HashMap::new();
         for (at, record) in seen.iter().enumerate() {
             while let Some(mark) = marks.next_if(|mark| mark.end <= at) {
-                let sent = seen[..mark.end].iter().filter(|record| mark.lives.contains(&record.life));
-                done.extend(sent.map(|record| record.line));
+                let sent = seen[..mark.end].iter().enumerate().filter(|(_, record)| mark.lives.contains(&record.life));
+                done.extend(sent.map(|(first, record)| (record.line, (first, mark))));
             }
-            if done.contains(&record.line) && !record.is_late {
-                self.fail(&format!("line {} was committed and arrives again (record {at})", record.line));
+            if let Some((first, mark)) = done.get(&record.line).filter(|_| !record.is_late) {
+                self.fail(&format!(
+                    "line {} of {} was committed and arrives again: record {first} of life {} before {} of lives {:?}, then \
+                     record {at} of life {}",
+                    record.line, record.path, seen[*first].life, mark.end, mark.lives, record.life
+                ));
             }
         }
     }

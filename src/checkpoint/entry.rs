@@ -23,7 +23,8 @@
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::batch::{Position, SourceKey};
 
@@ -60,14 +61,14 @@ pub struct Fingerprint {
 }
 
 /// What is kept of a source.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// The input's name.
-    pub input: String,
+    /// The input's name. Shared by all of its files, as paths are by who knows the file: there are tens of thousands.
+    pub input: Arc<str>,
     /// The path it was first found under; stays for life, so that its key and partition do.
-    pub path: PathBuf,
+    pub path: Arc<Path>,
     /// The path it was last seen at.
-    pub at: PathBuf,
+    pub at: Arc<Path>,
     pub identity: Identity,
     pub fingerprint: Fingerprint,
     /// `log.file.id`.
@@ -88,7 +89,34 @@ pub struct Entry {
     pub unlinked_bytes: u64,
 }
 
+impl Default for Entry {
+    fn default() -> Entry {
+        let nowhere: Arc<Path> = Arc::from(Path::new(""));
+        Entry {
+            input: Arc::default(),
+            path: Arc::clone(&nowhere),
+            at: nowhere,
+            identity: Identity::default(),
+            fingerprint: Fingerprint::default(),
+            file_id: 0,
+            start: Position::default(),
+            urgent: false,
+            finished: false,
+            copy_of: None,
+            registered_ns: 0,
+            gone_ns: 0,
+            unlinked_bytes: 0,
+        }
+    }
+}
+
 impl Entry {
+    /// A path to be kept beside this entry: its own, if it is one of them.
+    pub fn share(&self, path: &Path) -> Arc<Path> {
+        let own = [&self.at, &self.path].into_iter().find(|own| own.as_os_str() == path.as_os_str());
+        own.map_or_else(|| Arc::from(path), Arc::clone)
+    }
+
     /// The bytes kept in the store.
     pub fn encode(&self) -> Vec<u8> {
         let identity = &self.identity;
@@ -116,7 +144,7 @@ impl Entry {
         out.extend(self.gone_ns.to_le_bytes());
         out.extend(self.copy_of.map_or(0, |key| key.0).to_le_bytes());
         out.extend(self.unlinked_bytes.to_le_bytes());
-        for text in [OsStr::new(&self.input), self.path.as_os_str(), self.at.as_os_str()] {
+        for text in [OsStr::new(&*self.input), self.path.as_os_str(), self.at.as_os_str()] {
             let len = u32::try_from(text.len()).expect("a name is shorter than 4 GiB");
             out.extend(len.to_le_bytes());
             out.extend(text.as_bytes());
@@ -146,10 +174,11 @@ impl Entry {
             Ok::<_, String>(text.to_vec())
         };
         let input = String::from_utf8(text()?).map_err(|_| "the input's name is not UTF-8".to_owned())?;
-        let path = PathBuf::from(std::ffi::OsString::from_vec(text()?));
+        let path: Arc<Path> = PathBuf::from(std::ffi::OsString::from_vec(text()?)).into();
         let at = PathBuf::from(std::ffi::OsString::from_vec(text()?));
+        let at = if at.as_os_str() == path.as_os_str() { Arc::clone(&path) } else { at.into() };
         Ok(Entry {
-            input,
+            input: input.into(),
             path,
             at,
             identity: Identity {
@@ -181,8 +210,8 @@ mod tests {
     fn entry() -> Entry {
         Entry {
             input: "nginx".into(),
-            path: "/var/log/a.log".into(),
-            at: "/var/log/a.log.1".into(),
+            path: Path::new("/var/log/a.log").into(),
+            at: Path::new("/var/log/a.log.1").into(),
             identity: Identity { device: 3, inode: 77, born_ns: Some(-5), first_line: None, generation: 2 },
             fingerprint: Fingerprint { len: 1024, hash: 9 },
             file_id: 10,
@@ -201,7 +230,7 @@ mod tests {
         let one = entry();
         let other = Entry {
             identity: Identity { born_ns: None, first_line: Some(8), ..one.identity },
-            path: std::ffi::OsString::from_vec(b"/log/\xff".to_vec()).into(),
+            path: Path::new(OsStr::from_bytes(b"/log/\xff")).into(),
             finished: true,
             ..one.clone()
         };

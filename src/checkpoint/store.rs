@@ -175,6 +175,11 @@ impl Store {
         self.queue().entries.insert(key.0, None);
     }
 
+    /// Entries that wait for the next commit.
+    pub fn entries_queued(&self) -> usize {
+        self.queue().entries.len()
+    }
+
     /// How far each output has settled a source; an output that is missing begins at [`Entry::start`].
     ///
     /// # Errors
@@ -370,7 +375,7 @@ mod tests {
     const B: OutputId = OutputId(2);
 
     fn entry(path: &str) -> Entry {
-        Entry { input: "in".into(), path: path.into(), ..Entry::default() }
+        Entry { input: "in".into(), path: Path::new(path).into(), ..Entry::default() }
     }
 
     fn at(offset: u64) -> Position {

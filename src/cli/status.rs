@@ -198,11 +198,22 @@ fn inputs(out: &mut String, inputs: &[InputStatus]) {
             count(input.acked_records_total),
             bytes(input.lag_bytes),
             input.oldest_unacked_seconds.map_or("-".into(), seconds),
+            input.append_to_ack_seconds.quantile_seconds(0.99).map_or("-".into(), seconds),
             count(input.dropped.values().sum()),
         ]
     });
-    let columns =
-        ["INPUT", "TYPE", ">SOURCES", ">WAITING", ">READ", ">RECORDS ACKED", ">LAG", ">OLDEST UNACKED", ">DROPPED"];
+    let columns = [
+        "INPUT",
+        "TYPE",
+        ">SOURCES",
+        ">WAITING",
+        ">READ",
+        ">RECORDS ACKED",
+        ">LAG",
+        ">OLDEST UNACKED",
+        ">APPEND TO ACK P99",
+        ">DROPPED",
+    ];
     push_rows(out, &columns, rows.collect());
     for input in inputs {
         if let Some(error) = &input.last_error {
@@ -516,8 +527,8 @@ a kill -9 now would repeat at most 77 B
 given up: 11 records (drop_oldest 5, exclude_lines 4, too_large 2)
 the last reload of the config failed: restart to change data_dir
 
-INPUT  TYPE  SOURCES  WAITING    READ  RECORDS ACKED    LAG  OLDEST UNACKED  DROPPED
-nginx  file        1        0  1000 B              9  200 B           1.5 s        4
+INPUT  TYPE  SOURCES  WAITING    READ  RECORDS ACKED    LAG  OLDEST UNACKED  APPEND TO ACK P99  DROPPED
+nginx  file        1        0  1000 B              9  200 B           1.5 s              2.5 s        4
   nginx: 2 read errors, the last: cannot read /var/log/a.log: permission denied
   nginx: 200 B only in deleted files, which die with the process
 

@@ -343,7 +343,8 @@ macro_rules! input {
             /// `windows-1251`, `shift_jis`, `gb18030`, …), or `utf-16le`, `utf-16be`, or `utf-16`: the byte order mark at the
             /// beginning says which, without one it is `utf-16le`. `plain` is `utf-8`. What is malformed becomes U+FFFD, and
             /// `log.flags` of the record says `invalid_encoding` (of UTF-8: `invalid_utf8`). A byte order mark at the beginning
-            /// is no part of the first line. `log.offset`, `log.length` and `event.id` are of the raw bytes.
+            /// is no part of the first line. `log.offset`, `log.length` and `event.id` are of the raw bytes. The codec `raw` sends
+            /// the line in UTF-8 too.
             pub encoding: EncodingLabel,
             /// What is done to each event of this input, in this order, before the top-level `processors`.
             pub processors: Vec<Processor>,
@@ -504,7 +505,7 @@ pub enum CodecName {
     Ecs,
     /// A JSON object of the event's own fields with `@timestamp` and `tags`, without what the agent adds.
     Json,
-    /// The bytes of the line. Where it comes from is in the record's headers.
+    /// The bytes of the line; with an `encoding` other than UTF-8, the line in UTF-8. Where it comes from is in the record's headers.
     Raw,
 }
 

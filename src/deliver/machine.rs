@@ -509,9 +509,10 @@ impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
         self.limits.window_bytes_max
     }
 
-    /// Whether nothing is in flight or waits to be sent again.
+    /// Whether nothing is in flight or waits to be sent again, and all that came of it has been taken by
+    /// [`Machine::action`]: until then, what is delivered is not settled.
     pub fn is_idle(&self) -> bool {
-        self.parcels.is_empty() && self.spooled.is_empty()
+        self.parcels.is_empty() && self.spooled.is_empty() && self.actions.is_empty()
     }
 
     /// What became of records, by topic, since the start.

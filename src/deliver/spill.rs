@@ -263,7 +263,8 @@ impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
 
     /// Whether every receipt is settled: what is not acknowledged is in the spool.
     pub fn is_settled(&self) -> bool {
-        self.spooled.appends.is_empty()
+        self.actions.is_empty()
+            && self.spooled.appends.is_empty()
             && self.lanes.values().flat_map(|lane| &lane.flights).all(|flight| matches!(flight.copied, Copied::In(_)))
     }
 

@@ -1,4 +1,4 @@
-//! The `raw` codec: the message's bytes as they were read, be they UTF-8 or not. A message that a processor made an object
+//! The `raw` codec: the message's bytes as they were read, be they UTF-8 or not; what an input's `encoding` has decoded is UTF-8. A message that a processor made an object
 //! or a number is written as JSON.
 
 use crate::event::{EventView, MessageRef, Value, json};

@@ -27,6 +27,11 @@ pub struct Civil {
 }
 
 impl Timestamp {
+    /// How long after `earlier` this is; nothing if it is before.
+    pub fn since(self, earlier: Self) -> std::time::Duration {
+        std::time::Duration::from_nanos(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
+    }
+
     /// Reads RFC 3339; `None` if it is none, or out of range.
     pub fn parse(text: &str) -> Option<Self> {
         let time: jiff::Timestamp = text.parse().ok()?;

@@ -22,6 +22,8 @@ pub struct Fill {
     pub lines_filtered: u64,
     /// Lines of this batch that were cut at `max_line_bytes`; as above.
     pub lines_truncated: u64,
+    /// When the oldest line of this batch was appended, as far as the input knows. Comes as `None`: when it was read.
+    pub appended: Option<Timestamp>,
 }
 
 /// The bounds of one quantum, and what the source may want to know.

@@ -55,6 +55,8 @@ enum Awaits {
 #[derive(Clone, Copy)]
 pub struct Flight {
     pub read_at: Instant,
+    /// How long before that its oldest line was appended.
+    pub age_when_read: Duration,
     /// Raw bytes consumed.
     pub bytes: u64,
     pub records: u64,
@@ -95,9 +97,12 @@ impl SourceAck {
     pub fn issue(self: &Arc<Self>, resume: Position, flight: Flight) -> Receipt {
         let mut state = self.lock();
         let seq = state.mark.issue(resume).expect("the worker asked whether there is room, and only it issues");
-        state.flights.push_back(flight);
         state.receipts += 1;
-        self.ledger.outstanding_bytes.fetch_add(flight.bytes, Ordering::Relaxed);
+        // A turn may outlast the wait for its source: what it still hands over is read again by somebody else, who counts it.
+        if !state.is_retired {
+            state.flights.push_back(flight);
+            self.ledger.outstanding_bytes.fetch_add(flight.bytes, Ordering::Relaxed);
+        }
         Receipt::new(Arc::clone(self) as Arc<dyn SettleSink>, seq)
     }
 
@@ -198,6 +203,8 @@ impl SettleSink for SourceAck {
         if let Some(flight) = flight.filter(|flight| flight.records > 0 && how == Settled::Delivered) {
             let seconds = flight.read_at.elapsed().as_secs_f64();
             self.plan.delivery_seconds.observe_many(seconds, flight.records);
+            let age = flight.age_when_read.as_secs_f64() + seconds;
+            self.plan.counters.append_to_ack.observe_many(age, flight.records);
         }
         let moved = state.mark.settle(seq);
         let done = usize::try_from(outstanding - state.mark.outstanding()).unwrap_or(usize::MAX);
@@ -262,5 +269,57 @@ impl Ledger {
 
     fn lock(&self) -> MutexGuard<'_, HashMap<SourceKey, Position>> {
         self.positions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::checked::Route;
+    use crate::encode::Codec;
+    use crate::process::Chain;
+    use crate::route::Template;
+
+    fn at(offset: u64) -> Position {
+        Position { offset, check: 0 }
+    }
+
+    fn flight(bytes: u64) -> Flight {
+        Flight { read_at: Instant::now(), age_when_read: Duration::from_secs(100), bytes, records: 1 }
+    }
+
+    fn ack(ledger: &Arc<Ledger>) -> Arc<SourceAck> {
+        let topic = Template::parse("t").expect("a template");
+        let route = Route { topic, key: None, headers: Vec::new(), codec: Codec::Raw };
+        let plan = Arc::new(Plan::new("in", Chain::new(Vec::new()), route, "fallback", 1_000));
+        Arc::new(SourceAck::new(Token(1), SourceKey(1), at(0), Weak::new(), Arc::clone(ledger), plan))
+    }
+
+    /// Scenario: an input is changed while a worker has a turn of one of its sources, and the wait for it is over before the turn
+    /// is. Guarantee: what the turn still hands over is neither noted nor counted for ever as what a crash would repeat.
+    #[test]
+    fn what_a_retired_source_still_hands_over_counts_no_more() {
+        let ledger = Arc::new(Ledger::default());
+        let ack = ack(&ledger);
+        let before = ack.issue(at(10), flight(10));
+        assert_eq!((ack.retire(), ledger.duplicates_bound_bytes()), (10, 0));
+        let (after, held) = (ack.issue(at(30), flight(20)), ack.issue(at(40), flight(10)));
+        ack.retract(held);
+        assert_eq!((ack.receipts(), ledger.duplicates_bound_bytes()), (2, 0));
+        before.settle(Settled::Delivered);
+        after.settle(Settled::Delivered);
+        assert_eq!((ack.receipts(), ledger.duplicates_bound_bytes()), (0, 0));
+        assert!(ledger.take().0.is_empty(), "somebody else answers for the source");
+    }
+
+    /// Guarantee: a record counts from its append on, not from when it was read.
+    #[test]
+    fn the_age_at_reading_is_part_of_append_to_acknowledged() {
+        let ack = ack(&Arc::default());
+        ack.issue(at(10), flight(10)).settle(Settled::Delivered);
+        let ages = ack.plan.counters.append_to_ack.status();
+        assert_eq!(ages.count(), 1);
+        assert!(ages.sum_seconds >= 100.0, "{ages:?}");
+        assert!(ack.plan.delivery_seconds.status().sum_seconds < 100.0);
     }
 }

@@ -36,6 +36,8 @@ pub struct Plan {
 /// What an input counts; moved only when deliver has taken a batch, so a batch that is read again counts once.
 #[derive(Default)]
 pub struct Counters {
+    /// From the append of a record's line to the acknowledgement by all in-sync replicas.
+    pub append_to_ack: Histogram,
     pub read_bytes: AtomicU64,
     pub read_records: AtomicU64,
     pub acked_bytes: AtomicU64,

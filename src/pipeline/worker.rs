@@ -137,6 +137,7 @@ impl Worker {
             events: std::mem::take(&mut self.events),
             lines_filtered: 0,
             lines_truncated: 0,
+            appended: None,
         };
         fill.buf.clear();
         fill.events.clear();
@@ -154,7 +155,8 @@ impl Worker {
                     truncated_lines: fill.lines_truncated,
                     ..Counts::default()
                 };
-                let taken = self.hand_over(work, batch, now, started, before, found);
+                let age_when_read = fill.appended.map_or(Duration::ZERO, |appended| now.since(appended));
+                let taken = self.hand_over(work, batch, now, (started, age_when_read), before, found);
                 if !taken {
                     return Next::Parked;
                 }
@@ -197,7 +199,7 @@ impl Worker {
         work: &mut Work,
         mut batch: Batch,
         now: Timestamp,
-        read_at: Instant,
+        (read_at, age_when_read): (Instant, Duration),
         from: Position,
         found: Counts,
     ) -> bool {
@@ -212,7 +214,8 @@ impl Worker {
             truncated_lines: found.truncated_lines,
             ..outgoing.counts
         };
-        let flight = Flight { read_at, bytes: counts.read_bytes, records: outgoing.records.len() as u64 };
+        let flight =
+            Flight { read_at, age_when_read, bytes: counts.read_bytes, records: outgoing.records.len() as u64 };
         let receipt = work.ack.issue(resume, flight);
         if outgoing.records.is_empty() {
             self.keep(outgoing.buf);

@@ -31,8 +31,8 @@ pub const BOUNDS_SECONDS: [f64; 16] =
 #[derive(Debug, Default)]
 pub struct Histogram {
     counts: [AtomicU64; BOUNDS_SECONDS.len() + 1],
-    /// In microseconds: 2^64 of them are half a million years, so an atomic integer does.
-    sum_micros: AtomicU64,
+    /// The bits of an `f64`: lines that lay for years before they were read are no reason to wrap.
+    sum_seconds: AtomicU64,
 }
 
 impl Histogram {
@@ -50,7 +50,9 @@ impl Histogram {
         let seconds = if seconds > 0.0 { seconds } else { 0.0 };
         let bucket = BOUNDS_SECONDS.partition_point(|bound| *bound < seconds);
         self.counts[bucket].fetch_add(records, Ordering::Relaxed);
-        self.sum_micros.fetch_add(((seconds * 1e6) as u64).saturating_mul(records), Ordering::Relaxed);
+        let more = |sum| Some((f64::from_bits(sum) + seconds * records as f64).to_bits());
+        // It never refuses, so this is no error.
+        self.sum_seconds.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok();
     }
 
     /// The counts so far. Observations made meanwhile are in it or not, each as a whole but for its share of the sum.
@@ -58,7 +60,7 @@ impl Histogram {
         HistogramStatus {
             bounds_seconds: BOUNDS_SECONDS.to_vec(),
             counts: self.counts.iter().map(|count| count.load(Ordering::Relaxed)).collect(),
-            sum_seconds: self.sum_micros.load(Ordering::Relaxed) as f64 / 1e6,
+            sum_seconds: f64::from_bits(self.sum_seconds.load(Ordering::Relaxed)),
         }
     }
 }
@@ -180,6 +182,12 @@ impl Families<'_> {
             "input_dropped_records",
             "Records that did not become a Kafka record, by reason",
             inputs.iter().flat_map(|input| by_word([("input", &*input.name)], "reason", &input.dropped)).collect(),
+        )?;
+        self.histograms(
+            "input_append_to_ack_seconds",
+            "From the append of a record's line (by its file's mtime when it was seen to grow; each batch as its oldest line) to its \
+             acknowledgement by all in-sync replicas",
+            inputs.iter().map(|input| ("input", &*input.name, &input.append_to_ack_seconds)),
         )
     }
 
@@ -261,8 +269,7 @@ impl Families<'_> {
         self.histograms(
             "output_spool_fsync_seconds",
             "How long it took to make groups of records durable in the spool",
-            outputs,
-            |output| &output.spool.fsync_seconds,
+            outputs.iter().map(|output| ("output", &*output.name, &output.spool.fsync_seconds)),
         )?;
         self.counter(
             "output_dropped_records",
@@ -286,8 +293,7 @@ impl Families<'_> {
         self.histograms(
             "output_delivery_seconds",
             "From reading a record to its acknowledgement by all in-sync replicas",
-            outputs,
-            |output| &output.delivery_seconds,
+            outputs.iter().map(|output| ("output", &*output.name, &output.delivery_seconds)),
         )
     }
 
@@ -328,18 +334,16 @@ impl Families<'_> {
         self.family(name, help, MetricType::Gauge, &series, |encoder, value| value.encode_gauge(encoder))
     }
 
-    fn histograms(
+    fn histograms<'a>(
         &mut self,
         name: &str,
         help: &str,
-        outputs: &[OutputStatus],
-        of: fn(&OutputStatus) -> &HistogramStatus,
+        each: impl Iterator<Item = (&'static str, &'a str, &'a HistogramStatus)>,
     ) -> Result<(), Error> {
-        let series = outputs
-            .iter()
-            .filter(|output| !of(output).counts.is_empty())
-            .map(|output| (vec![("output", Cow::from(&output.name))], of(output)))
-            .collect::<Vec<_>>();
+        let series: Vec<_> = each
+            .filter(|(_, _, histogram)| !histogram.counts.is_empty())
+            .map(|(label, of, histogram)| (vec![(label, Cow::from(of))], histogram))
+            .collect();
         self.family(name, help, MetricType::Histogram, &series, |encoder, histogram| {
             let bounds = histogram.bounds_seconds.iter().copied().chain([f64::INFINITY]);
             let buckets: Vec<(f64, u64)> = bounds.zip(histogram.counts.iter().copied()).collect();
@@ -450,6 +454,11 @@ pub(crate) mod tests {
             read_records_total: 10,
             acked_bytes_total: 900,
             acked_records_total: 9,
+            append_to_ack_seconds: {
+                let histogram = Histogram::new();
+                histogram.observe_many(2.0, 9);
+                histogram.status()
+            },
             dropped: [("exclude_lines".into(), 4)].into(),
             truncated_lines_total: 1,
             read_errors_total: 2,
@@ -559,6 +568,8 @@ pub(crate) mod tests {
             "logferry_input_unlinked_bytes{input=\"nginx\"} 200",
             "logferry_input_oldest_unacked_seconds{input=\"nginx\"} 1.5",
             "logferry_input_dropped_records_total{input=\"nginx\",reason=\"exclude_lines\"} 4",
+            "logferry_input_append_to_ack_seconds_bucket{le=\"1.0\",input=\"nginx\"} 0",
+            "logferry_input_append_to_ack_seconds_bucket{le=\"2.5\",input=\"nginx\"} 9",
             "logferry_output_produced_records_total{output=\"main\"} 9",
             "logferry_output_failed_records_total{output=\"main\",reason=\"too_large\"} 2",
             "logferry_topic_produced_records_total{output=\"main\",topic=\"logs.\\\\raw\\\"\\n\"} 9",

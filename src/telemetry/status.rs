@@ -111,6 +111,9 @@ pub struct InputStatus {
     /// Raw bytes settled: acknowledged by all in-sync replicas, or given up and counted.
     pub acked_bytes_total: u64,
     pub acked_records_total: u64,
+    /// From the append of a record's line (where there is no file: from its reading) to its acknowledgement by all in-sync
+    /// replicas.
+    pub append_to_ack_seconds: HistogramStatus,
     /// Bytes that are in the files and not acknowledged, all files together.
     pub lag_bytes: u64,
     /// The part of it that is in deleted files only: it dies with the process.

@@ -1,6 +1,7 @@
 //! What an operator sees and relies on: endpoints, counters, bounded memory.
 
 use std::process::{Command, Stdio};
+use std::time::{Duration, SystemTime};
 
 use crate::kafka_or_skip;
 use crate::kit::agent::{binary, logferry};
@@ -270,4 +271,65 @@ fn the_status_is_watched_until_ctrl_c() {
     assert_eq!(ended.status.code(), Some(0));
     let nobody = logferry(&["status", "--watch", "--data-dir", "/nonexistent"], b"");
     assert_eq!(nobody.status.code(), Some(1), "who never answered is not waited for");
+}
+
+/// How many records of an input counted as how old when they were acknowledged: the upper bound of the bucket in seconds, and
+/// their number.
+fn ages(input: &serde_json::Value) -> Vec<(f64, u64)> {
+    let histogram = &input["append_to_ack_seconds"];
+    let bounds = histogram["bounds_seconds"].as_array().expect("a list").iter().filter_map(serde_json::Value::as_f64);
+    let counts = histogram["counts"].as_array().expect("a list").iter().filter_map(serde_json::Value::as_u64);
+    bounds.chain([f64::INFINITY]).zip(counts).filter(|(_, count)| *count > 0).collect()
+}
+
+/// Scenario: a file was last written to 1,000 seconds before the agent starts, and its topic is missing; lines are appended while
+/// it waits, and it is not before they are over a second old that the topic is created. Guarantee: the histogram from append to
+/// acknowledged counts both delays, in the status and in the metrics; what flows later is not counted as late.
+#[test]
+fn what_lies_in_its_file_is_counted_from_its_append_on() {
+    const BACKLOG: u64 = 150_000;
+    const HELD: u64 = 20_000;
+    let kafka = kafka_or_skip!();
+    let topic = Cluster::name("late");
+    let mut agent = Agent::shipping("late", kafka, &format!("topic: {topic}"));
+    let mut writer = Writer::new(&agent.log("a.log"), "a");
+    writer.write(BACKLOG);
+    let file = std::fs::File::options().append(true).open(agent.log("a.log")).expect("it was written");
+    file.set_modified(SystemTime::now() - Duration::from_secs(1_000)).expect("our own file");
+    agent.start();
+    agent.wait_status("the topic to be waited for", |status| (status["inputs"][0]["waiting_count"] == 1).then_some(()));
+    let size = std::fs::metadata(agent.log("a.log")).expect("it is there").len();
+    writer.write(HELD);
+    let seen = agent.wait_status("the new lines to be seen", |status| {
+        let is_seen = status["inputs"][0]["files"][0]["size_bytes"].as_u64()? > size;
+        is_seen.then(|| status["uptime_seconds"].as_f64()).flatten()
+    });
+    agent.wait_status("the new lines to have lain there for a second", |status| {
+        (status["uptime_seconds"].as_f64()? > seen + 1.0).then_some(())
+    });
+    kafka.create(&topic, 1);
+    let settled = |records: u64| {
+        agent.wait_status("everything to be acknowledged", |status| {
+            (status["inputs"][0]["acked_records_total"] == records).then(|| status["inputs"][0].clone())
+        })
+    };
+    let input = settled(BACKLOG + HELD);
+    let found = ages(&input);
+    let over = |seconds: f64| found.iter().filter(|(bound, _)| *bound > seconds).map(|(_, count)| count).sum::<u64>();
+    assert_eq!(over(1.0), BACKLOG + HELD, "none is younger than a second: {found:?}");
+    // One read may have lines of both.
+    assert!((BACKLOG..BACKLOG + HELD / 2).contains(&over(600.0)), "{found:?}");
+    writer.write(1);
+    let input = settled(BACKLOG + HELD + 1);
+    assert_eq!(
+        ages(&input).iter().filter(|(bound, _)| *bound <= 60.0).map(|(_, count)| count).sum::<u64>(),
+        BACKLOG + HELD + 1 - over(600.0)
+    );
+    let name = "logferry_input_append_to_ack_seconds_bucket";
+    assert_eq!(
+        agent.metric(name, &["le=\"600.0\"", "input=\"files\""]),
+        Some((BACKLOG + HELD + 1 - over(600.0)) as f64)
+    );
+    agent.stop();
+    Check::of(&kafka.records(&topic), &[&writer]).exact();
 }

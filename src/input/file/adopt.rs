@@ -42,7 +42,7 @@ pub fn adopt_renamed(store: &Store, inputs: &[&FileOptions], names: &BTreeSet<&s
             tracing::info!(input = %input.name, %from, files, "goes on where an input that is not in the config any more has stopped");
         }
         for (key, entry) in adopted {
-            store.update(key, &Entry { input: input.name.clone(), ..entry });
+            store.update(key, &Entry { input: input.name.as_str().into(), ..entry });
         }
         // It goes on, so `start_at` is not for it.
         store.mark_started(&input.name, now_ns());
@@ -55,7 +55,7 @@ pub fn adopt_renamed(store: &Store, inputs: &[&FileOptions], names: &BTreeSet<&s
 fn orphans_of(store: &Store, names: &BTreeSet<&str>) -> Result<BTreeMap<SourceKey, Entry>, StoreError> {
     let mut orphans = BTreeMap::new();
     store.entries(|key, entry| {
-        if !names.contains(entry.input.as_str()) {
+        if !names.contains(&*entry.input) {
             orphans.insert(key, entry);
         }
     })?;
@@ -76,7 +76,7 @@ fn take_matching(orphans: &mut BTreeMap<SourceKey, Entry>, patterns: &Patterns) 
 
 fn count_by_input(adopted: &BTreeMap<SourceKey, Entry>) -> BTreeMap<&str, usize> {
     adopted.values().fold(BTreeMap::new(), |mut count, entry| {
-        *count.entry(entry.input.as_str()).or_default() += 1;
+        *count.entry(&*entry.input).or_default() += 1;
         count
     })
 }

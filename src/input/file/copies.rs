@@ -179,8 +179,7 @@ impl Registry {
         fingerprint: Fingerprint,
     ) -> Option<Sibling> {
         let entry = &self.files.get(key)?.entry;
-        let (registered_ns, is_gone) = (entry.registered_ns, entry.gone_ns != 0);
-        let others: Vec<SourceKey> = self.files.named(&entry.path).into_iter().filter(|other| *other != key).collect();
+        let (name, registered_ns, is_gone) = (Arc::clone(&entry.path), entry.registered_ns, entry.gone_ns != 0);
         let mut found: Option<Sibling> = None;
         for sibling in self.siblings(key, was) {
             let is_held = sibling.stat.size >= position.offset && holds(&sibling.content, position).unwrap_or(false);
@@ -194,7 +193,7 @@ impl Registry {
                 && sibling.stat.size > 0
                 && !self.patterns.matches(&sibling.path)
                 && sibling.stat.born_ns.is_some_and(|born| born >= registered_ns)
-                && !others.iter().any(|other| self.is_copy_of(*other, &sibling));
+                && !self.is_copy_of_another(key, &name, &sibling);
             if fits || may_be {
                 if is_held {
                     if let Some(older) = found.replace(sibling).filter(|_| fits) {
@@ -206,6 +205,12 @@ impl Registry {
             }
         }
         found.or_else(|| self.find_packed(key, was, position, fingerprint))
+    }
+
+    /// Whether a sibling has the bytes of another file of this name than `key`.
+    fn is_copy_of_another(&mut self, key: SourceKey, name: &Path, sibling: &Sibling) -> bool {
+        let named = self.files.named(name).to_vec();
+        named.into_iter().any(|other| other != key && self.is_copy_of(other, sibling))
     }
 
     /// The same among the compressed files. Only what was being read is looked for there: something of it must be known.
@@ -277,28 +282,30 @@ impl Registry {
 
     /// A copy that goes on in another way than what it was taken for a copy of is a file of its own.
     pub(super) fn look_at_copy(&mut self, key: SourceKey, stat: &Stat) {
-        let Some(known) = self.files.get_mut(key) else { return };
+        let Some(known) = self.files.get(key) else { return };
         if (stat.size, stat.modified_ns) == (known.size, known.modified_ns) {
             return;
         }
         let has_grown = stat.size > known.size;
-        (known.size, known.modified_ns) = (stat.size, stat.modified_ns);
         let (Some(of), Some(path)) = (known.entry.copy_of, known.path.clone()) else { return };
         let Ok(file) = open(&path) else { return };
         let is_copy = match self.files.get(of) {
             // What it is a copy of can't be compared any more; it is being read, or was, from this very file.
             Some(original) if original.retired => true,
-            Some(original) => {
-                let held = original.open.as_ref().map(|open| Arc::clone(&open.file));
-                let reopened = || open(original.path.as_deref()?).ok().map(|file| Arc::new(Content::Plain(file)));
-                let held = held.or_else(reopened);
-                held.is_some_and(|held| {
+            Some(original) => match original.content() {
+                Some(held) => {
                     let longer = held.stat().is_ok_and(|original| original.size >= stat.size);
                     longer && looks_like_prefix(&*held, &file, stat.size).unwrap_or(true)
-                })
-            }
+                }
+                None if original.entry.gone_ns != 0 => !has_grown,
+                // It has lost its path, and that is not known yet: it is compared with the next scan.
+                None => return,
+            },
             None => !has_grown,
         };
+        if let Some(known) = self.files.get_mut(key) {
+            (known.size, known.modified_ns) = (stat.size, stat.modified_ns);
+        }
         if is_copy {
             return;
         }
@@ -339,13 +346,7 @@ impl Registry {
             if stat.born_ns.zip(known.entry.identity.born_ns).is_some_and(|(copy, original)| copy < original) {
                 continue;
             }
-            let original = match &known.open {
-                Some(open) => Arc::clone(&open.file),
-                None => match open(&base) {
-                    Ok(file) => Arc::new(Content::Plain(file)),
-                    Err(_) => continue,
-                },
-            };
+            let Some(original) = known.content() else { continue };
             let Ok(original_stat) = original.stat() else { continue };
             if stat.size == 0 {
                 return if original_stat.size > 0 { Relation::Unclear } else { Relation::None };

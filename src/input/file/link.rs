@@ -8,6 +8,7 @@
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::appends::Appends;
 use super::content::Content;
 use super::descriptors::Place;
 use crate::batch::{Position, SourceKey};
@@ -29,6 +30,8 @@ pub enum Fate {
 /// What a tail tells the watcher.
 #[derive(Debug)]
 pub enum Signal {
+    /// Its first bytes are there, and nothing in the store tells it from what may be written over them.
+    Begins(SourceKey),
     /// The bytes before its position are not what they were: truncated or rewritten.
     Changed(SourceKey),
     /// It left its name, and its end was reached: whoever waits for it may begin.
@@ -58,6 +61,7 @@ pub struct Link {
     fingerprint: Mutex<Fingerprint>,
     read: Mutex<Position>,
     settled: Mutex<Position>,
+    appends: Mutex<Appends>,
     /// Bytes of an unterminated last line behind `read`, when the end was met.
     pub rest_bytes: AtomicU64,
     /// As last seen by either side.
@@ -71,6 +75,9 @@ pub struct Link {
     gate: Mutex<Gate>,
     /// Its bytes may vanish: its file was truncated once, or these are the bytes of a copy.
     pub urgent: bool,
+    /// What tells it from what may be written over it is in the store. Before that nothing of it is read: after a crash, the
+    /// lines of two generations would have one `log.file.id`.
+    pub may_begin: AtomicBool,
     /// When it left its name, ns since the epoch; 0: it has it.
     pub left_ns: AtomicI64,
 }
@@ -92,6 +99,7 @@ impl Link {
             fingerprint: Mutex::new(fingerprint),
             read: Mutex::new(position),
             settled: Mutex::new(position),
+            appends: Mutex::default(),
             rest_bytes: AtomicU64::new(0),
             size_bytes: AtomicU64::new(size_bytes),
             at_end: AtomicBool::new(false),
@@ -99,6 +107,7 @@ impl Link {
             drained: AtomicBool::new(false),
             gate: Mutex::new(Gate::Open),
             urgent,
+            may_begin: AtomicBool::new(position.offset > 0),
             left_ns: AtomicI64::new(0),
         })
     }
@@ -109,6 +118,11 @@ impl Link {
 
     pub fn fingerprint(&self) -> MutexGuard<'_, Fingerprint> {
         lock(&self.fingerprint)
+    }
+
+    /// When its bytes were appended.
+    pub fn appends(&self) -> MutexGuard<'_, Appends> {
+        lock(&self.appends)
     }
 
     /// Says what it must wait for.
@@ -139,6 +153,7 @@ impl Link {
 
     pub fn set_settled(&self, position: Position) {
         *lock(&self.settled) = position;
+        self.appends().settled(position.offset);
     }
 
     pub fn has_left(&self) -> bool {

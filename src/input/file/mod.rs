@@ -3,6 +3,7 @@
 //! | file | job |
 //! |---|---|
 //! | `options` | what the config says |
+//! | `appends` (P) | when bytes were appended |
 //! | `adopt` | a renamed input goes on in its files |
 //! | `glob` | `paths` and `exclude`: which files there are |
 //! | `names` (P) | what rotation makes of a name |
@@ -30,6 +31,7 @@
 //! Not here: positions of outputs (the pipeline commits them), formats of lines (decode).
 
 mod adopt;
+mod appends;
 mod content;
 mod copies;
 mod descriptors;

@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::content::Content;
-use super::identity::{Stat, holds, looks_like_prefix, now_ns, open};
+use super::identity::{Stat, holds, looks_like_prefix, now_ns};
 use super::link::{Fate, Gate, Link};
 use super::names::{self, shown};
 use super::registry::Registry;
@@ -32,7 +32,8 @@ use crate::batch::SourceKey;
 const NUMBERS_MAX: usize = 1000;
 
 impl Registry {
-    /// Everything that `look` starts may read once the look is over, and all it leads to.
+    /// Everything that `look` starts may read once the look is over, with all it leads to, and what it has learned is in the
+    /// store.
     pub(super) fn in_one_look(&mut self, look: impl FnOnce(&mut Self)) {
         if self.looking {
             return look(self);
@@ -41,6 +42,17 @@ impl Registry {
         look(self);
         self.catch_up();
         self.looking = false;
+        if !self.told_apart.is_empty() || !self.begun.is_empty() {
+            // What was read of a file that is not known after a crash could not be told from what is then in it. If the store
+            // can't be written, it is read all the same: that is said, and delivery is worth more.
+            self.flush();
+        }
+        for key in std::mem::take(&mut self.told_apart) {
+            if let Some(open) = self.files.get(key).and_then(|known| known.open.as_ref()) {
+                open.link.may_begin.store(true, Ordering::Release);
+                self.host.wake(open.token);
+            }
+        }
         for key in std::mem::take(&mut self.begun) {
             self.open_gate(key);
         }
@@ -175,7 +187,7 @@ impl Registry {
     pub(super) fn vacated_by(&mut self, key: SourceKey, was: &Path) {
         let Some(known) = self.files.get(key) else { return };
         if known.entry.copy_of.is_none() && !known.entry.finished && known.entry.gone_ns == 0 {
-            self.vacated.insert(known.entry.path.clone(), was.to_owned());
+            self.vacated.insert(known.entry.path.to_path_buf(), was.to_owned());
         }
     }
 
@@ -203,7 +215,7 @@ impl Registry {
 
     /// Whether a sibling is known, or is the copy of a file of this name, which may have been truncated a moment ago.
     fn is_accounted_for(&mut self, name: &Path, sibling: &Sibling) -> bool {
-        for key in self.files.named(name) {
+        for key in self.files.named(name).to_vec() {
             self.verify(key);
             if self.files.find(&sibling.stat).is_some() {
                 return true;
@@ -219,12 +231,7 @@ impl Registry {
     /// Whether a sibling has the bytes of a known file, as far as they go.
     pub(super) fn is_copy_of(&mut self, key: SourceKey, sibling: &Sibling) -> bool {
         let Some(known) = self.files.get(key).filter(|known| !known.retired) else { return false };
-        let held = known.open.as_ref().map(|open| Arc::clone(&open.file));
-        let reopened = || {
-            let file = open(known.path.as_deref()?).ok()?;
-            Stat::of_file(&file).is_ok_and(|stat| known.is(&stat)).then(|| Arc::new(Content::Plain(file)))
-        };
-        let has_them = held.or_else(reopened).is_some_and(|file| {
+        let has_them = known.content().is_some_and(|file| {
             file.stat().is_ok_and(|stat| stat.size >= sibling.stat.size)
                 && looks_like_prefix(&*file, &sibling.content, sibling.stat.size).unwrap_or(false)
         });

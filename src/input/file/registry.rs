@@ -57,8 +57,10 @@ const FORGET_AFTER_NS: i64 = 7 * 24 * 3600 * 1_000_000_000;
 const CATCH_UP_MAX: usize = 10_000;
 /// How long after a rename the next one of the same file is expected to be told of at most.
 const CARRIED_FOR: Duration = Duration::from_secs(60);
-/// Files opened between two scans after which memory is given back.
+/// Files opened after which memory is given back, once none waits to be opened.
 const MANY_STARTED: usize = 1000;
+/// New files that are made durable together: what waits for a commit stands in memory between what stays there.
+const UNSAVED_MAX: usize = 1024;
 /// Files beyond what is comfortable that are opened in one go.
 const MORE_AT_ONCE: usize = 256;
 /// How soon a file that grows is looked at again where nothing tells of changes.
@@ -69,6 +71,8 @@ pub type Handles = HashMap<SourceKey, Arc<Content>>;
 
 /// Everything known of the files of one input.
 pub struct Registry {
+    /// Its name, as its files' entries have it.
+    input: Arc<str>,
     pub(super) options: FileOptions,
     pub(super) patterns: Patterns,
     pub(super) store: Arc<Store>,
@@ -87,7 +91,7 @@ pub struct Registry {
     pub(super) again: VecDeque<PathBuf>,
     /// Files to be read that wait for a descriptor, in the order in which they were found.
     pub(super) postponed: VecDeque<SourceKey>,
-    started_since_scan: usize,
+    started_since_trim: usize,
     /// Places beyond what is comfortable may be taken.
     opening_more: bool,
     /// That all descriptors are in use has been said.
@@ -109,6 +113,8 @@ pub struct Registry {
     /// A look at some paths goes on, and what it has started: that may read once the look is over.
     pub(super) looking: bool,
     pub(super) begun: Vec<SourceKey>,
+    /// What the look has learned the first bytes of: that may begin once they are in the store.
+    pub(super) told_apart: Vec<SourceKey>,
     /// When the directories of the globs were first listed, by the clock that stamps births.
     pub(super) listed: HashMap<PathBuf, i64>,
     /// What the input of this name had open before; until the first scan has found what has a name.
@@ -139,9 +145,11 @@ impl Registry {
         signals: Sender<Message>,
     ) -> Result<Registry, StoreError> {
         let mut files = KnownFiles::default();
+        let input: Arc<str> = options.name.as_str().into();
         store.entries(|key, entry| {
-            if entry.input == options.name {
-                let path = Some(entry.at.clone());
+            if *entry.input == *options.name {
+                let entry = Entry { input: Arc::clone(&input), ..entry };
+                let path = Some(Arc::clone(&entry.at));
                 // The younger one has the path now.
                 if let Some(older) = files.at(&entry.at) {
                     files.unname(older);
@@ -158,6 +166,7 @@ impl Registry {
         }
         let first_start = !store.input_started(&options.name)?;
         Ok(Registry {
+            input,
             options,
             patterns,
             store,
@@ -171,7 +180,7 @@ impl Registry {
             lost: VecDeque::new(),
             again: VecDeque::new(),
             postponed: VecDeque::new(),
-            started_since_scan: 0,
+            started_since_trim: 0,
             opening_more: false,
             has_warned: false,
             vacated: BTreeMap::new(),
@@ -183,6 +192,7 @@ impl Registry {
             first_start,
             looking: false,
             begun: Vec::new(),
+            told_apart: Vec::new(),
             listed: HashMap::new(),
             inherited: Handles::new(),
             probing: false,
@@ -205,10 +215,6 @@ impl Registry {
 
     /// Looks at every path of a walk, and at every file that has none of them.
     pub fn scan(&mut self, walk: &Walk) {
-        // By now those of the last scan have been read and closed.
-        if std::mem::take(&mut self.started_since_scan) > MANY_STARTED {
-            give_back_memory();
-        }
         for (path, error) in &walk.failed {
             self.complain(path, "list", error);
         }
@@ -232,7 +238,7 @@ impl Registry {
     fn look_at_all(&mut self, walk: &Walk) {
         // First those that are known: a new file may be the copy or the successor of one of them.
         let named = self.files.iter().filter_map(|(_, known)| known.path.as_ref());
-        let elsewhere: Vec<PathBuf> = named.filter(|path| !walk.files.contains(*path)).cloned().collect();
+        let elsewhere: Vec<Arc<Path>> = named.filter(|path| !walk.files.contains(&***path)).cloned().collect();
         for path in elsewhere {
             self.look_at(&path);
         }
@@ -282,10 +288,10 @@ impl Registry {
     }
 
     /// Looks at paths that may have changed in any way.
-    pub fn examine(&mut self, paths: impl IntoIterator<Item = PathBuf>) {
+    pub fn examine<P: AsRef<Path>>(&mut self, paths: impl IntoIterator<Item = P>) {
         self.in_one_look(|registry| {
             for path in paths {
-                registry.look_at(&path);
+                registry.look_at(path.as_ref());
             }
         });
     }
@@ -317,7 +323,7 @@ impl Registry {
 
     pub(super) fn examine_one(&mut self, path: &Path) {
         // Events name the file; what the input knows may be the link to it.
-        if let Some(link) = self.files.link_to(path).filter(|link| *link != path).cloned() {
+        if let Some(link) = self.files.link_to(path).filter(|link| &***link != path).cloned() {
             if std::fs::symlink_metadata(&link).is_err() {
                 self.files.drop_link(&link);
             }
@@ -371,7 +377,7 @@ impl Registry {
 
     fn follow(&mut self, from: &Path, to: &Path) {
         let carried = self.carried.remove(from).map(|(name, _)| name);
-        let link = || self.files.link_to(from).cloned().unwrap_or_else(|| from.to_owned());
+        let link = || self.files.link_to(from).map_or_else(|| from.to_owned(), |link| link.to_path_buf());
         let name = carried.unwrap_or_else(link);
         // A rotated form of its name may be in the glob too: it is of the same log, so its name stays.
         let is_rotated = match (name.file_name(), to.file_name()) {
@@ -417,11 +423,12 @@ impl Registry {
     pub(super) fn moved(&mut self, key: SourceKey, path: &Path) {
         self.files.unname(key);
         let is_link = std::fs::symlink_metadata(path).is_ok_and(|stat| stat.is_symlink());
-        let real = if is_link { std::fs::canonicalize(path).ok() } else { None };
+        let real = if is_link { std::fs::canonicalize(path).ok() } else { None }.map(Arc::from);
         self.found_link |= real.is_some();
         let displaced = self.files.name(key, path, real);
         let Some(known) = self.files.get_mut(key) else { return };
-        let at = known.real_path().unwrap_or(path).to_owned();
+        let at = known.real.as_ref().or(known.path.as_ref());
+        let at = at.map_or_else(|| known.entry.share(path), Arc::clone);
         if known.entry.at != at || known.entry.gone_ns != 0 {
             known.entry.at = at;
             known.entry.gone_ns = 0;
@@ -573,6 +580,9 @@ impl Registry {
         }
         if stat.size < known.size {
             return self.truncated(key);
+        }
+        if let Some(open) = &known.open {
+            open.link.appends().saw(stat.size, stat.modified_ns, now_ns());
         }
         if stat.size == known.size && stat.modified_ns == known.modified_ns {
             return;
@@ -747,10 +757,11 @@ impl Registry {
 
     pub(super) fn entry(&self, name: &Path, path: &Path, stat: &Stat, prefix: &Prefix, registered_ns: i64) -> Entry {
         let first_line = if stat.born_ns.is_none() { prefix.first_line() } else { None };
+        let own: Arc<Path> = Arc::from(name);
         Entry {
-            input: self.options.name.clone(),
-            path: name.to_owned(),
-            at: path.to_owned(),
+            input: Arc::clone(&self.input),
+            at: if name == path { Arc::clone(&own) } else { Arc::from(path) },
+            path: own,
             identity: Identity {
                 device: stat.device,
                 inode: stat.inode,
@@ -775,10 +786,10 @@ impl Registry {
             }
         };
         let is_link = path.is_some_and(|path| std::fs::symlink_metadata(path).is_ok_and(|stat| stat.is_symlink()));
-        let real = if is_link { path.and_then(|path| std::fs::canonicalize(path).ok()) } else { None };
+        let real = if is_link { path.and_then(|path| std::fs::canonicalize(path).ok()) } else { None }.map(Arc::from);
         if let Some(real) = &real {
             self.found_link = true;
-            entry.at.clone_from(real);
+            entry.at = Arc::clone(real);
         }
         let key = match self.store.register(&entry) {
             Ok(key) => key,
@@ -789,13 +800,20 @@ impl Registry {
             }
         };
         self.unsaved = true;
+        if self.store.entries_queued() >= UNSAVED_MAX {
+            self.flush();
+        }
         let position = Some(entry.start);
         let displaced = path.and_then(|path| self.files.at(path));
-        let mut known = Known::of(entry, path.map(Path::to_owned));
+        let path = path.map(|path| entry.share(path));
+        let mut known = Known::of(entry, path);
         known.real = real;
         known.verified = true;
         known.position = position;
-        (known.size, known.modified_ns) = (stat.size, stat.modified_ns);
+        // What was appended since its first bytes were taken is to be noticed with the next look.
+        let prefix_bytes = usize::from(known.entry.fingerprint.len);
+        let seen_bytes = if prefix_bytes < FINGERPRINT_BYTES { prefix_bytes as u64 } else { stat.size };
+        (known.size, known.modified_ns) = (stat.size.min(seen_bytes), stat.modified_ns);
         self.files.insert(key, known);
         if let Some(other) = displaced {
             self.left(other);
@@ -820,6 +838,12 @@ impl Registry {
         let urgent = known.entry.urgent || is_copy || is_nameless;
         let link = Link::new(key, position, known.entry.fingerprint, known.size, place, urgent);
         link.set_gate(Gate::Look);
+        // A copy is told by what it is a copy of.
+        link.may_begin.fetch_or(is_copy, Ordering::AcqRel);
+        if known.entry.fingerprint.len > 0 {
+            self.told_apart.push(key);
+        }
+        link.appends().saw(known.size, known.modified_ns, now_ns());
         let name = shown(&known.entry.path).into_owned();
         let tail = FileTail::new(
             Arc::clone(&self.context),
@@ -834,10 +858,10 @@ impl Registry {
         let token = self.host.add(&self.options.name, Box::new(tail), position);
         known.open = Some(Open { link, token, file });
         if let Some(path) = &known.path {
-            self.complained.remove(path);
+            self.complained.remove(&**path);
         }
         self.begun.push(key);
-        self.started_since_scan += 1;
+        self.started_since_trim += 1;
     }
 
     /// Leaves a file to be opened once there is a descriptor for it.
@@ -862,6 +886,11 @@ impl Registry {
     fn open_postponed(&mut self) {
         if self.postponed.is_empty() {
             self.has_warned = false;
+            // A moment ago the last of them was opened: by now nearly all have been read and closed.
+            if self.started_since_trim > MANY_STARTED {
+                self.started_since_trim = 0;
+                give_back_memory();
+            }
             return;
         }
         let waiting = std::mem::take(&mut self.postponed);
@@ -929,10 +958,19 @@ impl Registry {
     /// What a tail says.
     pub fn heard(&mut self, signal: &Signal) {
         self.in_one_look(|registry| match *signal {
+            Signal::Begins(key) => registry.heard_begins(key),
             Signal::Changed(key) => registry.heard_changed(key),
             Signal::CaughtUp(key) => registry.heard_caught_up(key),
             Signal::Finished(key) => registry.heard_finished(key),
         });
+    }
+
+    /// There is something to read in a file that was empty when it was registered.
+    fn heard_begins(&mut self, key: SourceKey) {
+        self.verify(key);
+        if self.files.get(key).is_some_and(|known| known.entry.fingerprint.len > 0) {
+            self.told_apart.push(key);
+        }
     }
 
     pub(super) fn heard_finished(&mut self, key: SourceKey) {
@@ -1077,7 +1115,7 @@ impl Registry {
     /// Looks at the named files whose time it is, where nothing tells of changes.
     pub fn poll(&mut self, now: Instant) {
         let scan_every = self.options.scan_every;
-        let due: Vec<PathBuf> = self
+        let due: Vec<Arc<Path>> = self
             .files
             .iter_mut()
             .filter(|(_, known)| known.due <= now && known.entry.copy_of.is_none())
@@ -1160,7 +1198,10 @@ impl Registry {
         let fingerprint = *open.link.fingerprint();
         if fingerprint != known.entry.fingerprint {
             // From its first bytes on, a file can be told from what was copied over it.
-            self.unsaved |= known.entry.fingerprint.len == 0;
+            if known.entry.fingerprint.len == 0 {
+                self.unsaved = true;
+                self.told_apart.push(key);
+            }
             known.entry.fingerprint = fingerprint;
             self.store.update(key, &known.entry);
         }
@@ -1191,7 +1232,7 @@ impl Registry {
 }
 
 impl Known {
-    pub(super) fn of(entry: Entry, path: Option<PathBuf>) -> Known {
+    pub(super) fn of(entry: Entry, path: Option<Arc<Path>>) -> Known {
         Known {
             entry,
             path,
@@ -1240,7 +1281,7 @@ fn status(known: &Known, is_postponed: bool) -> FileStatus {
         None => FileState::Closed,
     };
     FileStatus {
-        path: known.entry.path.clone(),
+        path: known.entry.path.to_path_buf(),
         id: format!("{:016x}", known.entry.file_id),
         offset_read: read,
         offset_settled: settled,

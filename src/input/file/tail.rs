@@ -24,6 +24,7 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::Sender;
 use std::time::Duration;
 
+use super::appends::Appended;
 use super::content::Content;
 use super::descriptors::Descriptors;
 use super::identity::{CHECK_BYTES, FINGERPRINT_BYTES, Prefix, check_of, fingerprint_of, holds, read_at};
@@ -38,6 +39,9 @@ use crate::input::source::{Fill, Quantum, Read, Source};
 
 /// Bytes of an unterminated line from which on it is scanned instead of read again and again.
 const LONG_BYTES: usize = 64 * 1024;
+
+/// How long before it was read a line may have been appended that no look has seen, before the system is asked.
+const SINCE_MAX: Duration = Duration::from_secs(1);
 
 /// How long things are waited for.
 #[derive(Clone, Copy, Debug)]
@@ -106,6 +110,8 @@ pub struct FileTail {
     end: u64,
     /// When `end` last moved, ns since the epoch; 0: it was not met yet.
     grown_ns: i64,
+    /// The read that goes on has met the end.
+    met_end: bool,
     /// When it left its name, as known before the read that goes on; 0: it had it.
     left_ns: i64,
     /// How the file ends.
@@ -154,6 +160,7 @@ impl FileTail {
             long: None,
             end: 0,
             grown_ns: 0,
+            met_end: false,
             left_ns: 0,
             ending: Ending::Open,
         }
@@ -263,6 +270,7 @@ impl FileTail {
         self.link.rest_bytes.store(rest, Ordering::Release);
         self.link.size_bytes.fetch_max(end, Ordering::AcqRel);
         self.link.at_end.store(true, Ordering::Release);
+        self.met_end = true;
         let left = self.left_ns;
         if self.ending == Ending::Open && left == 0 {
             let idle = quantum.now.0.saturating_sub(self.grown_ns) >= nanoseconds(self.context.close_idle());
@@ -309,6 +317,12 @@ impl FileTail {
             let data = &fill.buf[lead..];
             if !data.is_empty() && !self.begins_as_before(data)? {
                 return Ok(self.changed(fill));
+            }
+            if self.position.offset == 0 && !data.is_empty() && !self.link.may_begin.load(Ordering::Acquire) {
+                fill.buf.clear();
+                self.link.at_end.store(false, Ordering::Release);
+                self.tell(Signal::Begins(self.link.key));
+                return Ok(Read::Idle);
             }
             let full = data.len() >= want;
             let mut text = Vec::new();
@@ -378,7 +392,29 @@ impl FileTail {
         self.link.rest_bytes.store(rest as u64, Ordering::Release);
         self.link.size_bytes.fetch_max(self.position.offset + rest as u64, Ordering::AcqRel);
         self.link.at_end.store(is_end, Ordering::Release);
+        self.met_end = is_end;
         Read::Batch { resume: self.position, more: !is_end || self.is_hurried() }
+    }
+
+    /// Says when what was read from `offset` on was appended, and remembers the end.
+    fn tell_appended(&self, read: Read, offset: u64, fill: &mut Fill, quantum: &Quantum) {
+        let now = quantum.now.0;
+        let appended = self.link.appends().appended(offset);
+        if matches!(read, Read::Batch { .. }) && !fill.events.is_empty() {
+            let at = match appended {
+                Appended::At(at) => Some(at),
+                Appended::Since(at) if now.saturating_sub(at) <= nanoseconds(SINCE_MAX) => Some(at),
+                // It was read before it was looked at, and after a long rest: what the system says of it now is closer.
+                Appended::Since(at) => self.file.stat().ok().map(|stat| stat.modified_ns.max(at)),
+                Appended::Unknown => None,
+            };
+            fill.appended = at.map(|at| Timestamp(at.min(now)));
+        }
+        if self.met_end {
+            let rest = self.link.rest_bytes.load(Ordering::Acquire);
+            let line = self.position.offset;
+            self.link.appends().met_end(line, line + rest, now);
+        }
     }
 
     /// Somebody waits for the end to be met, not only reached.
@@ -493,7 +529,8 @@ impl Source for FileTail {
         if self.ending == Ending::Gone {
             return Ok(self.at_end(0, quantum).unwrap_or(Read::Drained));
         }
-        let context = Arc::clone(&self.context);
+        let (context, offset) = (Arc::clone(&self.context), self.position.offset);
+        self.met_end = false;
         let done = self.charset().and_then(|charset| {
             let options = LineOptions {
                 max_line_bytes: context.max_line_bytes,
@@ -520,6 +557,9 @@ impl Source for FileTail {
                 self.ending = Ending::Gone;
                 return Ok(Read::Batch { resume: self.position, more: true });
             }
+        }
+        if let Ok(read) = &done {
+            self.tell_appended(*read, offset, fill, quantum);
         }
         if done.is_err() {
             FileStats::add(&self.context.stats.errors, 1);

@@ -1,8 +1,9 @@
 //! From bytes to lines: terminators, unterminated rests, over-long lines, filters, where reading begins.
 
-use std::time::Duration;
+use std::fs::File;
+use std::time::{Duration, SystemTime};
 
-use super::world::{Line, Setup, World};
+use super::world::{Line, Setup, World, now};
 use crate::input::file::options::StartAt;
 
 #[test]
@@ -186,4 +187,61 @@ fn an_abandoned_batch_is_read_again() {
     assert_eq!(world.texts(), ["one", "two"]);
     world.host.abandon_all();
     world.expect(&["one", "two"]);
+}
+
+/// Says that `name` was last appended to so many seconds ago; when that was, in nanoseconds since the epoch.
+fn appended_ago(world: &World, name: &str, seconds: u64) -> i64 {
+    let at = SystemTime::now() - Duration::from_secs(seconds);
+    let file = File::options().append(true).open(world.at(name)).expect("it is there");
+    file.set_modified(at).expect("our own file");
+    let since = at.duration_since(SystemTime::UNIX_EPOCH).expect("after 1970");
+    i64::try_from(since.as_nanos()).expect("before 2262")
+}
+
+/// Scenario: lines are appended before the start, and in two looks while nobody reads; they are read, given up and read again.
+/// Guarantee: each batch says when its oldest line was appended, the second time too.
+#[test]
+fn a_batch_says_when_its_oldest_line_was_appended() {
+    let mut world = World::new(Setup { bytes_max: 8, ..Setup::default() });
+    world.append("a.log", "first\n");
+    let first = appended_ago(&world, "a.log", 3_600);
+    world.start();
+    world.look();
+    world.append("a.log", "second\n");
+    let second = appended_ago(&world, "a.log", 1_800);
+    world.look();
+    world.append("a.log", "third\n");
+    let third = appended_ago(&world, "a.log", 60);
+    world.look();
+    let expect = [("first", first), ("second", second), ("third", third)];
+    for _ in 0..2 {
+        world.run_until_idle_unsettled();
+        let found: Vec<(String, i64)> =
+            world.host.take_appended().into_iter().map(|(line, at)| (line, at.expect("it was looked at").0)).collect();
+        assert_eq!(found, expect.map(|(line, at)| (line.to_owned(), at)));
+        world.host.abandon_all();
+    }
+    world.run();
+    world.host.take_appended();
+    // What has come since counts from now, whatever the file was before.
+    let before = now().0 - 100_000_000;
+    world.append("a.log", "fourth\n");
+    world.run();
+    let found = world.host.take_appended();
+    let [(_, Some(at))] = found.as_slice() else { panic!("{found:?}") };
+    assert!((before..=now().0).contains(&at.0), "{before} {at:?}");
+}
+
+/// Scenario: a line is begun, and completed half an hour later. Guarantee: it counts from when it was complete.
+#[test]
+fn a_line_that_was_begun_long_ago_counts_from_its_end() {
+    let world = World::started(Setup::default());
+    world.append("a.log", "be");
+    appended_ago(&world, "a.log", 1_800);
+    world.run();
+    world.append("a.log", "gun\n");
+    let end = appended_ago(&world, "a.log", 5);
+    world.run();
+    let found = world.host.take_appended();
+    assert_eq!(found.iter().map(|(line, at)| (&**line, at.map(|at| at.0))).collect::<Vec<_>>(), [("begun", Some(end))]);
 }

@@ -281,8 +281,8 @@ fn an_input_that_is_renamed_goes_on() {
         world.expect(&[]);
         let mut left = Vec::new();
         world.store.entries(|_, entry| left.push((entry.input, entry.path))).expect("readable");
-        left.retain(|(input, _)| input == "in");
-        assert_eq!(left, [("in".to_owned(), world.at("b.txt"))]);
+        left.retain(|(input, _)| **input == *"in");
+        assert_eq!(left, [("in".into(), world.at("b.txt").into())]);
     }
 }
 

@@ -283,3 +283,25 @@ fn truncated_while_held_back_and_its_copy_compressed() {
     world.expect(&["two", "three", "four"]);
     world.expect(&[]);
 }
+
+/// Scenario: a file is found while it is empty; its first lines are read, and the process dies before anything is committed.
+/// Meanwhile the file is truncated and written anew. Guarantee: it is another generation: two lines never have the same
+/// `log.file.id` and offset. So nothing of a file is read before what tells it apart is in the store.
+#[test]
+fn what_was_read_before_a_crash_is_not_taken_for_what_is_there_after_it() {
+    let mut world = World::started(Setup::default());
+    world.append("a.log", "");
+    world.look();
+    world.append("a.log", "one\n");
+    // Nobody looks: the source itself finds what has come.
+    world.read_until(|world| world.host.has("one"));
+    world.kill();
+    std::fs::write(world.at("a.log"), "").expect("writable");
+    world.append("a.log", "two\n");
+    world.reopen();
+    world.run();
+    let lines = world.host.take_lines();
+    let [one, two] = lines.as_slice() else { panic!("{lines:#?}") };
+    assert_eq!((&*one.text, &*two.text), ("one", "two"));
+    assert_ne!(one.id, two.id, "{lines:#?}");
+}

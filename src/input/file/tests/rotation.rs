@@ -482,3 +482,24 @@ fn excluded_files_are_not_read() {
     world.append("b.log", "two\n");
     world.expect(&["one"]);
 }
+
+/// Scenario: a file is copied under a rotated name and closed; then another file takes its path, and the copy is touched. The copy
+/// is looked at first, as its name comes first. Guarantee: it is not compared with the other file, and so not read again.
+#[test]
+fn a_copy_is_not_compared_with_who_took_the_path_of_its_original() {
+    let mut setup = Setup::of(&["app*.log"]);
+    setup.timing.close_idle = std::time::Duration::ZERO;
+    let world = World::started(setup);
+    world.append("app.log", "one\ntwo\n");
+    world.expect(&["one", "two"]);
+    world.tick();
+    std::fs::copy(world.at("app.log"), world.at("app-20261124.log")).expect("writable");
+    world.expect(&[]);
+    world.read_until(|world| world.host.sources() == 0);
+    world.append("new", "other\n");
+    world.rename("new", "app.log");
+    let copy = std::fs::File::options().append(true).open(world.at("app-20261124.log")).expect("it is there");
+    copy.set_modified(std::time::SystemTime::now() + std::time::Duration::from_secs(1)).expect("our own file");
+    world.expect(&["other"]);
+    world.expect(&[]);
+}

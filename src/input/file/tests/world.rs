@@ -52,6 +52,8 @@ struct Inner {
     added: usize,
     lines_filtered: u64,
     lines_truncated: u64,
+    /// Of each batch that was read: its first line, and when it is said to have been appended.
+    appended: Vec<(String, Option<Timestamp>)>,
 }
 
 /// The pipeline's part, by hand.
@@ -97,7 +99,8 @@ impl TestHost {
             // As in the pipeline: not before something settles.
             return true;
         }
-        let mut fill = Fill { buf: Vec::new(), events: Vec::new(), lines_filtered: 0, lines_truncated: 0 };
+        let mut fill =
+            Fill { buf: Vec::new(), events: Vec::new(), lines_filtered: 0, lines_truncated: 0, appended: None };
         let quantum = Quantum { bytes_max, events_max: 50, now: now(), all_settled: slot.mark.outstanding() == 0 };
         match slot.source.read(&mut fill, &quantum).expect("readable") {
             Read::Batch { resume, more } => {
@@ -113,6 +116,8 @@ impl TestHost {
                 } else {
                     slot.unsettled.push((seq, lines.clone()));
                 }
+                let first = lines.first().map(|line| (line.text.clone(), fill.appended));
+                inner.appended.extend(first);
                 inner.lines.extend(lines);
                 inner.lines_filtered += fill.lines_filtered;
                 inner.lines_truncated += fill.lines_truncated;
@@ -158,6 +163,10 @@ impl TestHost {
 
     pub fn take_lines(&self) -> Vec<Line> {
         std::mem::take(&mut self.inner().lines)
+    }
+
+    pub fn take_appended(&self) -> Vec<(String, Option<Timestamp>)> {
+        std::mem::take(&mut self.inner().appended)
     }
 
     pub fn take_settled_lines(&self) -> Vec<Line> {
