@@ -28,6 +28,8 @@ const GROUP_BYTES: u64 = 4 << 20;
 const READ_FRAMES: usize = 64;
 /// The log's own chores, and the time after which a reader that is told to wait asks again.
 const TICK: Duration = Duration::from_millis(200);
+/// The same while the spool is empty.
+const TICK_IDLE: Duration = Duration::from_secs(1);
 /// The first and the longest wait after a failed write.
 const RETRY_FIRST: Duration = Duration::from_millis(100);
 const RETRY_LONGEST: Duration = Duration::from_secs(5);
@@ -102,6 +104,8 @@ pub(super) struct Spooler {
     /// The reader has more to read at once.
     has_more: bool,
     read_failed: bool,
+    /// Nothing was in the spool when that was last looked at.
+    is_empty: bool,
     records_dropped: u64,
 }
 
@@ -119,6 +123,7 @@ impl Spooler {
             trouble: None,
             has_more: true,
             read_failed: false,
+            is_empty: false,
             records_dropped: 0,
         }
     }
@@ -177,6 +182,7 @@ impl Spooler {
         match self.retry_at {
             Some(at) => left(at).min(TICK),
             None if !self.jobs.is_empty() => Duration::ZERO,
+            None if self.is_empty => TICK_IDLE,
             None => TICK,
         }
     }
@@ -393,6 +399,7 @@ impl Spooler {
         let log = &self.spool.log;
         let room = log.room();
         let (stats, trouble) = (log.stats(), self.trouble.clone());
+        self.is_empty = stats.live_frames == 0 && trouble.is_none();
         let mut core = self.deliver.lock();
         let greedy: HashSet<LaneKey> =
             core.machine.spooled_lanes().filter(|lane| log.holds_too_much(lane)).cloned().collect();

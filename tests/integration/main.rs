@@ -6,6 +6,7 @@
 mod kit;
 
 mod brokers;
+mod campaign;
 mod commands;
 mod connect;
 mod delivery;

@@ -244,8 +244,6 @@ fn inputs_come_and_go_with_their_files() {
         lanes.iter().any(|lane| lane["topic"] == missing.as_str() && lane["cause"].is_string()).then_some(())
     });
     assert!(agent.stderr().contains("DEBUG"), "the level was changed:\n{}", agent.stderr());
-    // Only the agent's descriptor leads to its lines now.
-    second.unlink();
     second_to(&topic);
     reload(&agent, "ok", 2);
     kafka.wait_count(&topic, 200);

@@ -3,7 +3,9 @@
 use std::process::Stdio;
 
 use crate::kafka_or_skip;
+use crate::kit::cluster::{SASL_PASSWORD, SASL_USER, secure};
 use crate::kit::jars::Release;
+use crate::kit::skip::{self, Need};
 use crate::kit::wait::until;
 use crate::kit::writer::{Rotation, during};
 use crate::kit::{agent::Agent, check::Check, cluster::Cluster, writer::Writer};
@@ -190,4 +192,171 @@ fn a_deleted_topic_holds_up_only_itself() {
     let all: Vec<_> = before.into_iter().chain(kafka.records(&gone)).collect();
     let check = Check::of(&all, &[&writers[1]]);
     assert!(check.lost.is_empty() && check.invented.is_empty(), "lost {:?}", check.lost.len());
+}
+
+/// Scenario: one file feeds two topics, by a field of the lines' input; while it runs, the right to write to one is taken away;
+/// that file is rotated and deleted; the right is given again.
+/// Guarantee: the other topic goes on; the lane says who is not authorised for what; what was deleted arrives, in order.
+#[test]
+fn a_right_taken_away_while_it_runs() {
+    let Some(kafka) = secure() else { return };
+    let (kept, lost) = (kafka.cluster.topic("right-kept", 2), kafka.cluster.topic("right-lost", 2));
+    let principal = format!("User:{SASL_USER}");
+    kafka.allow(&principal, &kept);
+    kafka.allow(&principal, &lost);
+    let mut agent = Agent::new("right");
+    agent.configure(&format!(
+        "inputs:\n  a: {{ type: file, paths: [\"{a}\"], topic: {kept} }}\n  b: {{ type: file, paths: [\"{b}\"], topic: {lost} }}\n\
+         outputs:\n  main:\n    type: kafka\n    brokers: [\"127.0.0.1:{port}\"]\n    \
+         tls: {{ ca_file: \"{ca}\" }}\n    sasl: {{ mechanism: PLAIN, username: {SASL_USER}, password: \"{SASL_PASSWORD}\" }}\n",
+        a = agent.log("a.log").display(),
+        b = agent.log("b.log").display(),
+        port = kafka.sasl_port,
+        ca = kafka.pki.ca.display(),
+    ));
+    let mut writers = [Writer::new(&agent.log("a.log"), "a"), Writer::new(&agent.log("b.log"), "b")];
+    agent.start();
+    writers.iter_mut().for_each(|writer| _ = writer.write(1_000));
+    kafka.cluster.wait_count(&kept, 1_000);
+    kafka.cluster.wait_count(&lost, 1_000);
+    kafka.forbid(&principal, &lost);
+    // The broker goes by its new rules when it has heard of them: lines are written until it refuses one.
+    agent.wait_status("the lane to say what is missing", |status| {
+        writers[1].write(10);
+        let lanes = status["outputs"][0]["lanes"].as_array()?;
+        let lane = lanes.iter().find(|lane| lane["topic"] == lost.as_str() && lane["state"] == "probing")?;
+        let says = lane["cause"].as_str()?.contains(SASL_USER) && lane["fix"].as_str()?.contains("ACL WRITE");
+        says.then_some(())
+    });
+    writers.iter_mut().for_each(|writer| _ = writer.write(2_000));
+    kafka.cluster.wait_count(&kept, 3_000);
+    let rotated = agent.folder().join("old.log");
+    let bytes = std::fs::metadata(agent.log("b.log")).expect("it is there").len();
+    writers[1].rotate_to(&rotated);
+    agent.wait_status("the rotated file to be spooled", |status| {
+        (status["inputs"][1]["acked_bytes_total"].as_u64()? == bytes).then_some(())
+    });
+    std::fs::remove_file(&rotated).expect("it was made by us");
+    writers[1].write(500);
+    kafka.allow(&principal, &lost);
+    kafka.cluster.wait_count(&lost, i64::try_from(writers[1].written).expect("small"));
+    agent.stop();
+    Check::of(&kafka.cluster.records(&kept), &[&writers[0]]).exact();
+    Check::of(&kafka.cluster.records(&lost), &[&writers[1]]).complete();
+}
+
+/// Scenario: Kafka is away, lines come by a pipe, and the disk of `data_dir` has hardly any room (a tmpfs), then it has.
+/// Guarantee: the agent says that its spool can't be written and holds the pipe; with room it goes on by itself; when Kafka
+/// is back, every line arrives, in order.
+#[test]
+fn a_full_disk_holds_and_heals() {
+    let Some(kafka) = Cluster::single(Release::Current) else { return };
+    let topic = kafka.topic("full-disk", 1);
+    let mut agent = Agent::new("full-disk");
+    let Some(disk) = SmallDisk::mount(&agent.data(), "24M") else { return };
+    agent.configure(&format!(
+        "inputs:\n  in: {{ type: stdin }}\noutputs:\n  main:\n    type: kafka\n    brokers: [{}]\n    topic: {topic}\n    codec: raw\n",
+        kafka.bootstrap()
+    ));
+    let path = agent.folder().join("lines");
+    let mut writer = Writer::new(&path, "p");
+    // Twice what the disk takes.
+    writer.write(400_000);
+    agent.spawn(&[], Stdio::piped());
+    let mut pipe = agent.stdin();
+    agent.wait_ready();
+    kafka.kill9(1);
+    let lines = std::fs::read(&path).expect("just written");
+    let feeding = std::thread::spawn(move || std::io::Write::write_all(&mut pipe, &lines));
+    agent.wait_status("the spool to have no room", |status| {
+        status["outputs"][0]["spool"]["trouble"].as_str().filter(|trouble| trouble.contains("full")).map(|_| ())
+    });
+    assert!(!feeding.is_finished(), "the pipe is held");
+    disk.resize("200M");
+    agent.wait_status("it to be written again", |status| {
+        let spool = &status["outputs"][0]["spool"];
+        (spool["trouble"].is_null() && spool["live_bytes"].as_u64()? > 24 << 20).then_some(())
+    });
+    kafka.restart(1);
+    kafka.wait_count(&topic, 400_000);
+    feeding.join().expect("no panic").expect("all of it was read");
+    agent.stop();
+    Check::raw(&kafka.records(&topic), &[&writer]).complete();
+}
+
+/// Scenario: Kafka is away and lines are spooled; somebody deletes the spool's directory while the agent runs, and lines go on.
+/// Guarantee: what went with the directory is counted and said; the agent goes on, and everything after it arrives.
+#[test]
+fn the_spool_directory_is_deleted_while_it_runs() {
+    let Some(kafka) = Cluster::single(Release::Current) else { return };
+    let topic = kafka.topic("no-dir", 1);
+    let mut agent = Agent::new("no-dir");
+    agent.configure(&format!(
+        "inputs:\n  in: {{ type: stdin }}\noutputs:\n  main:\n    type: kafka\n    brokers: [{}]\n    topic: {topic}\n    codec: raw\n",
+        kafka.bootstrap()
+    ));
+    let path = agent.folder().join("lines");
+    let mut writer = Writer::new(&path, "p");
+    agent.spawn(&[], Stdio::piped());
+    let mut pipe = agent.stdin();
+    agent.wait_ready();
+    kafka.kill9(1);
+    let mut feed = |writer: &mut Writer, count: u64| {
+        let had = std::fs::metadata(&path).expect("it is there").len();
+        writer.write(count);
+        let all = std::fs::read(&path).expect("just written");
+        let new = &all[usize::try_from(had).expect("small")..];
+        std::io::Write::write_all(&mut pipe, new).expect("it reads");
+    };
+    feed(&mut writer, 1_000);
+    agent.wait_status("the lines to be spooled", |status| (spool(status, "records")? == 1_000).then_some(()));
+    std::fs::remove_dir_all(agent.data().join("spool")).expect("it is there");
+    agent.wait_status("the loss to be counted", |status| (spool(status, "lost_records_total")? == 1_000).then_some(()));
+    feed(&mut writer, 1_000);
+    agent.wait_status("more to be spooled", |status| (spool(status, "records")? >= 1_000).then_some(()));
+    kafka.restart(1);
+    agent.wait_status("the spool to be empty", |status| (spool(status, "records")? == 0).then_some(()));
+    kafka.wait_count(&topic, 1_000);
+    agent.stop();
+    let records = kafka.records(&topic);
+    let check = Check::raw(&records, &[&writer]);
+    let after: Vec<String> = (1_000..2_000).map(|number| writer.line(number)).collect();
+    assert!(check.invented.is_empty() && check.out_of_order.is_empty(), "{check:?}");
+    assert!(after.iter().all(|line| !check.lost.contains(line)), "{check:?}");
+}
+
+/// A disk of its own, in memory; gone with the value.
+struct SmallDisk(std::path::PathBuf);
+
+impl SmallDisk {
+    /// Mounts one; where that is not allowed, says so and skips.
+    fn mount(at: &std::path::Path, size: &str) -> Option<Self> {
+        let options = format!("size={size}");
+        let mounted = std::process::Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &options, "tmpfs"])
+            .arg(at)
+            .status()
+            .is_ok_and(|status| status.success());
+        if mounted {
+            return Some(Self(at.to_owned()));
+        }
+        skip::note(Need::Mount);
+        None
+    }
+
+    fn resize(&self, size: &str) {
+        let status = std::process::Command::new("mount")
+            .args(["-o", &format!("remount,size={size}")])
+            .arg(&self.0)
+            .status()
+            .expect("it mounted it before");
+        assert!(status.success());
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        // A lazy one: the agent may still have files open.
+        let _left = std::process::Command::new("umount").arg("-l").arg(&self.0).status();
+    }
 }

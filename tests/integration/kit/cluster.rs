@@ -453,6 +453,14 @@ impl Secure {
         self.allow_operations(principal, topic, &["Write", "Describe"]);
     }
 
+    /// Takes away what [`Secure::allow`] gave.
+    pub fn forbid(&self, principal: &str, topic: &str) {
+        let bootstrap = self.cluster.bootstrap();
+        let args = ["--bootstrap-server", &bootstrap, "--remove", "--force", "--allow-principal", principal];
+        let what = ["--topic", topic, "--operation", "Write", "--operation", "Describe"];
+        self.cluster.tool("org.apache.kafka.tools.AclCommand", &[&args[..], &what].concat());
+    }
+
     /// Lets `principal` do these things to `topic`.
     pub fn allow_operations(&self, principal: &str, topic: &str, operations: &[&str]) {
         let bootstrap = self.cluster.bootstrap();

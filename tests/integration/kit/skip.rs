@@ -24,6 +24,8 @@ pub enum Need {
     Logrotate,
     /// Root and `/dev/fuse`: for a file that fails.
     Fuse,
+    /// Root, and the right to mount: for a small disk.
+    Mount,
     /// The static binary, named by `LOGFERRY_STATIC`.
     StaticBinary,
 }
@@ -37,6 +39,7 @@ impl Need {
             Self::Prometheus => "Prometheus and promtool: apt-get install prometheus",
             Self::Logrotate => "logrotate: apt-get install logrotate",
             Self::Fuse => "root and /dev/fuse",
+            Self::Mount => "root and the right to mount a tmpfs",
             Self::StaticBinary => "the static binary: packaging/build static, then LOGFERRY_STATIC=dist/logferry",
         }
     }
@@ -90,7 +93,7 @@ fn say() {
     for (need, tests) in skipped.iter() {
         text.push_str(&format!("  {tests} test(s) that need {}\n", need.how_to_get_it()));
     }
-    if skipped.keys().any(|need| !matches!(need, Need::StaticBinary | Need::Fuse)) {
+    if skipped.keys().any(|need| !matches!(need, Need::StaticBinary | Need::Fuse | Need::Mount)) {
         text.push_str("  (REQUIRE_KAFKA=1 makes this a failure)\n");
     }
     // Not eprint!: the capture of libtest must not get it. Nothing is left to do if standard error is closed.
