@@ -57,6 +57,8 @@ mod reader;
 mod recover;
 mod scan;
 mod segments;
+#[cfg(test)]
+mod tests;
 mod upkeep;
 
 pub use log::{AppendError, Log};
