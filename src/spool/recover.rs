@@ -101,10 +101,10 @@ impl Log {
             damaged_bytes: survey.damage.iter().map(|damage| damage.bytes).sum(),
             torn_bytes: survey.torn_bytes,
         };
+        log.segments = survey.segments;
         for damage in &survey.damage {
             log.count_damage(damage.segment, damage.offset, damage.bytes);
         }
-        log.segments = survey.segments;
         log.lanes = survey.lanes;
         log.partitions = survey.partitions.into_iter().collect();
         (log.next_id, log.next_number) = (survey.next_id, survey.next_number);
