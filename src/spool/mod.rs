@@ -51,6 +51,7 @@ use std::sync::Arc;
 use crate::batch::{Encoded, Header, LaneKey, Position, Record, SourceKey};
 
 pub mod frame;
+pub mod inspect;
 mod lanes;
 mod log;
 mod reader;

@@ -148,7 +148,7 @@ impl Log {
     }
 }
 
-fn lanes_of(survey: &Survey, now_ms: u64) -> Vec<RecoveredLane> {
+pub(super) fn lanes_of(survey: &Survey, now_ms: u64) -> Vec<RecoveredLane> {
     let mut oldest: HashMap<u32, u64> = HashMap::new();
     for segment in &survey.segments {
         for (number, part) in segment.parts.iter().filter(|(_, part)| part.live.frames > 0) {

@@ -1,3 +1,5 @@
+//! Tests of the log as a whole and of its bytes. Against a model and with failures: `tests/model/spool.rs`.
+
 use std::path::Path;
 use std::time::Duration;
 

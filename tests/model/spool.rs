@@ -338,7 +338,7 @@ impl World {
 /// that failed has left never appears once a later one has succeeded; a log closed in order repeats nothing.
 #[test]
 fn the_spool_agrees_with_a_plain_list() {
-    let cases = std::env::var("MODEL_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(400);
+    let cases = std::env::var("MODEL_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(150);
     let seeds = match std::env::var("SIM_SEED").ok().and_then(|seed| seed.parse().ok()) {
         Some(seed) => seed..seed + 1,
         None => 0..cases,
