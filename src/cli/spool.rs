@@ -208,6 +208,7 @@ mod tests {
             headers: Vec::new(),
             shares: Vec::new(),
             source: SourceKey(1),
+            resume: Position::default(),
             permit,
         };
         for partition in partitions {

@@ -42,7 +42,7 @@ fn encoded(values: &[Vec<u8>]) -> Encoded {
             offset: 10 * u64::from(index),
         });
     }
-    Encoded { buf, records, headers, shares: Vec::new(), source: SourceKey(1), permit }
+    Encoded { buf, records, headers, shares: Vec::new(), source: SourceKey(1), resume: Position::default(), permit }
 }
 
 fn lane(name: &str, partition: i32) -> LaneKey {

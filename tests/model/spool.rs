@@ -78,7 +78,15 @@ fn encoded(values: &[String]) -> Encoded {
         });
         buf.extend_from_slice(value.as_bytes());
     }
-    Encoded { buf, records, headers: Vec::new(), shares: Vec::new(), source: SourceKey(1), permit }
+    Encoded {
+        buf,
+        records,
+        headers: Vec::new(),
+        shares: Vec::new(),
+        source: SourceKey(1),
+        resume: Position::default(),
+        permit,
+    }
 }
 
 fn said_by(frame: &Frame) -> String {
