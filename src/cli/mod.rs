@@ -9,6 +9,7 @@ pub mod completions;
 pub mod demo;
 pub mod run;
 pub mod schema;
+pub mod spool;
 pub mod status;
 pub mod r#try;
 pub mod watch;
@@ -69,6 +70,7 @@ pub enum Command {
     Demo(DemoArgs),
     Try(TryArgs),
     Status(StatusArgs),
+    Spool(SpoolArgs),
     Schema(SchemaArgs),
     Completions(CompletionsArgs),
 }
@@ -255,6 +257,72 @@ pub struct StatusArgs {
     pub watch: bool,
 }
 
+/// Look into the spool: what waits on disk until Kafka takes it
+///
+/// Reads the segments of the agent's data_dir and changes nothing; works beside a running agent and on the directory of a
+/// stopped one.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  logferry spool ls                          segments, lanes and their age, per output
+  logferry spool cat --topic logs.web        the records that wait, in the form of `kcat -J`
+  logferry spool verify                      every checksum
+
+Exit codes: 0 fine, 1 it can't be read, or `verify` found damage, 2 usage.")]
+pub struct SpoolArgs {
+    #[command(subcommand)]
+    pub command: SpoolCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum SpoolCommand {
+    /// List segments and lanes
+    Ls(SpoolPlace),
+    /// Print the records that wait, one JSON object a line
+    ///
+    /// In the form of `try --envelope` and `kcat -J`, with partition (-1: not chosen yet), frame, source and offset beside.
+    Cat(SpoolCatArgs),
+    /// Check every checksum
+    ///
+    /// What is being written at this moment is no damage.
+    Verify(SpoolPlace),
+}
+
+/// Which spools.
+#[derive(Args, Debug)]
+pub struct SpoolPlace {
+    /// The agent's config, for its data_dir: files and directories, as `run` takes them
+    /// [default: /etc/logferry/logferry.yaml, if it is there]
+    #[arg(short, long, value_name = "FILE|DIR")]
+    pub config: Vec<PathBuf>,
+
+    /// The agent's data_dir [default: the config's, or /var/lib/logferry]
+    #[arg(long, value_name = "DIR", conflicts_with = "config")]
+    pub data_dir: Option<PathBuf>,
+
+    /// The spool of this output only
+    #[arg(long, value_name = "NAME")]
+    pub output: Option<String>,
+}
+
+#[derive(Args, Debug)]
+pub struct SpoolCatArgs {
+    #[command(flatten)]
+    pub place: SpoolPlace,
+
+    /// Only this topic
+    #[arg(long, value_name = "TOPIC")]
+    pub topic: Option<String>,
+
+    /// Only this partition; -1 is not chosen yet
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    pub partition: Option<i32>,
+
+    /// Also what is acknowledged and still there
+    #[arg(long)]
+    pub all: bool,
+}
+
 /// Print the JSON schema of the config, for editors
 #[derive(Args, Debug)]
 #[command(after_help = "\
@@ -309,6 +377,7 @@ fn dispatch(command: &Command) -> anyhow::Result<Exit> {
         Command::Demo(args) => demo::run(args),
         Command::Try(args) => r#try::run(args),
         Command::Status(args) => status::run(args),
+        Command::Spool(args) => spool::run(args),
         Command::Schema(args) => schema::run(args),
         Command::Completions(args) => completions::run(args),
     }
@@ -388,6 +457,9 @@ mod tests {
             &["status", "--address", "a:1", "-c", "b"],
             &["status", "-c", "b", "--data-dir", "c"],
             &["completions", "csh"],
+            &["spool"],
+            &["spool", "ls", "--data-dir", "a", "-c", "b"],
+            &["spool", "cat", "--partition", "x"],
             &["fly"],
             &[],
         ] {

@@ -51,7 +51,7 @@ pub fn run(args: &StatusArgs) -> anyhow::Result<Exit> {
 fn shown(args: &StatusArgs) -> anyhow::Result<String> {
     let address = match &args.address {
         Some(address) => address.clone(),
-        None => find(&data_dir(args)?)?.to_string(),
+        None => find(&data_dir(&args.config, args.data_dir.as_deref())?)?.to_string(),
     };
     let json = ask(&address)?;
     let status: Status =
@@ -59,12 +59,13 @@ fn shown(args: &StatusArgs) -> anyhow::Result<String> {
     Ok(if args.json { json.trim_end().to_owned() + "\n" } else { table(&status) })
 }
 
-fn data_dir(args: &StatusArgs) -> anyhow::Result<PathBuf> {
-    if let Some(data_dir) = &args.data_dir {
-        return Ok(data_dir.clone());
+/// The agent's directory: as it is given, or of the config, or the default.
+pub(super) fn data_dir(config: &[PathBuf], data_dir: Option<&Path>) -> anyhow::Result<PathBuf> {
+    if let Some(data_dir) = data_dir {
+        return Ok(data_dir.to_owned());
     }
     let default = PathBuf::from(CONFIG_DEFAULT);
-    match args.config.as_slice() {
+    match config {
         [] if default.exists() => data_dir_of(&[default]),
         [] => Ok(DATA_DIR_DEFAULT.into()),
         config => data_dir_of(config),

@@ -83,7 +83,7 @@ impl Lane {
         self.next = cursor.below;
         self.reread = cursor.unacked.iter().map(|id| (*id, Size::default())).collect();
         self.ahead = cursor.acked.iter().copied().collect();
-        self.acked_max = cursor.below.saturating_sub(1);
+        self.acked_max = cursor.acked.last().copied().unwrap_or(0).max(cursor.below.saturating_sub(1));
     }
 
     /// The frame, which is not whole or not told of, counts as acknowledged for ever.

@@ -251,9 +251,15 @@ impl Log {
     /// Writes to the last segment and fsyncs. After an error it is closed.
     pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         let written = self.try_write(bytes);
-        match written {
+        match &written {
             Ok(()) => self.segments.last_mut().expect("it was written").len += bytes.len() as u64,
-            Err(_) => self.close_current(),
+            Err(error) => {
+                self.close_current();
+                if error.kind() == io::ErrorKind::NotFound {
+                    // The write has failed in any case; what can't be looked at now is noticed later.
+                    drop(self.notice_what_is_gone());
+                }
+            }
         }
         written
     }

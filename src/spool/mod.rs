@@ -51,12 +51,15 @@ use std::sync::Arc;
 use crate::batch::{Encoded, Header, LaneKey, Position, Record, SourceKey};
 
 pub mod frame;
+pub mod inspect;
 mod lanes;
 mod log;
 mod reader;
 mod recover;
 mod scan;
 mod segments;
+#[cfg(test)]
+mod tests;
 mod upkeep;
 
 pub use log::{AppendError, Log};

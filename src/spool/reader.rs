@@ -252,6 +252,10 @@ impl Log {
 
     /// Counts and tells of bytes that are not what was written.
     pub(super) fn count_damage(&mut self, segment: u64, offset: u64, bytes: u64) {
+        let index = self.segments.partition_point(|known| known.number < segment);
+        if self.segments.get_mut(index).is_some_and(|known| !known.damaged_at.insert(offset)) {
+            return;
+        }
         self.totals.damaged_frames += 1;
         self.totals.damaged_bytes += bytes;
         tracing::warn!(

@@ -101,10 +101,10 @@ impl Log {
             damaged_bytes: survey.damage.iter().map(|damage| damage.bytes).sum(),
             torn_bytes: survey.torn_bytes,
         };
+        log.segments = survey.segments;
         for damage in &survey.damage {
             log.count_damage(damage.segment, damage.offset, damage.bytes);
         }
-        log.segments = survey.segments;
         log.lanes = survey.lanes;
         log.partitions = survey.partitions.into_iter().collect();
         (log.next_id, log.next_number) = (survey.next_id, survey.next_number);
@@ -148,7 +148,7 @@ impl Log {
     }
 }
 
-fn lanes_of(survey: &Survey, now_ms: u64) -> Vec<RecoveredLane> {
+pub(super) fn lanes_of(survey: &Survey, now_ms: u64) -> Vec<RecoveredLane> {
     let mut oldest: HashMap<u32, u64> = HashMap::new();
     for segment in &survey.segments {
         for (number, part) in segment.parts.iter().filter(|(_, part)| part.live.frames > 0) {

@@ -1,6 +1,6 @@
 //! The segments of a log as numbers: how long they are, and what of which lane is alive in them. No I/O.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
 use super::lanes::Size;
@@ -52,6 +52,8 @@ pub(super) struct Segment {
     pub generation: u32,
     /// What it had when it was last rewritten without success, or there was nothing to win.
     pub left_at_bytes: u64,
+    /// Where damage was found: it is counted once.
+    pub damaged_at: BTreeSet<u64>,
 }
 
 impl Segment {
@@ -65,6 +67,7 @@ impl Segment {
             live: Tally::default(),
             generation: 0,
             left_at_bytes: u64::MAX,
+            damaged_at: BTreeSet::new(),
         }
     }
 

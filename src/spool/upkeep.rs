@@ -277,6 +277,7 @@ impl Log {
         };
         self.segments[index].len = copied.len;
         self.segments[index].generation += 1;
+        self.segments[index].damaged_at.clear();
         self.replace_parts(index, copied.parts);
         self.reader.forget(number);
         self.totals.rewritten_segments += 1;

@@ -6,4 +6,5 @@ mod broker;
 mod deliver;
 mod log;
 mod random;
+mod spool;
 mod world;

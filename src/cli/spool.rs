@@ -1,0 +1,266 @@
+//! `logferry spool`: looks into the spools of a data_dir. Changes nothing in it, and needs no agent and no valid config.
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail};
+use serde_json::{Map, Value, json};
+
+use super::{Exit, SpoolArgs, SpoolCatArgs, SpoolCommand, SpoolPlace, status};
+use crate::disk::{Disk as _, RealDisk};
+use crate::spool::inspect::{self, Damage, Listing};
+use crate::spool::{Frame, Meta};
+
+/// Where in a data_dir the spools are, each in a directory with its output's name.
+const SPOOLS: &str = "spool";
+
+/// Prints what the spools hold.
+///
+/// # Errors
+/// If there is no data_dir, a spool can't be read, or a newer agent wrote it.
+pub fn run(args: &SpoolArgs) -> anyhow::Result<Exit> {
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    let exit = match &args.command {
+        SpoolCommand::Ls(place) => ls(place, &mut out)?,
+        SpoolCommand::Cat(args) => cat(args, &mut out)?,
+        SpoolCommand::Verify(place) => verify(place, &mut out)?,
+    };
+    out.flush()?;
+    Ok(exit)
+}
+
+/// The outputs that have a spool, and where it is.
+fn spools(place: &SpoolPlace) -> anyhow::Result<Vec<(String, PathBuf)>> {
+    let data_dir = status::data_dir(&place.config, place.data_dir.as_deref())?;
+    let dir = data_dir.join(SPOOLS);
+    let entries = match RealDisk.list(&dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound && data_dir.is_dir() => Vec::new(),
+        entries => entries.with_context(|| format!("can't list the spools in {}", dir.display()))?,
+    };
+    let mut spools: Vec<(String, PathBuf)> = entries
+        .into_iter()
+        .filter(|entry| entry.is_dir)
+        .map(|entry| (entry.name.clone(), dir.join(entry.name)))
+        .collect();
+    if let Some(wanted) = &place.output {
+        spools.retain(|(name, _)| name == wanted);
+        if spools.is_empty() {
+            bail!("output {wanted} has no spool in {}; without --output all are shown", dir.display());
+        }
+    }
+    Ok(spools)
+}
+
+fn ls(place: &SpoolPlace, out: &mut dyn Write) -> anyhow::Result<Exit> {
+    let spools = spools(place)?;
+    if spools.is_empty() {
+        writeln!(out, "nothing is spooled")?;
+    }
+    for (output, dir) in spools {
+        let listing = inspect::list(&RealDisk, &dir, now_ms())?;
+        out.write_all(table(&output, &dir, &listing).as_bytes())?;
+    }
+    Ok(Exit::Fine)
+}
+
+fn table(output: &str, dir: &Path, listing: &Listing) -> String {
+    let mut text = format!("output {output}: {}\n", dir.display());
+    let mut line = |line: std::fmt::Arguments<'_>| {
+        text.push_str(&std::fmt::format(line));
+        text.push('\n');
+    };
+    line(format_args!("  {:<28} {:>12} {:>12} {:>12} {:>12}", "SEGMENT", "BYTES", "FRAMES", "RECORDS", "LIVE BYTES"));
+    for segment in &listing.segments {
+        let name = segment.path.file_name().unwrap_or_default().to_string_lossy();
+        let (frames, records) = (segment.live_frames, segment.live_records);
+        line(format_args!("  {name:<28} {:>12} {frames:>12} {records:>12} {:>12}", segment.bytes, segment.live_bytes));
+    }
+    if !listing.lanes.is_empty() {
+        line(format_args!("  {:<28} {:>12} {:>12} {:>12}   OLDEST", "LANE", "BYTES", "FRAMES", "RECORDS"));
+    }
+    for lane in &listing.lanes {
+        let name = match lane.lane.partition {
+            -1 => format!("{}/?", lane.lane.topic),
+            partition => format!("{}/{partition}", lane.lane.topic),
+        };
+        let oldest = time(lane.oldest_ms);
+        line(format_args!("  {name:<28} {:>12} {:>12} {:>12}   {oldest}", lane.bytes, lane.frames, lane.records));
+    }
+    if listing.torn_bytes > 0 {
+        line(format_args!("  {} bytes at the end are being written, or are torn", listing.torn_bytes));
+    }
+    for damage in &listing.damage {
+        line(format_args!("  damaged: {}", place_of(damage)));
+    }
+    text
+}
+
+fn place_of(damage: &Damage) -> String {
+    format!("{} bytes at offset {} of {}", damage.bytes, damage.offset, damage.path.display())
+}
+
+fn cat(args: &SpoolCatArgs, out: &mut dyn Write) -> anyhow::Result<Exit> {
+    let mut wanted = |meta: &Meta, live: bool| {
+        (live || args.all)
+            && args.topic.as_deref().is_none_or(|topic| topic == &*meta.lane.topic)
+            && args.partition.is_none_or(|partition| partition == meta.lane.partition)
+    };
+    let mut written = Ok(());
+    for (_, dir) in spools(&args.place)? {
+        let mut visit = |frame: Frame| {
+            // Who reads us has enough, or can't be written to: that is no fault of the spool.
+            written = print(out, &frame);
+            match &written {
+                Ok(()) => Ok(()),
+                Err(error) => Err(error.kind().into()),
+            }
+        };
+        let damage = inspect::frames(&RealDisk, &dir, &mut wanted, &mut visit);
+        std::mem::replace(&mut written, Ok(()))?;
+        for damage in damage? {
+            eprintln!("damaged: {}", place_of(&damage));
+        }
+    }
+    Ok(Exit::Fine)
+}
+
+fn print(out: &mut dyn Write, frame: &Frame) -> io::Result<()> {
+    let (meta, content) = (&frame.meta, &frame.content);
+    let text = |bytes: &[u8]| Value::from(String::from_utf8_lossy(bytes).into_owned());
+    for record in &content.records {
+        let headers: Vec<Value> = record
+            .headers_in(&content.headers)
+            .iter()
+            .flat_map(|header| [Value::from(&*header.name), text(header.value_in(&content.buf))])
+            .collect();
+        let mut envelope = Map::new();
+        envelope.insert("topic".into(), (&*meta.lane.topic).into());
+        envelope.insert("partition".into(), meta.lane.partition.into());
+        envelope.insert("frame".into(), meta.id.0.into());
+        envelope.insert("source".into(), meta.source.0.into());
+        envelope.insert("source_offset".into(), record.offset.into());
+        envelope.insert("ts".into(), record.timestamp_ms.into());
+        envelope.insert("headers".into(), json!(headers));
+        envelope.insert("key".into(), record.key_in(&content.buf).map_or(Value::Null, text));
+        envelope.insert("payload".into(), text(record.value_in(&content.buf)));
+        writeln!(out, "{}", Value::Object(envelope))?;
+    }
+    Ok(())
+}
+
+fn verify(place: &SpoolPlace, out: &mut dyn Write) -> anyhow::Result<Exit> {
+    let mut exit = Exit::Fine;
+    for (output, dir) in spools(place)? {
+        let (mut frames, mut records) = (0u64, 0u64);
+        let mut visit = |frame: Frame| {
+            frames += 1;
+            records += u64::from(frame.meta.records);
+            Ok(())
+        };
+        let damage = inspect::frames(&RealDisk, &dir, &mut |_, _| true, &mut visit)?;
+        for damage in &damage {
+            writeln!(out, "damaged: {}", place_of(damage))?;
+            exit = Exit::Failed;
+        }
+        let damaged = damage.len();
+        writeln!(
+            out,
+            "output {output}: {frames} frames with {records} records are whole, {damaged} places are damaged"
+        )?;
+    }
+    Ok(exit)
+}
+
+fn time(ms: u64) -> String {
+    let ms = i64::try_from(ms).unwrap_or(i64::MAX);
+    jiff::Timestamp::from_millisecond(ms).map_or_else(|_| "?".to_owned(), |time| time.to_string())
+}
+
+fn now_ms() -> u64 {
+    u64::try_from(jiff::Timestamp::now().as_millisecond()).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::batch::{Encoded, LaneKey, NONE, Position, Record, SourceKey};
+    use crate::budget::Budget;
+    use crate::spool::{Log, NewFrame, Options};
+
+    fn spooled(data_dir: &Path, partitions: &[i32]) {
+        let dir = data_dir.join("spool/main");
+        let (mut log, _) = Log::open(Arc::new(RealDisk), &dir, Options::default(), 0).expect("opened");
+        let permit = Budget::new(1).try_take(0).expect("nothing is taken");
+        let records = vec![Record {
+            value_start: 0,
+            value_len: 5,
+            key_start: NONE,
+            key_len: 0,
+            timestamp_ms: 1,
+            headers: NONE,
+            offset: 9,
+        }];
+        let encoded = Encoded {
+            buf: b"hello".to_vec(),
+            records,
+            headers: Vec::new(),
+            shares: Vec::new(),
+            source: SourceKey(1),
+            resume: Position::default(),
+            permit,
+        };
+        for partition in partitions {
+            let lane = LaneKey { topic: "logs".into(), partition: *partition };
+            let (source, resume) = (SourceKey(4), Position::default());
+            let new = NewFrame { lane: &lane, source, resume, encoded: &encoded, records: 0..1, skip: &[] };
+            log.append(&[new], 1_764_000_000_000).expect("appended");
+        }
+        log.close().expect("healthy");
+    }
+
+    fn place(data_dir: &Path) -> SpoolPlace {
+        SpoolPlace { config: Vec::new(), data_dir: Some(data_dir.to_owned()), output: None }
+    }
+
+    fn printed(run: impl FnOnce(&mut dyn Write) -> anyhow::Result<Exit>) -> (String, Exit) {
+        let mut out = Vec::new();
+        let exit = run(&mut out).expect("readable");
+        (String::from_utf8(out).expect("text"), exit)
+    }
+
+    /// Scenario: a spool with three lanes, then a byte of it changed. Guarantee: `ls` and `cat` show what waits, `verify` names
+    /// the damage and fails, and nothing in the directory changes.
+    #[test]
+    fn what_waits_is_shown_and_damage_is_named() {
+        let data_dir = tempfile::tempdir().expect("a directory");
+        assert_eq!(printed(|out| ls(&place(data_dir.path()), out)).0, "nothing is spooled\n");
+        spooled(data_dir.path(), &[0, 1, -1]);
+        let (listed, _) = printed(|out| ls(&place(data_dir.path()), out));
+        assert!(listed.contains("logs/?") && listed.contains("2025-11-24T16:00:00Z"), "{listed}");
+        let args = |partition, topic: Option<&str>| SpoolCatArgs {
+            place: place(data_dir.path()),
+            topic: topic.map(str::to_owned),
+            partition,
+            all: false,
+        };
+        let (shown, _) = printed(|out| cat(&args(Some(-1), Some("logs")), out));
+        assert_eq!(
+            shown,
+            "{\"topic\":\"logs\",\"partition\":-1,\"frame\":3,\"source\":4,\"source_offset\":9,\"ts\":1,\"headers\":[],\"key\":null,\
+             \"payload\":\"hello\"}\n"
+        );
+        assert_eq!(printed(|out| cat(&args(None, Some("other")), out)).0, "");
+        let (verified, exit) = printed(|out| verify(&place(data_dir.path()), out));
+        assert_eq!(exit, Exit::Fine, "{verified}");
+        let path = data_dir.path().join("spool/main/00000000000000000001.seg");
+        let mut bytes = std::fs::read(&path).expect("there");
+        let first = bytes.windows(5).position(|window| window == b"hello").expect("it is not compressed");
+        bytes[first] = b'j';
+        std::fs::write(&path, &bytes).expect("writable");
+        let (verified, exit) = printed(|out| verify(&place(data_dir.path()), out));
+        assert!(exit == Exit::Failed && verified.contains("damaged: ") && verified.contains("2 frames"), "{verified}");
+        assert_eq!(std::fs::read(&path).expect("there"), bytes);
+    }
+}
