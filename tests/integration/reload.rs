@@ -209,7 +209,7 @@ fn a_changed_output_takes_over_without_a_seam() {
 }
 
 /// Scenario: an agent of a file and a directory; a file with an input comes into the directory, its topic is wrong (nobody made
-/// it); its log is deleted unread; the topic is put right, then the file is removed; the log level changes on the way.
+/// it); the topic is put right, then the file is removed; the log level changes on the way.
 /// Guarantee: with each SIGHUP the input comes, goes on elsewhere with its first line, and goes; its counters go on.
 #[test]
 fn inputs_come_and_go_with_their_files() {
