@@ -59,6 +59,24 @@ fn a_lane_takes_half_of_what_the_others_leave() {
     assert!(matches!(other, Offered::Taken(_)), "{other:?}");
 }
 
+/// Scenario: the last record in flight is reported, and nobody has done yet what the machine says. Guarantee: it is not idle
+/// before: who stops then and commits would repeat what has just been delivered.
+#[test]
+fn what_is_delivered_and_not_settled_is_not_idle() {
+    let mut machine = known();
+    let Offered::Taken(parcels) =
+        machine.offer(1, SourceKey(1), &[share(Place::At(0), 0..3, 100)], false, Duration::ZERO)
+    else {
+        panic!("an empty window takes a batch")
+    };
+    actions(&mut machine);
+    machine.report(0, parcels[0], 0..3, Ok(()), Duration::ZERO);
+    assert!(!machine.is_idle());
+    let said = actions(&mut machine);
+    assert!(said.iter().any(|action| matches!(action, Action::Settle { how: Settled::Delivered, .. })), "{said:?}");
+    assert!(machine.is_idle());
+}
+
 /// Scenario: a topic that is not authorised, then is. Guarantee: probes come 1, 2, 4 … 60 s apart, one record each, and the
 /// rest follows the first that is taken.
 #[test]
@@ -255,6 +273,7 @@ fn a_rebuild_sends_again_in_order_and_ignores_the_past() {
     assert_eq!(actions(&mut machine), []);
     machine.report(1, first, 4..10, Ok(()), Duration::ZERO);
     machine.report(1, second, 0..5, Ok(()), Duration::ZERO);
+    actions(&mut machine);
     assert!(machine.is_idle());
 }
 
@@ -438,6 +457,7 @@ fn what_a_replaced_producer_does_not_report_is_sent_again() {
     assert!(actions(&mut machine).is_empty(), "the old one is not heard any more");
     machine.report(1, first, 2..4, Ok(()), Duration::from_secs(2));
     machine.report(1, second, 0..4, Ok(()), Duration::from_secs(2));
+    actions(&mut machine);
     assert!(machine.is_idle());
 }
 
@@ -464,5 +484,6 @@ fn what_waits_for_a_topic_can_be_given_up_by_parcel() {
     assert_eq!(given_up, [Action::Settle { parcel: parcels[0], how: Settled::Abandoned }]);
     assert_eq!(machine.bytes_used(), 100);
     machine.give_up(&[parcels[1]].into());
+    actions(&mut machine);
     assert!(machine.is_idle() && machine.bytes_used() == 0);
 }
