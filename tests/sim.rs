@@ -484,6 +484,8 @@ struct Run {
     linger_ms: u32,
     /// An input was changed in this life: what it had sent and was not told of in time is read again, perhaps later.
     is_reading_again: bool,
+    /// Something has gone through a spool: what is settled is not what has arrived any more.
+    has_spooled: bool,
     told: String,
 }
 
@@ -530,6 +532,7 @@ impl Run {
             round: 0,
             linger_ms: 0,
             is_reading_again: false,
+            has_spooled: false,
             told: String::new(),
         }
     }
@@ -809,13 +812,24 @@ impl Run {
             }
             self.sides[0].broker.let_flow(1, LOOK_AGAIN);
         }
+        self.note_spool();
         for side in &mut self.sides {
-            side.mark(Some(0));
+            // What went through the spool may come again after a kill, until its cursor is written.
+            if !self.has_spooled {
+                side.mark(Some(0));
+            }
             side.grown = false;
         }
     }
 
+    /// Notes whether something has gone through a spool.
+    fn note_spool(&mut self) {
+        let Some(agent) = &self.agent else { return };
+        self.has_spooled |= agent.status().outputs.iter().any(|output| output.spool.appended_records_total > 0);
+    }
+
     fn kill(&mut self) {
+        self.note_spool();
         if let Some(agent) = self.agent.take() {
             agent.kill();
             self.check_gone();
@@ -823,6 +837,7 @@ impl Run {
     }
 
     fn stop(&mut self) {
+        self.note_spool();
         let Some(agent) = self.agent.take() else { return };
         let flows = |is: &Condition| matches!(is, Condition::Up | Condition::Slow);
         let healthy = self.sides.iter().all(|side| side.broker.lock().conditions.iter().all(flows));
@@ -835,7 +850,7 @@ impl Run {
         }
         // What earlier lives sent, or this one before an input was changed, and were not told of is not read again yet,
         // perhaps.
-        if clean && !self.is_reading_again {
+        if clean && !self.is_reading_again && !self.has_spooled {
             self.sides.iter_mut().for_each(|side| side.mark(None));
         }
     }

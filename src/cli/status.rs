@@ -280,8 +280,12 @@ fn outputs(out: &mut String, outputs: &[OutputStatus]) {
         }
         let dropped: u64 = output.dropped.values().sum();
         if dropped > 0 {
-            let by_reason: Vec<String> =
-                output.dropped.iter().map(|(reason, records)| format!("{reason} {}", count(*records))).collect();
+            let by_reason: Vec<String> = output
+                .dropped
+                .iter()
+                .filter(|(_, records)| **records > 0)
+                .map(|(reason, records)| format!("{reason} {}", count(*records)))
+                .collect();
             let what = format!("{} records dropped ({})", count(dropped), by_reason.join(", "));
             push_line(out, &format!("  {}: {what}", output.name));
         }
