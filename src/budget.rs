@@ -79,6 +79,13 @@ impl BytePermit {
         self.bytes
     }
 
+    /// A permit for `bytes` of what this one stands for, at most all of it.
+    pub fn split_off(&mut self, bytes: usize) -> BytePermit {
+        let bytes = bytes.min(self.bytes);
+        self.bytes -= bytes;
+        BytePermit { shared: Arc::clone(&self.shared), bytes }
+    }
+
     /// Makes the permit stand for `bytes`: what is known only after reading or encoding. Growing may pass the bound by
     /// the difference (a worker that has read can't un-read); the next taker then waits for it.
     pub fn resize(&mut self, bytes: usize) {

@@ -29,7 +29,7 @@
 //! | [`decode`], [`process`], [`route`], [`encode`] | line → event → record | yes |
 //! | [`deliver`] | windows, lanes, refusals, what is spooled: `machine` decides (pure), `driver` and `spooler` do | partly |
 //! | [`spool`] | the log of one output on the disk: frames, cursors, recovery | |
-//! | [`output`] | Kafka (the only folder that names rdkafka), dead letter | |
+//! | [`output`] | Kafka (the only folder that names rdkafka), files, dead letter | |
 //! | [`telemetry`] | status, metrics, the admin endpoint, the agent's own log | |
 //! | [`config`] | the config as written, its check, its schema, its reference | |
 //! | [`pipeline`] | the only place that knows every stage | |

@@ -4,7 +4,8 @@
 //! truncated, deleted once their lines have arrived; partitions hang, refuse, slow down, take without saying so and grow in
 //! number; producers die with the fate of what is in flight unknown; the config is reloaded with another input, another
 //! output or both, and a broker that may not answer meanwhile; the agent is killed or stopped, files change while it is
-//! down, and it starts again on the same data_dir. Then every fault ends and all of it must come to rest.
+//! down, and it starts again on the same data_dir. Then every fault ends and all of it must come to rest. Half of the runs have
+//! two outputs, each with a broker of its own that fails by itself: every line must arrive at both.
 //!
 //! `SIM_SEED=n` replays one run; `SIM_SEEDS=n` sets how many there are. Threads interleave as the system pleases: a seed
 //! replays the choices of the world, not those of the scheduler.
@@ -27,7 +28,7 @@ use std::time::{Duration, Instant};
 use logferry::batch::Encoded;
 use logferry::config::{Checked, System, check_text};
 use logferry::output::{BrokerStatus, Fault, OutputEvent, Parcel, Producer, TopicFault};
-use logferry::pipeline::{Pipeline, ProducerFactory, ReloadError};
+use logferry::pipeline::{Maker, Pipeline, ProducerFactory, ReloadError};
 use logferry::route;
 
 const TOPIC: &str = "sim";
@@ -432,29 +433,59 @@ struct Mark {
     lives: Range<u32>,
 }
 
-struct Run {
-    seed: u64,
-    dice: Dice,
-    home: tempfile::TempDir,
+/// An output and its broker.
+struct Side {
+    output: &'static str,
     broker: Arc<Broker>,
-    agent: Option<Pipeline>,
-    logs: Vec<Log>,
-    lines: Vec<Line>,
-    by_text: HashMap<String, usize>,
     /// Lines among the first `read_to` records of the broker's log.
     arrived: HashSet<usize>,
     read_to: usize,
-    generations: usize,
     marks: Vec<Mark>,
     /// The topic has grown since everything was committed.
     grown: bool,
     /// By life: which lives are judged together for order.
     eras: Vec<usize>,
+}
+
+impl Side {
+    fn new(output: &'static str, seed: u64, partitions: usize) -> Self {
+        Self {
+            output,
+            broker: Broker::new(seed, partitions),
+            arrived: HashSet::new(),
+            read_to: 0,
+            marks: Vec::new(),
+            grown: false,
+            eras: Vec::new(),
+        }
+    }
+
+    /// Nothing that has arrived by now, from life `since` on, may arrive again.
+    fn mark(&mut self, since: Option<u32>) {
+        let state = self.broker.lock();
+        let mark = Mark { end: state.log.len(), lives: since.unwrap_or(state.life)..state.life + 1 };
+        drop(state);
+        self.marks.push(mark);
+    }
+}
+
+struct Run {
+    seed: u64,
+    dice: Dice,
+    home: tempfile::TempDir,
+    sides: Vec<Side>,
+    agent: Option<Pipeline>,
+    logs: Vec<Log>,
+    lines: Vec<Line>,
+    by_text: HashMap<String, usize>,
+    generations: usize,
     /// What reloads change: of the input, and of the output.
     round: u32,
     linger_ms: u32,
     /// An input was changed in this life: what it had sent and was not told of in time is read again, perhaps later.
     is_reading_again: bool,
+    /// Something has gone through a spool: what is settled is not what has arrived any more.
+    has_spooled: bool,
     told: String,
 }
 
@@ -483,26 +514,25 @@ struct Seen {
 impl Run {
     fn new(seed: u64) -> Self {
         let mut dice = Dice(seed);
-        let partitions = 1 + dice.below(3);
+        let mut sides = vec![Side::new("main", seed, 1 + dice.below(3))];
+        if dice.one_in(2) {
+            sides.push(Side::new("second", seed.rotate_left(32), 1 + dice.below(3)));
+        }
         let log = |name: &str, in_glob| Log { name: name.to_owned(), in_glob, current: None, rotated: Vec::new() };
         Self {
             seed,
             dice,
             home: tempfile::tempdir().expect("a temporary directory"),
-            broker: Broker::new(seed, partitions),
+            sides,
             agent: None,
             logs: vec![log("in0.log", true), log("in1.log", true), log("out0.log", false), log("out1.log", false)],
             lines: Vec::new(),
             by_text: HashMap::new(),
-            arrived: HashSet::new(),
-            read_to: 0,
             generations: 0,
-            marks: Vec::new(),
-            grown: false,
-            eras: Vec::new(),
             round: 0,
             linger_ms: 0,
             is_reading_again: false,
+            has_spooled: false,
             told: String::new(),
         }
     }
@@ -515,12 +545,18 @@ impl Run {
     #[track_caller]
     fn fail(&self, message: &str) -> ! {
         let status = self.agent.as_ref().map(|agent| serde_json::to_string(&agent.status()).unwrap_or_default());
-        let state = self.broker.lock();
-        let broker = format!("{:?}, lookup: {:?}, in the log: {}", state.conditions, state.lookup, state.log.len());
-        // Others go on with it while this unwinds.
-        drop(state);
+        let brokers: Vec<String> = self
+            .sides
+            .iter()
+            .map(|side| {
+                // Others go on with it while this unwinds.
+                let state = side.broker.lock();
+                let (conditions, lookup, log) = (&state.conditions, state.lookup, state.log.len());
+                format!("{}: {conditions:?}, lookup: {lookup:?}, in the log: {log}", side.output)
+            })
+            .collect();
         let (seed, steps, status) = (self.seed, &self.told, status.unwrap_or_default());
-        panic!("seed {seed}: {message}\nsteps:{steps}\nlines: {}, partitions: {broker}\n{status}", self.lines.len())
+        panic!("seed {seed}: {message}\nsteps:{steps}\nlines: {}, partitions: {brokers:?}\n{status}", self.lines.len())
     }
 
     fn folder(&self) -> PathBuf {
@@ -530,11 +566,16 @@ impl Run {
     fn config(&self) -> Checked {
         let Self { round, linger_ms, .. } = self;
         let home = self.home.path().display();
+        let output = |side: &Side| {
+            let name = side.output;
+            format!("  {name}: {{type: kafka, brokers: ['sim:9092'], topic: {TOPIC}, linger: {linger_ms}ms}}\n")
+        };
+        let outputs: String = self.sides.iter().map(output).collect();
         let text = format!(
             "data_dir: {home}/data\nadmin: {{listen: off}}\nmemory: {{max_bytes: 16MiB}}\nshutdown_after: 50ms\ninputs:\n  logs:\n    \
              type: file\n    paths: ['{home}/logs/in*.log', '{home}/logs/in*.log.*', '{home}/logs/out*.log']\n    \
              fields: {{round: {round}}}\n\
-             outputs:\n  main: {{type: kafka, brokers: ['sim:9092'], topic: {TOPIC}, linger: {linger_ms}ms}}\n"
+             outputs:\n{outputs}"
         );
         check_text("sim.yaml", &text, &System).unwrap_or_else(|mistakes| panic!("{mistakes:?}"))
     }
@@ -542,13 +583,21 @@ impl Run {
     fn start(&mut self) {
         let checked = self.config();
         self.is_reading_again = false;
-        let era = self.eras.last().map_or(0, |last| last + usize::from(std::mem::take(&mut self.grown)));
-        self.eras.push(era);
-        self.broker.change(|state| {
-            state.life += 1;
-            state.makes_fail = 0;
+        for side in &mut self.sides {
+            let era = side.eras.last().map_or(0, |last| last + usize::from(std::mem::take(&mut side.grown)));
+            side.eras.push(era);
+            side.broker.change(|state| {
+                state.life += 1;
+                state.makes_fail = 0;
+            });
+        }
+        let brokers: Vec<(&str, Arc<Broker>)> =
+            self.sides.iter().map(|side| (side.output, Arc::clone(&side.broker))).collect();
+        let make: Maker = Box::new(move |output| {
+            let (_, broker) = brokers.iter().find(|(name, _)| *name == output.name).expect("the config has no other");
+            broker.factory()
         });
-        let started = Pipeline::start_with(checked, self.broker.factory());
+        let started = Pipeline::start_making(checked, make);
         self.agent = Some(started.unwrap_or_else(|error| panic!("seed {}: it does not start: {error:#}", self.seed)));
     }
 
@@ -653,23 +702,36 @@ impl Run {
         }
     }
 
-    /// Whether all of a generation is in the broker's log.
+    /// Whether all of a generation is in the log of each broker.
     fn has_arrived(&mut self, generation: &Generation) -> bool {
-        self.read_log();
-        generation.lines.iter().all(|line| self.arrived.contains(line))
+        self.read_logs();
+        generation.lines.iter().all(|line| self.sides.iter().all(|side| side.arrived.contains(line)))
     }
 
-    /// Reads on in the broker's log.
-    fn read_log(&mut self) {
-        let state = self.broker.lock();
-        self.arrived.extend(state.log[self.read_to..].iter().map(|written| self.see(written).line).collect::<Vec<_>>());
-        self.read_to = state.log.len();
+    /// Reads on in the brokers' logs.
+    fn read_logs(&mut self) {
+        for at in 0..self.sides.len() {
+            let side = &self.sides[at];
+            let state = side.broker.lock();
+            let arrived: Vec<usize> = state.log[side.read_to..].iter().map(|written| self.see(written).line).collect();
+            drop(state);
+            let side = &mut self.sides[at];
+            side.read_to += arrived.len();
+            side.arrived.extend(arrived);
+        }
+    }
+
+    /// One of the brokers.
+    fn any_side(&mut self) -> usize {
+        if self.sides.len() == 1 { 0 } else { self.dice.below(self.sides.len()) }
     }
 
     fn change_broker(&mut self) {
+        let at = self.any_side();
         let dice = &mut self.dice;
         let (what, which, how) = (dice.below(12), dice.below(64), dice.below(12));
-        let told = self.broker.change(|state| match what {
+        let Side { broker, grown, output, .. } = &mut self.sides[at];
+        let told = broker.change(|state| match what {
             0..7 => {
                 let partition = which % state.conditions.len();
                 let condition = match how {
@@ -691,7 +753,7 @@ impl Run {
             9 if state.conditions.len() < 5 => {
                 state.conditions.push(Condition::Up);
                 state.refresh();
-                self.grown = true;
+                *grown = true;
                 "grow".to_owned()
             }
             _ => {
@@ -700,16 +762,19 @@ impl Run {
                 format!("lookup:{:?}", state.lookup)
             }
         });
+        let told = format!("{output}:{told}");
         self.tell(&told);
     }
 
     fn end_faults(&mut self) {
-        self.broker.change(|state| {
-            state.conditions.fill(Condition::Up);
-            state.lookup = Lookup::Answers;
-            state.makes_fail = 0;
-            state.refresh();
-        });
+        for side in &self.sides {
+            side.broker.change(|state| {
+                state.conditions.fill(Condition::Up);
+                state.lookup = Lookup::Answers;
+                state.makes_fail = 0;
+                state.refresh();
+            });
+        }
     }
 
     /// Faults end; everything that is written must arrive, and the agent must know it.
@@ -725,12 +790,15 @@ impl Run {
             if begun.elapsed() > LAST_RESORT {
                 self.fail("it does not come to rest");
             }
-            self.broker.let_flow(1, LOOK_AGAIN);
+            self.sides[0].broker.let_flow(1, LOOK_AGAIN);
         }
         self.is_reading_again = false;
-        self.read_log();
-        if let Some(line) = self.lines.iter().find(|line| !self.arrived.contains(&line.number)) {
-            self.fail(&format!("idle, and line {} of {} has not arrived", line.number, self.logs[line.log].name));
+        self.read_logs();
+        for side in &self.sides {
+            if let Some(line) = self.lines.iter().find(|line| !side.arrived.contains(&line.number)) {
+                let (log, output) = (&self.logs[line.log].name, side.output);
+                self.fail(&format!("idle, and line {} of {log} has not arrived at {output}", line.number));
+            }
         }
     }
 
@@ -742,21 +810,26 @@ impl Run {
             if begun.elapsed() > LAST_RESORT {
                 self.fail("what is acknowledged is not committed");
             }
-            self.broker.let_flow(1, LOOK_AGAIN);
+            self.sides[0].broker.let_flow(1, LOOK_AGAIN);
         }
-        self.mark(0);
-        self.grown = false;
+        self.note_spool();
+        for side in &mut self.sides {
+            // What went through the spool may come again after a kill, until its cursor is written.
+            if !self.has_spooled {
+                side.mark(Some(0));
+            }
+            side.grown = false;
+        }
     }
 
-    /// Nothing that has arrived by now, from life `since` on, may arrive again.
-    fn mark(&mut self, since: u32) {
-        let state = self.broker.lock();
-        let mark = Mark { end: state.log.len(), lives: since..state.life + 1 };
-        drop(state);
-        self.marks.push(mark);
+    /// Notes whether something has gone through a spool.
+    fn note_spool(&mut self) {
+        let Some(agent) = &self.agent else { return };
+        self.has_spooled |= agent.status().outputs.iter().any(|output| output.spool.appended_records_total > 0);
     }
 
     fn kill(&mut self) {
+        self.note_spool();
         if let Some(agent) = self.agent.take() {
             agent.kill();
             self.check_gone();
@@ -764,8 +837,10 @@ impl Run {
     }
 
     fn stop(&mut self) {
+        self.note_spool();
         let Some(agent) = self.agent.take() else { return };
-        let healthy = self.broker.lock().conditions.iter().all(|is| matches!(is, Condition::Up | Condition::Slow));
+        let flows = |is: &Condition| matches!(is, Condition::Up | Condition::Slow);
+        let healthy = self.sides.iter().all(|side| side.broker.lock().conditions.iter().all(flows));
         let within = if healthy { LAST_RESORT } else { Duration::from_millis(20) };
         let clean = agent.stop(within);
         self.check_gone();
@@ -775,15 +850,14 @@ impl Run {
         }
         // What earlier lives sent, or this one before an input was changed, and were not told of is not read again yet,
         // perhaps.
-        if clean && !self.is_reading_again {
-            let life = self.broker.lock().life;
-            self.mark(life);
+        if clean && !self.is_reading_again && !self.has_spooled {
+            self.sides.iter_mut().for_each(|side| side.mark(None));
         }
     }
 
     /// An agent that has ended holds no producer.
     fn check_gone(&self) {
-        if !self.broker.lock().clients.is_empty() {
+        if self.sides.iter().any(|side| !side.broker.lock().clients.is_empty()) {
             self.fail("a producer outlives its agent");
         }
     }
@@ -792,11 +866,12 @@ impl Run {
     fn reload(&mut self) {
         let what = self.dice.below(3);
         // A topic that has grown moves what is read again behind what had gone there already.
-        if what != 1 && !self.grown {
+        if what != 1 && !self.sides.iter().any(|side| side.grown) {
             self.round += 1;
             self.is_reading_again = true;
         }
-        if what != 0 && matches!(self.broker.lock().lookup, Lookup::Answers) {
+        let answers = |side: &Side| matches!(side.broker.lock().lookup, Lookup::Answers);
+        if what != 0 && self.sides.iter().all(answers) {
             self.linger_ms += 1;
         }
         let checked = self.config();
@@ -848,7 +923,8 @@ impl Run {
             42..58 => self.change_broker(),
             58..70 => {
                 let (more, ms) = (1 + self.dice.below(20), 1 + self.dice.below(12) as u64);
-                self.broker.let_flow(more, Duration::from_millis(ms));
+                let at = self.any_side();
+                self.sides[at].broker.let_flow(more, Duration::from_millis(ms));
             }
             70..74 => {
                 self.tell("kill");
@@ -914,14 +990,16 @@ impl Run {
     }
 
     fn check(&self) {
-        let state = self.broker.lock();
-        assert!(state.violations.is_empty(), "seed {}: {:?}", self.seed, state.violations);
-        let seen: Vec<Seen> = state.log.iter().map(|written| self.see(written)).collect();
-        drop(state);
-        self.check_names(&seen);
-        self.check_order(&seen);
-        self.check_repeats(&seen);
-        self.check_gapless(&seen);
+        for side in &self.sides {
+            let state = side.broker.lock();
+            assert!(state.violations.is_empty(), "seed {}: {:?}", self.seed, state.violations);
+            let seen: Vec<Seen> = state.log.iter().map(|written| self.see(written)).collect();
+            drop(state);
+            self.check_names(&seen);
+            self.check_order(side, &seen);
+            self.check_repeats(side, &seen);
+            self.check_gapless(&seen);
+        }
     }
 
     /// Each line has its place, one id for ever, and a file that is one generation of what was written.
@@ -957,13 +1035,13 @@ impl Run {
 
     /// First arrivals of the lines of one log in one partition are in the order in which they were written (I3): files of one
     /// name come one after the other.
-    fn check_order(&self, seen: &[Seen]) {
+    fn check_order(&self, side: &Side, seen: &[Seen]) {
         let mut last: HashMap<(usize, i32, &str), usize> = HashMap::new();
         let mut first = HashSet::new();
         for (at, record) in seen.iter().enumerate() {
             // A topic that has grown moves what was not committed to other partitions after a restart, behind what had
             // gone there already: from then on order is judged anew.
-            let era = self.eras[record.life as usize - 1];
+            let era = side.eras[record.life as usize - 1];
             if first.insert((era, record.line)) {
                 let before = last.insert((era, record.partition, &record.path), record.line);
                 if before.is_some_and(|before| before > record.line) {
@@ -978,8 +1056,8 @@ impl Run {
     }
 
     /// What had arrived when everything was acknowledged and committed never arrives again.
-    fn check_repeats(&self, seen: &[Seen]) {
-        let mut marks = self.marks.iter().peekable();
+    fn check_repeats(&self, side: &Side, seen: &[Seen]) {
+        let mut marks = side.marks.iter().peekable();
         // By line: the record that was committed, and the mark that says so.
         let mut done: HashMap<usize, (usize, &Mark)> = HashMap::new();
         for (at, record) in seen.iter().enumerate() {

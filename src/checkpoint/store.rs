@@ -8,6 +8,8 @@
 //! sources    source number     entry (entry.rs)
 //! positions  source number,    offset, check
 //!            output number
+//! outputs    output name       output number, for ever
+//! feeds      input name        the numbers of the outputs it feeds, little endian
 //! ```
 //! Sources get small numbers, not hashes: neighbours in time are neighbours in the tree, so a commit touches few pages.
 //! Numbers are reserved on disk in blocks of 4096 before they are given, so that a crash never gives one twice (frames in
@@ -30,6 +32,8 @@ const META: TableDefinition<&str, u64> = TableDefinition::new("meta");
 const INPUTS: TableDefinition<&str, i64> = TableDefinition::new("inputs");
 const SOURCES: TableDefinition<u64, &[u8]> = TableDefinition::new("sources");
 const POSITIONS: TableDefinition<(u64, u16), (u64, u64)> = TableDefinition::new("positions");
+const OUTPUTS: TableDefinition<&str, u16> = TableDefinition::new("outputs");
+const FEEDS: TableDefinition<&str, &[u8]> = TableDefinition::new("feeds");
 
 const LAYOUT: u64 = 1;
 /// redb's own default is 1 GiB.
@@ -198,6 +202,76 @@ impl Store {
         })
     }
 
+    /// The numbers of outputs, by their names. A name keeps its number; a new one gets the next. (A store from before there were
+    /// several outputs has the positions of its only one under 0: the first to be named goes on with them.)
+    ///
+    /// # Errors
+    /// If a new name can't be written.
+    pub fn outputs(&self, names: &[&str]) -> Result<Vec<OutputId>, StoreError> {
+        self.with_db(|db| {
+            let write = db.begin_write().map_err(wide)?;
+            let mut ids = Vec::new();
+            {
+                let mut table = write.open_table(OUTPUTS).map_err(wide)?;
+                let mut next = 0;
+                for row in table.iter().map_err(wide)? {
+                    next = next.max(row.map_err(wide)?.1.value() + 1);
+                }
+                for name in names {
+                    let known = table.get(name).map_err(wide)?.map(|id| id.value());
+                    let id = known.unwrap_or(next);
+                    if known.is_none() {
+                        table.insert(*name, id).map_err(wide)?;
+                        next += 1;
+                    }
+                    ids.push(OutputId(id));
+                }
+            }
+            write.commit().map_err(wide)?;
+            Ok(ids)
+        })
+    }
+
+    /// Says which outputs inputs feed from now on. Where that has changed, each of their sources forgets the positions of
+    /// outputs that it does not feed any more, and an output that is new to it begins where the others are: at the least of the
+    /// positions it has. To be called while the inputs do not run, with everything committed.
+    ///
+    /// # Errors
+    /// If the store can't be read or written; nothing is changed then.
+    pub fn feed(&self, feeds: &[(&str, Vec<OutputId>)]) -> Result<(), StoreError> {
+        self.with_db(|db| {
+            let write = db.begin_write().map_err(wide)?;
+            let mut changed: HashMap<&str, &[OutputId]> = HashMap::new();
+            {
+                let mut table = write.open_table(FEEDS).map_err(wide)?;
+                for (input, outputs) in feeds {
+                    let bytes: Vec<u8> = outputs.iter().flat_map(|OutputId(id)| id.to_le_bytes()).collect();
+                    let is_same = table.get(input).map_err(wide)?.is_some_and(|before| before.value() == bytes);
+                    if !is_same {
+                        table.insert(*input, bytes.as_slice()).map_err(wide)?;
+                        changed.insert(input, outputs);
+                    }
+                }
+                if changed.is_empty() {
+                    drop(table);
+                    return write.abort().map_err(wide);
+                }
+                let sources = write.open_table(SOURCES).map_err(wide)?;
+                let mut places = write.open_table(POSITIONS).map_err(wide)?;
+                for row in sources.iter().map_err(wide)? {
+                    let (key, bytes) = row.map_err(wide)?;
+                    let key = key.value();
+                    let entry = Entry::decode(bytes.value())
+                        .map_err(|why| wide(StorageError::Corrupted(format!("source {key}: {why}"))))?;
+                    if let Some(outputs) = changed.get(&*entry.input) {
+                        realign(&mut places, key, outputs)?;
+                    }
+                }
+            }
+            write.commit().map_err(wide)
+        })
+    }
+
     /// Writes positions and everything queued, in one transaction, fsynced. Positions of a source that is not known
     /// (forgotten meanwhile) are left out.
     ///
@@ -240,6 +314,8 @@ impl Store {
             write.open_table(INPUTS).map_err(wide)?;
             write.open_table(SOURCES).map_err(wide)?;
             write.open_table(POSITIONS).map_err(wide)?;
+            write.open_table(OUTPUTS).map_err(wide)?;
+            write.open_table(FEEDS).map_err(wide)?;
             Ok((layout.unwrap_or(LAYOUT), next))
         })();
         let (layout, next) = made.map_err(|error| self.fault(error))?;
@@ -333,6 +409,28 @@ fn wide(error: impl Into<redb::Error>) -> Box<redb::Error> {
     Box::new(error.into())
 }
 
+/// Leaves a source with the positions of these outputs only; see [`Store::feed`].
+fn realign(
+    places: &mut redb::Table<'_, (u64, u16), (u64, u64)>,
+    key: u64,
+    outputs: &[OutputId],
+) -> Result<(), Box<redb::Error>> {
+    let mut found = Vec::new();
+    for row in places.range((key, 0)..=(key, u16::MAX)).map_err(wide)? {
+        let (place, at) = row.map_err(wide)?;
+        found.push((place.value().1, at.value()));
+    }
+    // A source without any has settled nothing: it begins at its beginning for all of them.
+    let Some(least) = found.iter().map(|(_, at)| *at).min_by_key(|(offset, _)| *offset) else { return Ok(()) };
+    for (id, _) in found.iter().filter(|(id, _)| !outputs.contains(&OutputId(*id))) {
+        places.remove((key, *id)).map_err(wide)?;
+    }
+    for OutputId(id) in outputs.iter().filter(|OutputId(id)| found.iter().all(|(other, _)| other != id)) {
+        places.insert((key, *id), least).map_err(wide)?;
+    }
+    Ok(())
+}
+
 fn write(
     db: &Database,
     positions: &[(SourceKey, OutputId, Position)],
@@ -422,6 +520,37 @@ mod tests {
         assert!(!store.input_started("other").expect("readable"));
         let next = store.register(&entry("/next")).expect("room");
         assert!(next > lost, "a number is never given twice, {next:?} after {lost:?}");
+    }
+
+    /// Scenario: an output is added, another removed and added again, an input is given fewer of them.
+    /// Guarantee: who is new begins where the others are, not at the beginning; who was away long ago does not come back with its
+    /// old position; and what has settled nothing begins at its beginning for all.
+    #[test]
+    fn an_output_that_is_new_to_a_source_begins_where_the_others_are() {
+        let home = home();
+        let store = Store::open(&home.dir).expect("new");
+        let one = store.register(&entry("/one")).expect("room");
+        let fresh = store.register(&entry("/fresh")).expect("room");
+        store.commit(&[(one, OutputId(0), at(7))]).expect("writable");
+        // From before there were several: its only output has the number 0, and no name.
+        let ids = store.outputs(&["a", "b"]).expect("writable");
+        assert_eq!(ids, [OutputId(0), OutputId(1)]);
+        let (a, b) = (ids[0], ids[1]);
+        store.feed(&[("in", vec![a, b])]).expect("writable");
+        assert_eq!(store.positions(one).expect("readable"), [(a, at(7)), (b, at(7))]);
+        assert_eq!(store.positions(fresh).expect("readable"), []);
+        store.commit(&[(one, a, at(20)), (one, b, at(9))]).expect("writable");
+        store.feed(&[("in", vec![a]), ("other", vec![b])]).expect("writable");
+        assert_eq!(store.positions(one).expect("readable"), [(a, at(20))]);
+        let c = store.outputs(&["b", "c"]).expect("writable")[1];
+        assert_eq!(c, OutputId(2), "a name keeps its number");
+        store.feed(&[("in", vec![a, b, c])]).expect("writable");
+        assert_eq!(store.positions(one).expect("readable"), [(a, at(20)), (b, at(20)), (c, at(20))]);
+        // One that takes the place of another goes on where that was.
+        store.commit(&[(one, b, at(30)), (one, c, at(25))]).expect("writable");
+        let d = store.outputs(&["d"]).expect("writable")[0];
+        store.feed(&[("in", vec![d])]).expect("writable");
+        assert_eq!(store.positions(one).expect("readable"), [(d, at(20))]);
     }
 
     #[test]

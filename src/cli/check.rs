@@ -1,5 +1,5 @@
 //! `logferry check`: every mistake of a config at once. Opens and binds nothing; with `--connect` it goes on to ask the
-//! output's Kafka whether it would take the records, and changes nothing there.
+//! outputs whether they would take the records, and changes nothing there.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use crate::cli::status::clean;
 use crate::cli::{CheckArgs, Exit};
-use crate::config::checked::InputKind;
+use crate::config::checked::{InputKind, OutputKind};
 use crate::config::{Checked, Mistake, System, World, load};
-use crate::output::kafka;
 use crate::output::kafka::probe::{Finding, Keys, Records, Wanted, Weight, probe};
+use crate::output::{file, kafka};
 use crate::pipeline::{CREATE_TIME_AFTER, CREATE_TIME_BEFORE};
 
 /// How long librdkafka may take, after the last answer, to let go of its connections.
@@ -32,12 +32,26 @@ pub fn run(args: &CheckArgs) -> anyhow::Result<Exit> {
     }
 }
 
-/// Asks the output's Kafka; what is wrong goes to stderr, the rest to stdout, a line each.
+/// Asks the outputs; what is wrong goes to stderr, the rest to stdout, a line each.
 fn connect(checked: &Checked, within: Duration) -> anyhow::Result<Exit> {
-    let (topics, skipped) = wanted(checked);
     let records = Records { time_before: CREATE_TIME_BEFORE, time_after: CREATE_TIME_AFTER };
-    let mut findings = probe(&checked.output, &topics, records, within);
-    findings.extend(skipped);
+    let mut findings = Vec::new();
+    for output in &checked.outputs {
+        let mut found = match &output.kind {
+            OutputKind::Kafka(kafka) => {
+                let (topics, skipped) = wanted(checked, &output.name);
+                let mut found = probe(kafka, &topics, records, within);
+                found.extend(skipped);
+                found
+            }
+            OutputKind::File(options) => vec![of_file(file::probe::probe(options))],
+        };
+        if checked.outputs.len() > 1 {
+            // With one output its name says nothing.
+            found.iter_mut().for_each(|finding| finding.object = format!("output {}: {}", output.name, finding.object));
+        }
+        findings.extend(found);
+    }
     for finding in &findings {
         let line = clean(&finding.to_string());
         match finding.weight {
@@ -62,25 +76,41 @@ fn is_always_there(kind: &InputKind, field: &str) -> bool {
     field == "host.name" || (field == "log.file.path" && matches!(kind, InputKind::File(_)))
 }
 
-/// The topics that are known beforehand, and what can be said of the others.
-fn wanted(checked: &Checked) -> (Vec<Wanted>, Vec<Finding>) {
+fn of_file(probed: Result<PathBuf, String>) -> Finding {
+    match probed {
+        Ok(dir) => Finding {
+            weight: Weight::Fine,
+            object: format!("directory {}", dir.display()),
+            what: "can be written".to_owned(),
+            fix: String::new(),
+        },
+        Err(why) => {
+            let (what, fix) = why.rsplit_once("; ").unwrap_or((&why, ""));
+            Finding { weight: Weight::Wrong, object: "path".to_owned(), what: what.to_owned(), fix: fix.to_owned() }
+        }
+    }
+}
+
+/// The topics of an output that are known beforehand, and what can be said of the others.
+fn wanted(checked: &Checked, output: &str) -> (Vec<Wanted>, Vec<Finding>) {
     let mut topics: BTreeMap<&str, (Vec<&str>, Keys)> = BTreeMap::new();
     let mut skipped = Vec::new();
     let mut fallback_keys = None;
     for input in &checked.inputs {
-        let keys = match &input.route.key {
+        let Some(route) = input.routes.iter().find(|route| route.output == output) else { continue };
+        let keys = match &route.key {
             None => Keys::None,
             Some(key) if key.fields().all(|field| is_always_there(&input.kind, &field.to_string())) => Keys::All,
             Some(_) => Keys::Most,
         };
-        if let Some(topic) = input.route.topic.literal() {
+        if let Some(topic) = route.topic.literal() {
             let (by, all_keys) = topics.entry(topic).or_insert_with(|| (Vec::new(), keys));
             by.push(&input.name);
             *all_keys = (*all_keys).max(keys);
         } else {
             let what = format!(
                 "its topics depend on the events ({}) and are not looked at",
-                input.route.topic.fields().map(|field| format!("%{{[{field}]}}")).collect::<Vec<_>>().join(", ")
+                route.topic.fields().map(|field| format!("%{{[{field}]}}")).collect::<Vec<_>>().join(", ")
             );
             let object = format!("input {}", input.name);
             skipped.push(Finding { weight: Weight::Note, object, what, fix: String::new() });
@@ -153,17 +183,26 @@ fn fine(checked: &Checked) -> String {
         (files, _) => format!("{files} file, stdin"),
     };
     let plural = |n: usize, one: &str| if n == 1 { format!("1 {one}") } else { format!("{n} {one}s") };
-    let output = &checked.output;
+    let outputs: Vec<String> = checked
+        .outputs
+        .iter()
+        .map(|output| {
+            let to = match &output.kind {
+                OutputKind::Kafka(kafka) => plural(kafka.connection.brokers.len(), "broker"),
+                OutputKind::File(file) => file.path.clone(),
+            };
+            format!("output `{}` to {to}", output.name)
+        })
+        .collect();
     format!(
-        "{} {are} fine: {} ({kinds}), {}, output `{}` to {}\n",
+        "{} {are} fine: {} ({kinds}), {}, {}\n",
         names.join(", "),
         plural(checked.inputs.len(), "input"),
         plural(
             checked.processors.len() + checked.inputs.iter().map(|input| input.processors.len()).sum::<usize>(),
             "processor"
         ),
-        output.name,
-        plural(output.connection.brokers.len(), "broker"),
+        outputs.join(", "),
     )
 }
 
@@ -214,7 +253,7 @@ mod tests {
         );
         let (report, checked) = report(std::slice::from_ref(&path), &System);
         let checked = checked.unwrap_or_else(|| panic!("{}", report.stderr));
-        let (topics, skipped) = wanted(&checked);
+        let (topics, skipped) = wanted(&checked, "main");
         let expect = |topic: &str, by: &str, keys| Wanted { topic: topic.into(), by: by.into(), keys };
         assert_eq!(
             topics,

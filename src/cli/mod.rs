@@ -192,6 +192,10 @@ pub struct TryArgs {
     #[arg(short, long, value_name = "FILE|DIR", default_value = CONFIG_DEFAULT)]
     pub config: Vec<PathBuf>,
 
+    /// The output whose records are shown [default: the only one of the input]
+    #[arg(long, value_name = "NAME")]
+    pub output: Option<String>,
+
     /// The input that the lines are taken to come from [default: the config's only one]
     #[arg(long, value_name = "NAME")]
     pub input: Option<String>,

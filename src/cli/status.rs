@@ -290,6 +290,17 @@ fn outputs(out: &mut String, outputs: &[OutputStatus]) {
         if let Some(trouble) = &spool.trouble {
             push_line(out, &format!("  {}: the spool can't be written: {trouble}", output.name));
         }
+        let dropped: u64 = output.dropped.values().sum();
+        if dropped > 0 {
+            let by_reason: Vec<String> = output
+                .dropped
+                .iter()
+                .filter(|(_, records)| **records > 0)
+                .map(|(reason, records)| format!("{reason} {}", count(*records)))
+                .collect();
+            let what = format!("{} records dropped ({})", count(dropped), by_reason.join(", "));
+            push_line(out, &format!("  {}: {what}", output.name));
+        }
         if let Some(error) = &output.last_error {
             push_line(out, &format!("  {}: the last fault: {error}", output.name));
         }
@@ -540,6 +551,7 @@ OUTPUT  TYPE   RECORDS ACKED    BYTES  SENT AGAIN  FAILED         WINDOW  LATENC
 main    kafka              9  2.0 KiB           3       2  10 B of 100 B      18 ms / 25 ms         1
   main: the spool holds 7 records, the oldest 2.5 s old (300 B of 1000 B on the disk)
   main: the spool can't be written: the disk is full
+  main: 5 records dropped (drop_oldest 5)
 
 lane logs.gone/3 waits: the topic does not exist; create logs.gone (probing; 1 record in flight, 1 source waits)
 

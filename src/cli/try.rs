@@ -1,13 +1,13 @@
 //! `logferry try`: lines (or events) in, the records that a config makes of them out. Connects to nothing.
 //!
-//! One record out for each event in, in order. What the agent decides only with Kafka's help (the partition) is not shown.
+//! One record out for each event in that the output gets, in order. What the agent decides only with Kafka's help (the partition) is not shown.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
-use serde_json::{Map, Value, json};
+use serde_json::Value;
 
 use crate::batch::{Batch, Position};
 use crate::budget::Budget;
@@ -17,7 +17,8 @@ use crate::config::checked::{CheckedInput, InputKind};
 use crate::config::{Checked, System, load};
 use crate::decode::{Charset, LineFilter, LineHasher, LineOptions, last_line, split_encoded, split_lines};
 use crate::event::{Common, Event, Object, Timestamp};
-use crate::pipeline::{Encoder, Outgoing, Plan, RouteCache, Topics, plan_of, shared_of};
+use crate::output::envelope::envelope;
+use crate::pipeline::{Encoder, Outgoing, Part, Plan, RouteCache, Topics, dry_plan, shared_of};
 
 /// Prints the records that the config makes of the lines.
 ///
@@ -31,9 +32,14 @@ pub fn run(args: &TryArgs) -> anyhow::Result<Exit> {
             return Ok(Exit::BadConfig);
         }
     };
-    let Some(input) = choose(&checked, args.input.as_deref()) else {
+    let Some(input) = choose_input(&checked, args.input.as_deref()) else {
         let names: Vec<&str> = checked.inputs.iter().map(|input| input.name.as_str()).collect();
         eprintln!("error: which input do the lines come from? Say --input with one of: {}", names.join(", "));
+        return Ok(Exit::Usage);
+    };
+    let Some(output) = choose_output(input, args.output.as_deref()) else {
+        let names: Vec<&str> = input.routes.iter().map(|route| route.output.as_str()).collect();
+        eprintln!("error: which output do the records go to? Say --output with one of: {}", names.join(", "));
         return Ok(Exit::Usage);
     };
     let reader: Box<dyn BufRead> = match args.input_file() {
@@ -44,7 +50,7 @@ pub fn run(args: &TryArgs) -> anyhow::Result<Exit> {
         }
     };
     let path = args.input_file().map_or_else(|| "-".to_owned(), |path| path.display().to_string());
-    let mut trial = Trial::new(&checked, input, &path, args.envelope);
+    let mut trial = Trial::new(&checked, input, output, &path, args.envelope);
     if args.json {
         trial.events(reader)?
     } else {
@@ -53,7 +59,7 @@ pub fn run(args: &TryArgs) -> anyhow::Result<Exit> {
     Ok(Exit::Fine)
 }
 
-fn choose<'a>(checked: &'a Checked, name: Option<&str>) -> Option<&'a CheckedInput> {
+fn choose_input<'a>(checked: &'a Checked, name: Option<&str>) -> Option<&'a CheckedInput> {
     match (name, &checked.inputs[..]) {
         (None, [only]) => Some(only),
         (None, _) => None,
@@ -61,9 +67,20 @@ fn choose<'a>(checked: &'a Checked, name: Option<&str>) -> Option<&'a CheckedInp
     }
 }
 
+/// The output's place among those of the input.
+fn choose_output(input: &CheckedInput, name: Option<&str>) -> Option<usize> {
+    match (name, &input.routes[..]) {
+        (None, [_]) => Some(0),
+        (None, _) => None,
+        (Some(name), routes) => routes.iter().position(|route| route.output == name),
+    }
+}
+
 /// One run of the command.
 struct Trial {
     plan: Plan,
+    /// The target of the plan whose records are shown.
+    target: usize,
     common: Arc<Common>,
     filter: LineFilter,
     max_line_bytes: usize,
@@ -94,7 +111,7 @@ impl Topics for NoTopics {
 }
 
 impl Trial {
-    fn new(checked: &Checked, input: &CheckedInput, path: &str, envelope: bool) -> Self {
+    fn new(checked: &Checked, input: &CheckedInput, target: usize, path: &str, envelope: bool) -> Self {
         let (filter, max_line_bytes, charset) = match &input.kind {
             InputKind::File(file) => (file.lines.clone(), file.max_line_bytes, file.charset),
             InputKind::Stdin(stdin) => (stdin.lines.clone(), stdin.max_line_bytes, stdin.charset),
@@ -105,7 +122,8 @@ impl Trial {
             InputKind::Stdin(_) => shared.stream("try"),
         };
         Self {
-            plan: plan_of(checked, input, &Arc::default()),
+            plan: dry_plan(checked, input),
+            target,
             common: Arc::new(common),
             filter,
             max_line_bytes,
@@ -174,7 +192,11 @@ impl Trial {
         let permit = self.budget.try_take(0).context("memory.max_bytes is taken by one line")?;
         let common = Arc::clone(&self.common);
         let mut batch = Batch { buf, events, common, resume: Position::default(), permit };
-        let outgoing = self.encoder.encode(&self.plan, &mut self.cache, &NoTopics, &mut batch, now(), Vec::new());
+        Encoder::process(&self.plan, &mut batch);
+        let mut routed = vec![false; batch.events.len()];
+        let part = Part::Chosen { from: 0, routed: &mut routed };
+        let (plan, target, cache) = (&self.plan, &self.plan.targets[self.target], &mut self.cache);
+        let outgoing = self.encoder.encode_for(plan, target, part, cache, &NoTopics, &mut batch, now(), Vec::new());
         for share in &outgoing.shares {
             for record in share.records.clone() {
                 self.print(&outgoing, &share.topic, record as usize)?;
@@ -191,19 +213,7 @@ impl Trial {
             self.out.write_all(b"\n")?;
             return Ok(());
         }
-        let text = |bytes: &[u8]| Value::from(String::from_utf8_lossy(bytes).into_owned());
-        let headers: Vec<Value> = record
-            .headers_in(&outgoing.headers)
-            .iter()
-            .flat_map(|header| [Value::from(&*header.name), text(header.value_in(&outgoing.buf))])
-            .collect();
-        let mut envelope = Map::new();
-        envelope.insert("topic".into(), topic.into());
-        envelope.insert("ts".into(), record.timestamp_ms.into());
-        envelope.insert("headers".into(), json!(headers));
-        envelope.insert("key".into(), record.key_in(&outgoing.buf).map_or(Value::Null, text));
-        envelope.insert("payload".into(), text(value));
-        writeln!(self.out, "{}", Value::Object(envelope))?;
+        writeln!(self.out, "{}", envelope(topic, record, &outgoing.buf, &outgoing.headers))?;
         Ok(())
     }
 }

@@ -16,19 +16,22 @@ use crate::encode::Codec;
 use crate::event::{FieldPath, Object, RESERVED_ROOTS, SyntaxError};
 use crate::input::file::options::{FileOptions, StartAt, Watch};
 use crate::input::stdin::StdinOptions;
+use crate::output::file::options::FileOptions as FileOutputOptions;
 use crate::output::kafka::options as kafka;
 use crate::process::condition::Condition;
 use crate::process::{Processor, Step};
 use crate::route::Template;
 
-use super::checked::{Checked, CheckedInput, InputKind, Logging, Meaning, Route, SpoolOptions};
+use super::checked::{
+    Checked, CheckedInput, CheckedOutput, InputKind, Logging, Meaning, OutputKind, Route, SpoolOptions,
+};
 use super::leaf;
 use super::marked::{Data, Node, Scalar};
 use super::mistake::{Mistakes, Pos, did_you_mean};
 use super::properties;
 use super::units::{render_size, render_span};
 use super::world::World;
-use super::written::{self, CodecName, CommonInput, Config, Input, KafkaOutput, Output, Size, Span};
+use super::written::{self, CodecName, CommonInput, CommonOutput, Config, Input, KafkaOutput, Output, Size, Span};
 
 /// The window of records in flight is a third of the memory, at most this.
 const WINDOW_BYTES_MAX: u64 = 12 << 20;
@@ -47,23 +50,20 @@ pub(crate) fn check(
     let mut checker = Checker { root, world, mistakes, warnings };
     checker.top(config);
     checker.inputs(config);
-    let output = config.outputs.iter().next().map(|(name, Output::Kafka(output))| (name.as_str(), &**output));
-    let options = output.and_then(|(name, output)| checker.kafka(name, output, config));
+    let outputs: Vec<CheckedOutput> =
+        config.outputs.iter().filter_map(|(name, output)| checker.output(name, output, config)).collect();
+    checker.outputs(config);
     let processors = checker.steps(&config.processors, &["processors"]);
-    let kafka_default = KafkaOutput::default();
-    let (output_name, output) = output.unwrap_or(("", &kafka_default));
-    let inputs: Vec<CheckedInput> = config
-        .inputs
-        .iter()
-        .filter_map(|(name, input)| checker.input(name, input, output_name, output, config))
-        .collect();
+    let inputs: Vec<CheckedInput> =
+        config.inputs.iter().filter_map(|(name, input)| checker.input(name, input, config)).collect();
     let admin = leaf::listen(&config.admin.listen.0).ok()?;
     Some(Checked {
         data_dir: PathBuf::from(&config.data_dir.0),
         memory_bytes_max: usize::try_from(config.memory.max_bytes.0).ok()?,
         inputs,
         processors,
-        output: options?,
+        window_bytes: usize::try_from(window_bytes(config)).ok()?,
+        outputs: if outputs.len() == config.outputs.len() { outputs } else { return None },
         spool: SpoolOptions {
             bytes_max: config.spool.max_bytes.0,
             after: config.spool.after.0,
@@ -84,20 +84,36 @@ pub(crate) fn check(
     })
 }
 
-fn meaning(input: &Input, output: &KafkaOutput, config: &Config) -> Meaning {
+fn meaning(input: &Input, config: &Config) -> Meaning {
     let common = input.common();
-    let mut headers = output.headers.clone();
-    headers.extend(common.headers().iter().map(|(name, value)| (name.clone(), value.clone())));
+    let route = |(name, output): (&String, &Output)| {
+        let output = output.common();
+        let mut headers = output.headers().clone();
+        headers.extend(common.headers().iter().map(|(name, value)| (name.clone(), value.clone())));
+        json!({
+            "output": name,
+            "topic": common.topic().unwrap_or(output.topic()),
+            "key": common.key().or(output.key()),
+            "headers": headers,
+            "codec": common.codec().unwrap_or(output.codec()),
+            "max_record_bytes": output.max_record_bytes(),
+            "when": output.when(),
+            "required": output.required(),
+        })
+    };
     Meaning(json!({
         "input": input,
-        "topic": common.topic().unwrap_or(&output.topic),
-        "key": common.key().or(output.key.as_ref()),
-        "headers": headers,
-        "codec": common.codec().unwrap_or(output.codec),
-        "max_record_bytes": output.max_record_bytes,
+        "routes": outputs_of(input, config).map(route).collect::<Vec<_>>(),
         "processors": config.processors,
         "fallback_topic": config.fallback_topic,
     }))
+}
+
+/// The outputs that an input feeds, in the order of their names.
+fn outputs_of<'a>(input: &'a Input, config: &'a Config) -> impl Iterator<Item = (&'a String, &'a Output)> {
+    let chosen = input.common().outputs();
+    let is_chosen = |name: &String| chosen.is_empty() || chosen.iter().any(|one| one.0 == *name);
+    config.outputs.iter().filter(move |(name, _)| is_chosen(name))
 }
 
 fn window_bytes(config: &Config) -> u64 {
@@ -219,16 +235,80 @@ impl Checker<'_> {
         }
     }
 
-    fn input(
-        &mut self,
-        name: &str,
-        input: &Input,
-        output_name: &str,
-        output: &KafkaOutput,
-        config: &Config,
-    ) -> Option<CheckedInput> {
+    /// What outputs must not do together.
+    fn outputs(&mut self, config: &Config) {
+        let mut written_by: HashMap<&str, &str> = HashMap::new();
+        for (name, output) in &config.outputs {
+            let Output::File(file) = output else { continue };
+            if file.path.0.is_empty() {
+                continue;
+            }
+            if let Some(other) = written_by.insert(&file.path.0, name) {
+                let message = format!("the outputs `{other}` and `{name}` write the same file");
+                self.say_at(&["outputs", name, "path"], message);
+            }
+        }
+    }
+
+    fn output(&mut self, name: &str, output: &Output, config: &Config) -> Option<CheckedOutput> {
+        let kind = match output {
+            Output::Kafka(kafka) => OutputKind::Kafka(Box::new(self.kafka(name, kafka, config)?)),
+            Output::File(file) => OutputKind::File(self.file_output(name, file)?),
+        };
+        Some(CheckedOutput { name: name.to_owned(), kind, required: output.common().required() })
+    }
+
+    fn file_output(&mut self, name: &str, output: &written::FileOutput) -> Option<FileOutputOptions> {
+        let rotate = &output.rotate;
+        self.size_within(&["outputs", name, "rotate", "max_bytes"], rotate.max_bytes, 64 << 10, 1 << 40);
+        if !(1..=10_000).contains(&rotate.keep.0) {
+            self.say_at(&["outputs", name, "rotate", "keep"], "`keep` must be 1 to 10000");
+        }
+        if !output.fsync {
+            self.warn_at(
+                &["outputs", name, "fsync"],
+                "`fsync: false`: records count as delivered before they are on the disk; a crash of the machine loses them",
+            );
+        }
+        Some(FileOutputOptions {
+            name: name.to_owned(),
+            path: output.path.0.clone(),
+            envelope: output.envelope,
+            rotate_bytes_max: rotate.max_bytes.0,
+            keep: rotate.keep.0,
+            fsync: output.fsync,
+            mode: leaf::permissions(&output.permissions.0).ok()?,
+        })
+    }
+
+    /// Checks the `outputs` of an input.
+    fn chosen(&mut self, name: &str, input: &Input, config: &Config) {
+        let path = ["inputs", name, "outputs"];
+        let chosen = input.common().outputs();
+        for (index, output) in chosen.iter().enumerate() {
+            let at = self.item_pos(&path, &output.0);
+            if !config.outputs.contains_key(&output.0) {
+                let hint = did_you_mean(&output.0, config.outputs.keys().map(String::as_str));
+                self.say(at, format!("there is no output `{}`{hint}", output.0));
+            } else if chosen[..index].contains(output) {
+                self.warnings.push(at, "this output is named twice");
+            }
+        }
+        let mut fed = outputs_of(input, config).peekable();
+        if fed.peek().is_some() && fed.all(|(_, output)| !output.common().required()) {
+            let at = self.root.key_pos(&["inputs", name]);
+            let message = format!(
+                "every output of `{name}` is `required: false`: what they do not take at once is lost, nothing waits for them"
+            );
+            self.warnings.push(at, message);
+        }
+    }
+
+    fn input(&mut self, name: &str, input: &Input, config: &Config) -> Option<CheckedInput> {
         let common = input.common();
-        let lines = self.common(name, common, output, config)?;
+        self.chosen(name, input, config);
+        let record_max = outputs_of(input, config).filter_map(|(_, output)| output.common().max_record_bytes()).min();
+        let lines = self.common(name, common, record_max, config)?;
         let max_line_bytes = usize::try_from(common.max_line_bytes().0).ok()?;
         // The form of the label was checked with the shape.
         let charset = Charset::of_label(&common.encoding().0)?;
@@ -242,8 +322,10 @@ impl Checker<'_> {
             fields_under_root: common.fields_under_root(),
             tags: common.tags().iter().map(|tag| tag.0.clone()).collect(),
             processors: self.steps(common.processors(), &["inputs", name, "processors"]),
-            route: self.route(name, input, output_name, output)?,
-            meaning: meaning(input, output, config),
+            routes: outputs_of(input, config)
+                .map(|(output_name, output)| self.route(name, input, output_name, output.common()))
+                .collect::<Option<_>>()?,
+            meaning: meaning(input, config),
             kind,
         })
     }
@@ -253,7 +335,7 @@ impl Checker<'_> {
         &mut self,
         name: &str,
         common: &dyn CommonInput,
-        output: &KafkaOutput,
+        record_max: Option<Size>,
         config: &Config,
     ) -> Option<LineFilter> {
         let path = |key| ["inputs", name, key];
@@ -265,10 +347,10 @@ impl Checker<'_> {
                 render_size(line_max)
             );
             self.say_at(&path("max_line_bytes"), message);
-        } else if common.max_line_bytes() > output.max_record_bytes {
+        } else if let Some(max) = record_max.filter(|max| common.max_line_bytes() > *max) {
             let message = format!(
                 "`max_line_bytes` is more than `max_record_bytes` ({}) of the output: lines between the two can't be sent",
-                render_size(output.max_record_bytes.0)
+                render_size(max.0)
             );
             self.warn_at(&path("max_line_bytes"), message);
         }
@@ -355,16 +437,16 @@ impl Checker<'_> {
     }
 
     /// Input, then output, then default.
-    fn route(&mut self, name: &str, input: &Input, output_name: &str, output: &KafkaOutput) -> Option<Route> {
+    fn route(&mut self, name: &str, input: &Input, output_name: &str, output: &dyn CommonOutput) -> Option<Route> {
         let common = input.common();
-        let topic = common.topic().unwrap_or(&output.topic);
+        let topic = common.topic().unwrap_or(output.topic());
         let default_key = match input {
             Input::File(_) => FILE_KEY,
             Input::Stdin(_) => "",
         };
-        let key = common.key().or(output.key.as_ref()).map_or(default_key, |key| &key.0);
+        let key = common.key().or(output.key()).map_or(default_key, |key| &key.0);
         let mut headers: BTreeMap<&str, (&str, [&str; 4])> = BTreeMap::new();
-        for (header, value) in &output.headers {
+        for (header, value) in output.headers() {
             headers.insert(header, (&value.0, ["outputs", output_name, "headers", header]));
         }
         for (header, value) in common.headers() {
@@ -376,11 +458,22 @@ impl Checker<'_> {
                 Some((header.to_owned(), self.parsed(Template::parse(value), &path)?))
             })
             .collect();
+        let when = match output.when() {
+            Some(text) => Some(self.parsed(Condition::parse(&text.0), &["outputs", output_name, "when"])?),
+            None => None,
+        };
         Some(Route {
+            output: output_name.to_owned(),
+            required: output.required(),
+            when,
+            record_bytes_max: match output.max_record_bytes() {
+                Some(max) => usize::try_from(max.0).ok()?,
+                None => usize::MAX,
+            },
             topic: self.parsed(Template::parse(&topic.0), &["inputs", name, "topic"])?,
             key: if key.is_empty() { None } else { Some(self.parsed(Template::parse(key), &["inputs", name, "key"])?) },
             headers,
-            codec: match common.codec().unwrap_or(output.codec) {
+            codec: match common.codec().unwrap_or(output.codec()) {
                 CodecName::Ecs => Codec::Ecs,
                 CodecName::Json => Codec::Json,
                 CodecName::Raw => Codec::Raw,
@@ -432,7 +525,7 @@ impl Checker<'_> {
 
     fn kafka(&mut self, name: &str, output: &KafkaOutput, config: &Config) -> Option<kafka::KafkaOptions> {
         let path = |key| ["outputs", name, key];
-        let window = window_bytes(config).max(MEMORY_BYTES_MIN / 8 * 3);
+        let window = window_bytes(config).max(MEMORY_BYTES_MIN / 8 * 3) / config.outputs.len().max(1) as u64;
         self.span_within(&path("linger"), output.linger, Duration::ZERO, Duration::from_secs(60));
         self.size_within(&path("batch_bytes"), output.batch_bytes, 1000, window);
         self.size_within(&path("max_record_bytes"), output.max_record_bytes, 1000, window);

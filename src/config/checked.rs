@@ -12,8 +12,10 @@ use crate::encode::Codec;
 use crate::event::Object;
 use crate::input::file::options::FileOptions;
 use crate::input::stdin::StdinOptions;
+use crate::output::file::options::FileOptions as FileOutputOptions;
 use crate::output::kafka::options::KafkaOptions;
 use crate::process::Step;
+use crate::process::condition::Condition;
 use crate::route::Template;
 
 use super::ConfigFile;
@@ -30,7 +32,10 @@ pub struct Checked {
     pub inputs: Vec<CheckedInput>,
     /// For every input, after its own.
     pub processors: Vec<Step>,
-    pub output: KafkaOptions,
+    /// At least one, in the order of their names.
+    pub outputs: Vec<CheckedOutput>,
+    /// What all outputs together may have in flight, in bytes: each has an equal part.
+    pub window_bytes: usize,
     pub spool: SpoolOptions,
     /// A topic with a legal name.
     pub fallback_topic: String,
@@ -46,6 +51,44 @@ pub struct Checked {
     pub files_named: Vec<PathBuf>,
 }
 
+/// One output.
+#[derive(Clone, Debug)]
+pub struct CheckedOutput {
+    pub name: String,
+    pub kind: OutputKind,
+    /// Whether it may hold sources back.
+    pub required: bool,
+}
+
+/// What kind of output it is, with the options of that kind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OutputKind {
+    Kafka(Box<KafkaOptions>),
+    File(FileOutputOptions),
+}
+
+impl OutputKind {
+    /// The `type` of the config.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Kafka(_) => "kafka",
+            Self::File(_) => "file",
+        }
+    }
+}
+
+impl Checked {
+    /// The part of the window that each output has.
+    pub fn window_share_bytes(&self) -> usize {
+        self.window_bytes / self.outputs.len().max(1)
+    }
+
+    /// The output of this name.
+    pub fn output(&self, name: &str) -> Option<&CheckedOutput> {
+        self.outputs.iter().find(|output| output.name == name)
+    }
+}
+
 /// One input.
 pub struct CheckedInput {
     pub name: String,
@@ -56,11 +99,12 @@ pub struct CheckedInput {
     pub tags: Vec<String>,
     /// Its own, before those of the top level.
     pub processors: Vec<Step>,
-    pub route: Route,
+    /// One for each of its outputs, at least one, in the order of their names.
+    pub routes: Vec<Route>,
     pub meaning: Meaning,
 }
 
-/// Everything that the config says of an input, wherever it says it: its own section, what it inherits from the output, the
+/// Everything that the config says of an input, wherever it says it: its own section, what it inherits from its outputs, the
 /// processors of the top level. Two inputs of one name with the same meaning are the same input.
 #[derive(Clone, PartialEq)]
 pub struct Meaning(pub(super) serde_json::Value);
@@ -78,9 +122,17 @@ pub enum InputKind {
     Stdin(StdinOptions),
 }
 
-/// Where the records of an input go, and as what.
+/// Which records of an input go to one output, where to, and as what.
 #[derive(Clone)]
 pub struct Route {
+    /// The output's name.
+    pub output: String,
+    /// Whether it may hold the input's sources back.
+    pub required: bool,
+    /// `None`: all.
+    pub when: Option<Condition>,
+    /// Value, key and headers of one record.
+    pub record_bytes_max: usize,
     pub topic: Template,
     /// `None`: no key.
     pub key: Option<Template>,

@@ -155,7 +155,10 @@ impl Page<'_> {
             _ if tagged(schema).is_some() => "map".to_owned(),
             (_, Some("size")) => "[size](#sizes-and-durations)".to_owned(),
             (_, Some("span")) => "[duration](#sizes-and-durations)".to_owned(),
-            (_, Some("absolute-path")) => "path".to_owned(),
+            (_, Some("absolute-path" | "output-path")) => "path".to_owned(),
+            (_, Some("output-name")) => "name of an output".to_owned(),
+            (_, Some("permissions")) => "octal digits".to_owned(),
+            (_, Some("count")) => "number".to_owned(),
             (_, Some("glob" | "glob-anywhere")) => "glob".to_owned(),
             (_, Some("line-regex")) => "regex".to_owned(),
             (_, Some("encoding")) => "encoding".to_owned(),
@@ -245,7 +248,40 @@ const EXAMPLES: [(&str, &str); 4] = [
     ("drop_event", "  - drop_event:\n      if: \"[log.level] in ['debug', 'trace']\"\n"),
 ];
 
-const PROSE: &str = r#"## Substitution
+const PROSE: &str = r#"## Several outputs
+
+Every record goes to every output, unless the `outputs` of its input or the `when` of an output say otherwise: two clusters during
+a migration, an archive beside Kafka, errors to a topic of their own.
+
+```yaml
+inputs:
+  web: { type: file, paths: [/var/log/web/*.log] }
+  audit: { type: file, paths: [/var/log/audit.log], outputs: [new, archive] }
+outputs:
+  old: { type: kafka, brokers: ["kafka-old:9092"], codec: raw }
+  new: { type: kafka, brokers: ["kafka-new:9092"], topic: "logs.%{[input.name]}" }
+  archive: { type: file, path: "/var/log/archive/%{topic}.jsonl", rotate: { max_bytes: 1GiB, keep: 30 } }
+  alerts: { type: kafka, brokers: ["kafka-ops:9092"], when: "[message] contains 'FATAL'", required: false }
+```
+
+- `topic`, `key`, `headers` and `codec` are each output's own. What an input says of them goes for all of its outputs.
+- **All or nothing**: a batch of lines is handed to all of its required outputs or to none. While one of them can't take it (the
+  cluster is away, the disk is full), the files that feed it wait, and so do its other outputs for what is in those files. Files
+  that feed only other outputs do not notice.
+- `required: false` never makes anything wait: what such an output can't take at once is dropped for it alone and counted, by
+  reason (`lane_blocked`, `topic_blocked`, `window_full`), in `status` and in `logferry_output_dropped_records_total`. What it has in
+  flight when the agent ends is lost to it. Only a topic that is new to it is waited for, at most 2s, so that a start drops
+  nothing.
+- Each output has its own **checkpoints**. At a start a file is read from the least of them, and each output gets only what it does
+  not have: after one was away, nothing of what the others have acknowledged is repeated to them but what `duplicates_bound_bytes`
+  says.
+- An output that is **new to an input** begins where the input's files are now, not at their beginning. One that is removed loses its
+  checkpoints: if it comes back later, it is new. One that takes the place of another in the same reload or restart goes on where that
+  one was.
+- Events for which the `when` of no output holds are counted as dropped, with the reason `no_output`.
+- All outputs together have the window that `memory.max_bytes` gives, in equal parts. Eight outputs are the most.
+
+## Substitution
 
 In every value (not in keys, and not in `type`):
 

@@ -11,6 +11,8 @@ use crate::route::Template;
 use super::mistake::did_you_mean;
 use super::units;
 
+pub(crate) use crate::output::file::options::TOPIC_IN_PATH;
+
 /// What is wrong with a text.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Fault {
@@ -45,6 +47,10 @@ pub(crate) fn check(format: &str, text: &str) -> Result<(), Fault> {
         "field" => FieldPath::parse(text).map(drop).map_err(|error| syntax("the name of a field", error)),
         "broker" => broker(text),
         "listen" => listen(text).map(drop),
+        "output-path" => output_path(text),
+        "output-name" if !is_name(text) => Err(Fault::expected("expected the name of an output")),
+        "permissions" => permissions(text).map(drop),
+        "count" if text.parse::<u32>().is_err() => Err(Fault::expected("expected a whole number")),
         "tag" | "client-id" if text.is_empty() => Err(Fault::expected("expected a text that is not empty")),
         _ => Ok(()),
     }
@@ -63,6 +69,42 @@ fn absolute_path(text: &str) -> Result<(), Fault> {
     } else {
         Err(Fault::expected("expected an absolute path, one that starts with `/`"))
     }
+}
+
+/// The path of an output's file: its one placeholder is the topic.
+fn output_path(text: &str) -> Result<(), Fault> {
+    absolute_path(text)?;
+    if text.ends_with('/') {
+        return Err(Fault {
+            at: text.len() - 1,
+            ..Fault::expected("expected the path of a file: this one names a directory")
+        });
+    }
+    if let Some(at) = ["/../", "/./", "//"].iter().filter_map(|odd| text.find(odd)).min() {
+        return Err(Fault { at, ..Fault::expected("expected a path without `//`, `/./` and `/../`") });
+    }
+    let other = text.match_indices("%{").find(|(at, _)| !text[*at..].starts_with(TOPIC_IN_PATH));
+    match other {
+        None => Ok(()),
+        Some((at, _)) => {
+            let expected = "expected no `%{…}` but `%{topic}`: put fields into the `topic`, and its name into the path";
+            Err(Fault { at, ..Fault::expected(expected) })
+        }
+    }
+}
+
+fn is_name(text: &str) -> bool {
+    let inner = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
+    text.len() <= 64 && text.starts_with(|c: char| c.is_ascii_alphanumeric()) && text.chars().all(inner)
+}
+
+/// The mode of a file, from octal digits.
+pub(crate) fn permissions(text: &str) -> Result<u32, Fault> {
+    let digits = if text.len() == 4 { text.strip_prefix('0') } else { Some(text) };
+    let mode = digits.filter(|digits| digits.len() == 3).and_then(|digits| u32::from_str_radix(digits, 8).ok());
+    mode.filter(|mode| mode & 0o200 != 0).ok_or_else(|| {
+        Fault::expected("expected three octal digits with which the owner may write, such as `0600` or `0640`")
+    })
 }
 
 fn glob(text: &str, anywhere: bool) -> Result<(), Fault> {

@@ -314,7 +314,7 @@ impl Shape<'_> {
         if scalar.unknown {
             return None;
         }
-        let loose = matches!(format, "size" | "span" | "property");
+        let loose = matches!(format, "size" | "span" | "property" | "count");
         if !loose && !matches!(scalar.core(), Core::String(_)) {
             let shown = if format == "secret" { "put it" } else { "write it" };
             self.say(node.at, format!("`{}` takes a text, found {}: {shown} in quotes", owner.key, kind(node)));
@@ -396,7 +396,10 @@ pub(crate) fn expected(root: &Value, schema: &Value) -> String {
         (Some("boolean"), _) => "`true` or `false`".to_owned(),
         (_, Some("size")) => super::units::SIZE_EXPECTED.to_owned(),
         (_, Some("span")) => super::units::SPAN_EXPECTED.to_owned(),
-        (_, Some("absolute-path")) => "an absolute path".to_owned(),
+        (_, Some("absolute-path" | "output-path")) => "an absolute path".to_owned(),
+        (_, Some("output-name")) => "the name of an output".to_owned(),
+        (_, Some("permissions")) => "octal digits such as `\"0600\"`".to_owned(),
+        (_, Some("count")) => "a whole number".to_owned(),
         (_, Some("glob" | "glob-anywhere")) => "a glob pattern such as `/var/log/*.log`".to_owned(),
         (_, Some("line-regex")) => "a regular expression".to_owned(),
         (_, Some("encoding")) => "an encoding such as `utf-8` or `latin1`".to_owned(),

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::time::Duration;
 
-use super::checked::InputKind;
+use super::checked::{CheckedOutput, InputKind, OutputKind};
 use super::*;
 
 /// A world of the test's own: these variables and files, and the real client's properties.
@@ -15,6 +15,14 @@ struct Desk {
     files: HashMap<&'static str, &'static str>,
     /// Every other file is a certificate and its key, and every other variable has this value.
     otherwise: Option<&'static str>,
+}
+
+/// The options of a config's only output.
+fn kafka(checked: &Checked) -> &crate::output::kafka::options::KafkaOptions {
+    match &checked.outputs[..] {
+        [CheckedOutput { kind: OutputKind::Kafka(kafka), .. }] => kafka,
+        other => panic!("{other:?}"),
+    }
 }
 
 const PEM: &str = "-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n-----BEGIN PRIVATE KEY-----\n";
@@ -196,7 +204,6 @@ loging: {}
             "49:7: `linger.ms` has a key of its own: use `linger`",
             "50:7: librdkafka does not take `socket.timeoutms`: librdkafka has no property socket.timeoutms (did you mean `socket.timeout.ms`?)",
             "51:26: librdkafka does not take this value for `socket.timeout.ms`: Invalid value",
-            "52:3: this release takes exactly one of `outputs`: remove `second` or the others",
             "52:35: `brokers` is empty: expected at least one",
             "53:19: `listen`: expected `ADDRESS:PORT` with a numeric address",
             "54:18: `fallback_topic`: expected the name of a topic: letters, digits, `.`, `_` and `-`: 'ä' is not allowed",
@@ -220,7 +227,7 @@ fn nothing_is_there() {
         &[
             "1:10: `type` is missing in `a`",
             "1:10: `paths` is missing",
-            "2:11: `type` is missing in `m`: expected only `kafka`",
+            "2:11: `type` is missing in `m`: expected `kafka` or `file`",
         ],
     );
 }
@@ -409,16 +416,16 @@ outputs:
     sasl: { mechanism: PLAIN, username: "${credential:user}", password: "${file:/etc/pw}" }
 "#;
     let checked = fine(text, &desk);
-    let Some(crate::output::kafka::options::Sasl::Plain { username, password }) = &checked.output.connection.sasl
+    let Some(crate::output::kafka::options::Sasl::Plain { username, password }) = &kafka(&checked).connection.sasl
     else {
-        panic!("{:?}", checked.output);
+        panic!("{:?}", kafka(&checked));
     };
     assert_eq!((username.as_str(), password.0.as_str()), ("me", "s3cret"));
-    assert_eq!(checked.output.connection.brokers, ["k:9092"]);
+    assert_eq!(kafka(&checked).connection.brokers, ["k:9092"]);
     let InputKind::File(file) = &checked.inputs[0].kind else { panic!("a file input") };
     assert_eq!(file.max_line_bytes, 2 << 20);
     assert!(checked.inputs[0].fields_under_root);
-    assert_eq!(checked.inputs[0].route.topic, crate::route::Template::parse("t1-x").expect("a template"));
+    assert_eq!(checked.inputs[0].routes[0].topic, crate::route::Template::parse("t1-x").expect("a template"));
     let fields = &checked.inputs[0].fields;
     assert_eq!(fields.get("a"), Some(&"5".into()));
     assert_eq!(fields.get("b"), Some(&"${TOPIC} ${TOPIC}".into()));
@@ -521,7 +528,7 @@ fn secrets_are_never_shown() {
         "brokers: [k:1]\nsasl: {mechanism: PLAIN, username: u, password: '${SECRET}'}\ntls: {cert_file: /c, key_file: /k, key_password: hush9}",
     );
     let checked = fine(&text, &Desk { files: HashMap::from([("/c", PEM), ("/k", PEM)]), ..desk });
-    assert!(!format!("{:?}", checked.output).contains("hush9"));
+    assert!(!format!("{:?}", kafka(&checked)).contains("hush9"));
 }
 
 #[test]
@@ -571,7 +578,8 @@ fn the_output_and_what_it_can_not_combine() {
     }
     output("sasl: {mechanism: PLAIN}", &["7:5: `username` is missing", "7:5: `password` is missing"]);
     output("tls: {key_file: /k}", &["7:11: `key_file` needs `cert_file`", "7:21: cannot read `/k`"]);
-    output("when: x\nspool: {}", &["7:5: `when` comes in a later release", "8:5: `spool` comes in a later release"]);
+    output("dead_letter: x\nspool: {}", &["7:5: `dead_letter` comes", "8:5: `spool` comes in a later release"]);
+    output("when: '[a] ='", &["7:16: `when`: expected a condition"]);
     output("hosts: [a]", &["7:5: unknown key `hosts` in `main` (did you mean `brokers`?)"]);
     output("rdkafka: {compression.level: 99}", &["7:34: librdkafka does not take this value for `compression.level`"]);
     output("rdkafka: {compression.level: 3, socket.keepalive.enable: true, ssl.cipher.suites: DEFAULT}", &[]);
@@ -585,6 +593,80 @@ fn the_output_and_what_it_can_not_combine() {
     tls("{cert_file: /c, key_file: /e}", &["7:36: this key is encrypted: `key_password` is missing"]);
     tls("{cert_file: /c, key_file: /e, key_password: x}", &[]);
     tls("{ca_file: /x}", &["7:20: `/x` holds no PEM with a certificate"]);
+}
+
+#[test]
+fn several_outputs_and_what_they_can_not_combine() {
+    let file = |keys: &str| format!("inputs: {{a: {{type: stdin}}}}\noutputs:\n  main: {{type: file, {keys}}}\n");
+    check(&file("path: /var/log/out.jsonl"), &[]);
+    check(&file("path: '/var/log/%{topic}/out-%{topic}.jsonl', rotate: {max_bytes: 1MiB, keep: 3}"), &[]);
+    check(&file("topic: t"), &["3:3: `path` is missing: expected an absolute path"]);
+    check(&file("path: out.jsonl"), &["3:28: `path`: expected an absolute path"]);
+    check(&file("path: /out/"), &["3:32: `path`: expected the path of a file: this one names a directory"]);
+    check(&file("path: '/out/%{[host.name]}'"), &["3:34: `path`: expected no `%{…}` but `%{topic}`"]);
+    check(&file("path: /o, permissions: 600"), &["3:45: `permissions` takes a text, found a number"]);
+    check(&file("path: /o, permissions: '0444'"), &["3:46: `permissions`: expected three octal digits"]);
+    check(&file("path: /o, rotate: {keep: 0}"), &["3:47: `keep` must be 1 to 10000"]);
+    check(&file("path: /o, rotate: {keep: many}"), &["3:47: `keep`: expected a whole number"]);
+    check(&file("path: /o, rotate: {max_bytes: 1kB}"), &["3:52: `max_bytes` must be 64KiB to 1TiB"]);
+    check(&file("path: /o, brokers: ['k:1']"), &["3:32: unknown key `brokers` in `main`"]);
+    let two = |first: &str, second: &str, input: &str| {
+        format!(
+            "inputs:\n  a: {{type: stdin, {input}}}\noutputs:\n  one: {{type: file, path: /o, {first}}}\n  two: {{type: file, {second}}}\n"
+        )
+    };
+    check(&two("", "path: /o", ""), &["5:27: the outputs `one` and `two` write the same file"]);
+    check(&two("", "path: /p", "outputs: [two, tow]"), &["2:35: there is no output `tow` (did you mean `two`?)"]);
+    check(&two("", "path: /p", "outputs: []"), &["2:29: `outputs` is empty"]);
+    let many: String = (0..9).map(|n| format!("  o{n}: {{type: file, path: /o{n}}}\n")).collect();
+    check(
+        &format!("inputs: {{a: {{type: stdin}}}}\noutputs:\n{many}"),
+        &["11:3: this release takes at most 8 of `outputs`"],
+    );
+    let warned =
+        |text: &str| -> Vec<String> { fine(text, &Desk::default()).warnings.iter().map(ToString::to_string).collect() };
+    let all_optional = warned(&two("required: false", "path: /p", "outputs: [one]"));
+    assert!(all_optional[0].starts_with("f:2:3: every output of `a` is `required: false`"), "{all_optional:?}");
+    assert_eq!(warned(&two("required: false", "path: /p", "")), [""; 0]);
+    assert!(warned(&two("fsync: false", "path: /p", ""))[0].contains("4:38: `fsync: false`"));
+}
+
+/// Guarantee: an input takes what it says itself, then what each output says; the outputs that it does not name get nothing of it.
+#[test]
+fn each_output_has_its_own_route() {
+    let text = r#"
+inputs:
+  a: { type: file, paths: [/a], codec: raw }
+  b: { type: stdin, outputs: [new] }
+outputs:
+  old: { type: kafka, brokers: ["k:1"], topic: old, codec: json, max_record_bytes: 500kB, headers: { x: "1" } }
+  new: { type: kafka, brokers: ["l:1"], topic: new, when: "[a] exists", required: false }
+  copy: { type: file, path: "/out/%{topic}", permissions: "0640" }
+"#;
+    let checked = fine(text, &Desk::default());
+    let names: Vec<&str> = checked.outputs.iter().map(|output| output.name.as_str()).collect();
+    assert_eq!(names, ["copy", "new", "old"]);
+    assert_eq!(checked.window_share_bytes(), (12 << 20) / 3);
+    let OutputKind::File(copy) = &checked.outputs[0].kind else { panic!("a file output") };
+    assert_eq!((copy.mode, copy.keep, copy.rotate_bytes_max, copy.fsync), (0o640, 7, 100 << 20, true));
+    let [a, b] = checked.inputs.as_slice() else { panic!("two inputs") };
+    let seen: Vec<_> = a
+        .routes
+        .iter()
+        .map(|route| (route.output.as_str(), route.topic.literal(), route.required, route.when.is_some(), route.codec))
+        .collect();
+    let raw = crate::encode::Codec::Raw;
+    assert_eq!(
+        seen,
+        [
+            ("copy", Some("logs.raw"), true, false, raw),
+            ("new", Some("new"), false, true, raw),
+            ("old", Some("old"), true, false, raw)
+        ]
+    );
+    assert_eq!((a.routes[2].record_bytes_max, a.routes[2].headers.len()), (500_000, 1));
+    let fed: Vec<&str> = b.routes.iter().map(|route| route.output.as_str()).collect();
+    assert_eq!(fed, ["new"]);
 }
 
 #[test]
@@ -605,22 +687,22 @@ shutdown_after: 1m30s
 "#;
     let checked = fine(text, &Desk::default());
     assert_eq!(checked.data_dir, Path::new("/d"));
-    assert_eq!((checked.memory_bytes_max, checked.output.window_bytes), (24 << 20, 9 << 20));
+    assert_eq!((checked.memory_bytes_max, checked.window_bytes), (24 << 20, 9 << 20));
     assert_eq!(checked.admin, None);
     assert_eq!(checked.shutdown_after, Duration::from_secs(90));
-    assert_eq!((checked.output.linger, checked.output.create_topics), (Duration::from_millis(5), true));
+    assert_eq!((kafka(&checked).linger, kafka(&checked).create_topics), (Duration::from_millis(5), true));
     let [a, b, c] = checked.inputs.as_slice() else { panic!("three inputs") };
     let template = |text: &str| crate::route::Template::parse(text).expect("a template");
-    assert_eq!(a.route.topic, template("all"));
-    assert_eq!(a.route.key, Some(template("%{[host.name]}%{[log.file.path]}")));
+    assert_eq!(a.routes[0].topic, template("all"));
+    assert_eq!(a.routes[0].key, Some(template("%{[host.name]}%{[log.file.path]}")));
     let headers: Vec<_> =
         [("x", "1"), ("y", "2"), ("z", "3")].map(|(name, value)| (name.to_owned(), template(value))).into();
-    assert_eq!(a.route.headers, headers);
+    assert_eq!(a.routes[0].headers, headers);
     assert_eq!(
-        (b.route.topic.clone(), b.route.key.clone(), b.route.codec),
+        (b.routes[0].topic.clone(), b.routes[0].key.clone(), b.routes[0].codec),
         (template("own"), None, crate::encode::Codec::Raw)
     );
-    assert_eq!((c.route.key.clone(), c.route.codec), (None, crate::encode::Codec::Json));
+    assert_eq!((c.routes[0].key.clone(), c.routes[0].codec), (None, crate::encode::Codec::Json));
     assert_eq!((a.processors.len(), checked.processors.len()), (1, 2));
     assert!(checked.processors[1].condition.is_some());
     let InputKind::File(file) = &a.kind else { panic!("a file input") };
@@ -732,7 +814,13 @@ fn the_published_schema_agrees_with_the_check() {
     output("brokers: [k:1]\nsasl: {mechanism: PLAIN, username: a}", false);
     agree(&format!("inputs: {{}}\n{OUTPUT}"), false);
     agree(&format!("inputs: {{a b: {{type: stdin}}}}\n{OUTPUT}"), false);
-    agree(&format!("{}  second: {{type: kafka, brokers: ['k:1']}}\n", with_input("")), false);
+    agree(&format!("{}  second: {{type: kafka, brokers: ['k:1']}}\n", with_input("")), true);
+    agree(
+        &format!("{}  second: {{type: file, path: /o, rotate: {{keep: 3}}, permissions: '0640'}}\n", with_input("")),
+        true,
+    );
+    agree(&format!("{}  second: {{type: file, path: o}}\n", with_input("")), false);
+    input("outputs: [main]", true);
     agree(&format!("{}admin: {{listen: 'off'}}\n", with_input("")), true);
 }
 

@@ -91,6 +91,18 @@ text!(
     Tag, "tag", "^.+$"
 );
 text!(
+    /// The name of an output.
+    OutputName, "output-name", NAME_PATTERN
+);
+text!(
+    /// The path of the file of a `file` output.
+    OutputPath, "output-path", "^/"
+);
+text!(
+    /// Who may read and write a file, in octal digits.
+    Permissions, "permissions", "^0?[0-7]{3}$"
+);
+text!(
     /// The name that an application gives itself.
     ClientId, "client-id", "^.+$"
 );
@@ -188,6 +200,37 @@ impl JsonSchema for Span {
     }
 }
 
+/// How many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Count(pub u32);
+
+impl Serialize for Count {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u32(self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Count {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map(Count).map_err(serde::de::Error::custom)
+    }
+}
+
+impl JsonSchema for Count {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Count".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": ["string", "integer"], "format": "count", "pattern": "^[0-9]{1,9}$", "minimum": 0 })
+    }
+}
+
 /// The value of a librdkafka property: a text, number or boolean.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -226,8 +269,9 @@ pub struct Config {
     pub inputs: BTreeMap<String, Input>,
     /// What is done to every event, after the processors of its input, in this order.
     pub processors: Vec<Processor>,
-    /// Where records go. Each output has a name of your choice. This release takes exactly one.
-    #[schemars(extend("x-name" = "NAME", "minProperties" = 1, "maxProperties" = 1, "propertyNames" = {"pattern": NAME_PATTERN}))]
+    /// Where records go: 1 to 8 outputs, each with a name of your choice. Every record goes to all of them, unless the `outputs`
+    /// of its input or the `when` of an output say otherwise. See [Several outputs](#several-outputs).
+    #[schemars(extend("x-name" = "NAME", "minProperties" = 1, "maxProperties" = 8, "propertyNames" = {"pattern": NAME_PATTERN}))]
     pub outputs: BTreeMap<String, Output>,
     /// The disk spool behind an output, in `data_dir`: for what Kafka does not take now, and its source can't wait with.
     pub spool: Spool,
@@ -265,7 +309,8 @@ impl Default for Config {
 pub struct Memory {
     /// The most that log data takes at any time: what is being read, encoded, and in flight to Kafka. When it is full,
     /// reading stops. Fixed costs (the program itself, the Kafka client) come on top. At least 16MiB. Three eighths
-    /// of it, at most 12MiB, are the window of records in flight, where each counts 200 bytes beside its key and value.
+    /// of it, at most 12MiB, are the window of records in flight, where each counts 200 bytes beside its key and value. Several
+    /// outputs have equal parts of it.
     pub max_bytes: Size,
 }
 
@@ -308,6 +353,7 @@ pub trait CommonInput {
     fn key(&self) -> Option<&TemplateText>;
     fn headers(&self) -> &BTreeMap<String, TemplateText>;
     fn codec(&self) -> Option<CodecName>;
+    fn outputs(&self) -> &[OutputName];
 }
 
 /// An input type: its own keys, and those that all inputs have.
@@ -358,6 +404,9 @@ macro_rules! input {
             pub headers: BTreeMap<String, TemplateText>,
             /// How this input's records are written. Default: what the output says.
             pub codec: Option<CodecName>,
+            /// The outputs that get this input's records, by their names. Default: all of them.
+            #[schemars(extend("minItems" = 1))]
+            pub outputs: Option<Vec<OutputName>>,
         }
 
         impl Default for $name {
@@ -376,6 +425,7 @@ macro_rules! input {
                     key: None,
                     headers: BTreeMap::new(),
                     codec: None,
+                    outputs: None,
                 }
             }
         }
@@ -417,13 +467,16 @@ macro_rules! input {
             fn codec(&self) -> Option<CodecName> {
                 self.codec
             }
+            fn outputs(&self) -> &[OutputName] {
+                self.outputs.as_deref().unwrap_or_default()
+            }
         }
     };
 }
 
 input! {
     /// An input that tails files.
-    #[schemars(extend("required" = ["paths"], "x-later" = ["multiline", "outputs"]))]
+    #[schemars(extend("required" = ["paths"], "x-later" = ["multiline"]))]
     pub struct FileInput {
         /// The files to read: glob patterns over absolute paths, with `*`, `?`, `[…]`, `{a,b}` and `**` (any number of
         /// directories). `*` and `?` do not match a `/`.
@@ -450,7 +503,7 @@ input! {
 
 input! {
     /// An input that reads the agent's standard input to its end. At most one input may.
-    #[schemars(extend("x-later" = ["multiline", "outputs"]))]
+    #[schemars(extend("x-later" = ["multiline"]))]
     pub struct StdinInput {
     }
 }
@@ -609,15 +662,70 @@ pub struct DropEvent {
 /// Where records go.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
-#[schemars(extend("x-later" = ["file", "logstash"]))]
+#[schemars(extend("x-later" = ["logstash"]))]
 pub enum Output {
     Kafka(Box<KafkaOutput>),
+    File(Box<FileOutput>),
 }
+
+impl Output {
+    /// What all outputs have.
+    pub fn common(&self) -> &dyn CommonOutput {
+        match self {
+            Output::Kafka(output) => &**output,
+            Output::File(output) => &**output,
+        }
+    }
+}
+
+/// What all outputs have.
+pub trait CommonOutput {
+    fn topic(&self) -> &TopicTemplate;
+    fn key(&self) -> Option<&TemplateText>;
+    fn headers(&self) -> &BTreeMap<String, TemplateText>;
+    fn codec(&self) -> CodecName;
+    fn when(&self) -> Option<&ConditionText>;
+    fn required(&self) -> bool;
+    /// `None`: there is no limit.
+    fn max_record_bytes(&self) -> Option<Size>;
+}
+
+macro_rules! common_output {
+    ($name:ident, $max:expr) => {
+        impl CommonOutput for $name {
+            fn topic(&self) -> &TopicTemplate {
+                &self.topic
+            }
+            fn key(&self) -> Option<&TemplateText> {
+                self.key.as_ref()
+            }
+            fn headers(&self) -> &BTreeMap<String, TemplateText> {
+                &self.headers
+            }
+            fn codec(&self) -> CodecName {
+                self.codec
+            }
+            fn when(&self) -> Option<&ConditionText> {
+                self.when.as_ref()
+            }
+            fn required(&self) -> bool {
+                self.required
+            }
+            fn max_record_bytes(&self) -> Option<Size> {
+                let max: fn(&Self) -> Option<Size> = $max;
+                max(self)
+            }
+        }
+    };
+}
+
+common_output!(KafkaOutput, |output| Some(output.max_record_bytes));
+common_output!(FileOutput, |_| None);
 
 /// An output that produces to Kafka, idempotently and with `acks=all`.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-#[schemars(extend("required" = ["brokers"], "x-later" = ["when", "required", "dead_letter", "spool"]))]
+#[schemars(extend("required" = ["brokers"], "x-later" = ["dead_letter", "spool"]))]
 pub struct KafkaOutput {
     /// Brokers to ask for the others: `HOST:PORT`. Name at least two, so that one may be away at the start.
     #[schemars(extend("minItems" = 1))]
@@ -632,6 +740,11 @@ pub struct KafkaOutput {
     pub headers: BTreeMap<String, TemplateText>,
     /// How records are written.
     pub codec: CodecName,
+    /// Only records of events for which this condition holds, after all processors, go here. Default: all.
+    pub when: Option<ConditionText>,
+    /// Whether this output may hold reading back. `false`: what it can't take at once is dropped for this output alone, and
+    /// counted.
+    pub required: bool,
     /// How batches are compressed.
     pub compression: CompressionName,
     /// Who has to have a record before it counts as delivered. Only `all`: all in-sync replicas.
@@ -666,6 +779,8 @@ impl Default for KafkaOutput {
             key: None,
             headers: BTreeMap::new(),
             codec: CodecName::Ecs,
+            when: None,
+            required: true,
             compression: CompressionName::Lz4,
             acks: Acks::All,
             linger: Span(Duration::from_millis(20)),
@@ -677,6 +792,76 @@ impl Default for KafkaOutput {
             client_id: ClientId("logferry".to_owned()),
             rdkafka: BTreeMap::new(),
         }
+    }
+}
+
+/// An output that appends records to local files, one a line. A record counts as delivered once it is on the disk.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(extend("required" = ["path"], "x-later" = ["dead_letter", "spool", "compression"]))]
+pub struct FileOutput {
+    /// The file: a path from the root, in which `%{topic}` is the record's topic. With it each topic has a file (or a
+    /// directory) of its own; without it all are in one. Directories that are missing are made. No input may read it.
+    pub path: OutputPath,
+    /// The topic: a template. It is the `%{topic}` of `path`, and is in the envelope.
+    pub topic: TopicTemplate,
+    /// The key: a template; `""` means no key. Only the envelope shows it.
+    pub key: Option<TemplateText>,
+    /// Headers of every record: name → template. Only the envelope shows them.
+    #[schemars(extend("x-name" = "NAME"))]
+    pub headers: BTreeMap<String, TemplateText>,
+    /// How records are written. A line feed within one (only `raw` can have it) is written as `\n`, so that a line is a record.
+    pub codec: CodecName,
+    /// Write each record as an object with `topic`, `ts` (milliseconds since the epoch), `headers`, `key` and `payload`, as
+    /// `logferry try --envelope` and `kcat -J` do.
+    pub envelope: bool,
+    /// Only records of events for which this condition holds, after all processors, go here. Default: all.
+    pub when: Option<ConditionText>,
+    /// Whether this output may hold reading back. `false`: what it can't take at once is dropped for this output alone, and
+    /// counted.
+    pub required: bool,
+    /// When a new file is begun, and how many old ones are kept.
+    pub rotate: Rotate,
+    /// Wait until what is written is on the disk (fsync) before it counts as delivered. Many records share one fsync. With
+    /// `false`, a crash of the machine loses what the system had not written yet.
+    pub fsync: bool,
+    /// The permissions of new files: octal digits, in quotes.
+    pub permissions: Permissions,
+}
+
+impl Default for FileOutput {
+    fn default() -> Self {
+        Self {
+            path: OutputPath(String::new()),
+            topic: TopicTemplate("logs.raw".to_owned()),
+            key: None,
+            headers: BTreeMap::new(),
+            codec: CodecName::Ecs,
+            envelope: false,
+            when: None,
+            required: true,
+            rotate: Rotate::default(),
+            fsync: true,
+            permissions: Permissions("0600".to_owned()),
+        }
+    }
+}
+
+/// When a new file is begun. The file that was full gets the name with `.1`, the one before `.2`, and so on, as logrotate
+/// and Filebeat do.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Rotate {
+    /// A file is full when the next record would make it larger than this. 64KiB to 1TiB.
+    pub max_bytes: Size,
+    /// So many full files are kept beside the one being written, 1 to 10000; then **the oldest is deleted**. Give it room for as
+    /// long as you need the records.
+    pub keep: Count,
+}
+
+impl Default for Rotate {
+    fn default() -> Self {
+        Self { max_bytes: Size(100 << 20), keep: Count(7) }
     }
 }
 

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use super::lane::LaneStatus;
 use super::machine::{Action, Limits, Machine, Offered};
+use super::offer_all::{Dropped, Patience};
 use super::spooler::{Job, Mark, Spool, SpoolStatus, Spooler, ToSpool};
 use super::tally::Counts;
 use super::waiting::Wants;
@@ -39,6 +40,8 @@ pub type Produce = Box<dyn Fn() -> Result<Arc<dyn Producer>, String> + Send + Sy
 
 /// What the driver needs from outside.
 pub struct Hooks {
+    /// The last number that a waiter got, at any of the outputs.
+    pub last_seq: Arc<AtomicU64>,
     /// Makes a producer: at the start, and for a rebuild.
     pub produce: Produce,
     /// A held source may go on.
@@ -77,6 +80,7 @@ pub struct Deliver {
     aborting: AtomicBool,
     /// Threads between taking receipts out of the machine and settling them.
     finishing: AtomicUsize,
+    pub(super) patience: Mutex<Patience>,
 }
 
 pub(super) struct Core {
@@ -92,6 +96,8 @@ pub(super) struct Core {
     pub(super) to_spool: ToSpool,
     /// How the spool is, if there is one.
     pub(super) spool: Option<SpoolStatus>,
+    /// What an output that is not required did not take.
+    pub(super) dropped: Dropped,
 }
 
 /// A producer that is being replaced.
@@ -112,7 +118,7 @@ pub(super) struct Holding {
 
 /// What is to be done once the lock is let go.
 #[derive(Default)]
-struct After {
+pub(super) struct After {
     settled: Vec<(Receipt, Settled)>,
     woken: Vec<Waiter>,
     done: Vec<Arc<Encoded>>,
@@ -133,6 +139,8 @@ pub struct DeliverStatus {
     pub brokers: Vec<BrokerStatus>,
     /// `None`: there is none, or it has not said anything yet.
     pub spool: Option<SpoolStatus>,
+    /// Records that it did not take and did not have to, by reason.
+    pub dropped: Dropped,
 }
 
 impl Deliver {
@@ -155,6 +163,7 @@ impl Deliver {
             machine.recovered(&lanes, &found.partitions);
             topics.extend(found.partitions.iter().cloned());
         }
+        machine.number_with(&hooks.last_seq);
         let core = Core {
             machine,
             producer,
@@ -165,6 +174,7 @@ impl Deliver {
             replace: None,
             to_spool: ToSpool::default(),
             spool: None,
+            dropped: Dropped::new(),
         };
         let deliver = Arc::new(Self {
             name: name.to_owned(),
@@ -179,6 +189,7 @@ impl Deliver {
             stopping: AtomicBool::new(false),
             aborting: AtomicBool::new(false),
             finishing: AtomicUsize::new(0),
+            patience: Mutex::default(),
         });
         let failed = |error| format!("the thread of output {name} can't be started: {error}");
         let driving = Arc::clone(&deliver);
@@ -194,16 +205,26 @@ impl Deliver {
 
     /// Takes all shares of a batch, or none. Never waits for Kafka.
     pub fn offer(&self, who: Waiter, encoded: Encoded, receipt: Receipt, urgent: bool) -> Offer {
-        let now = self.now();
         let mut core = self.lock();
-        let parcels = match core.machine.offer(who, encoded.source, &encoded.shares, urgent, now) {
-            Offered::Taken(parcels) => parcels,
-            Offered::Held(_) => {
-                let after = self.act(&mut core);
-                drop(core);
-                self.finish(after);
-                return Offer::Held { encoded, receipt };
-            }
+        let left = self.take(&mut core, who, encoded, receipt, urgent);
+        let after = self.act(&mut core);
+        drop(core);
+        self.finish(after);
+        left.map_or(Offer::Taken, |(encoded, receipt)| Offer::Held { encoded, receipt })
+    }
+
+    /// Takes a batch into the machine, or parks `who` and gives it back.
+    pub(super) fn take(
+        &self,
+        core: &mut Core,
+        who: Waiter,
+        encoded: Encoded,
+        receipt: Receipt,
+        urgent: bool,
+    ) -> Option<(Encoded, Receipt)> {
+        let offered = core.machine.offer(who, encoded.source, &encoded.shares, urgent, self.now());
+        let Offered::Taken(parcels) = offered else {
+            return Some((encoded, receipt));
         };
         let encoded = Arc::new(encoded);
         for ((parcel, receipt), share) in parcels.iter().zip(receipt.split(parcels.len())).zip(&encoded.shares) {
@@ -211,10 +232,17 @@ impl Deliver {
             let holding = Holding { encoded: Arc::clone(&encoded), receipt: Some(receipt), topic };
             core.holdings.insert(*parcel, holding);
         }
-        let after = self.act(&mut core);
-        drop(core);
-        self.finish(after);
-        Offer::Taken
+        None
+    }
+
+    /// Takes back the buffer of records that are done.
+    pub(super) fn recycle(&self, buf: Vec<u8>) {
+        (self.recycle)(buf);
+    }
+
+    /// The output's name.
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// Whether an offer like `wants` would be held; then `who` is parked as if it had offered.
@@ -286,15 +314,20 @@ impl Deliver {
             waiting_sources: machine.waiting_count(),
             brokers: Vec::new(),
             spool: core.spool.clone(),
+            dropped: core.dropped.clone(),
         };
         drop(core);
         status.brokers = producer.brokers();
         status
     }
 
-    /// Other limits, but for the window.
+    /// Other limits.
     pub fn set_limits(&self, limits: Limits) {
-        self.lock().machine.set_limits(limits);
+        let mut core = self.lock();
+        core.machine.set_limits(limits);
+        let after = self.act(&mut core);
+        drop(core);
+        self.finish(after);
     }
 
     /// Gives up what waits for a topic that can't take it and is of these sources: they are gone, or read again.
@@ -409,6 +442,12 @@ impl Deliver {
     pub fn abort(&self) {
         self.aborting.store(true, Ordering::Release);
         self.stop();
+    }
+
+    /// Lets go of what it holds, once its threads have ended.
+    pub fn let_go(&self) {
+        let held = std::mem::take(&mut self.lock().holdings);
+        drop(held);
     }
 
     pub(super) fn is_aborting(&self) -> bool {
@@ -609,7 +648,7 @@ impl Deliver {
     }
 
     /// Does what the machine says. What takes other locks comes back, and must be finished once this lock is let go.
-    fn act(&self, core: &mut Core) -> After {
+    pub(super) fn act(&self, core: &mut Core) -> After {
         self.finishing.fetch_add(1, Ordering::AcqRel);
         let after = core.act();
         if core.to_spool.is_due() {
@@ -618,7 +657,7 @@ impl Deliver {
         after
     }
 
-    fn finish(&self, after: After) {
+    pub(super) fn finish(&self, after: After) {
         for (receipt, how) in after.settled {
             receipt.settle(how);
         }

@@ -30,6 +30,7 @@ use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::hash::Hash;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use super::admission::Way;
@@ -234,6 +235,39 @@ impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
                 self.wake();
                 Offered::Held(blocker)
             }
+        }
+    }
+
+    /// Whether an offer like `wants` would be taken now. Parks nobody.
+    ///
+    /// # Errors
+    /// What blocks them.
+    pub fn look(&mut self, who: W, wants: &Wants, urgent: bool, now: Duration) -> Result<(), Blocker> {
+        self.know_topics(wants, now);
+        self.admit(self.waiting.number_of(who), wants, urgent).map(drop)
+    }
+
+    /// The number of a waiter that was woken and comes back.
+    pub fn number_of(&self, who: W) -> Option<u64> {
+        self.waiting.number_of(who)
+    }
+
+    /// `who` comes with the number that it has at another output.
+    pub fn bring(&mut self, who: W, seq: u64) {
+        self.waiting.bring(who, seq);
+    }
+
+    /// Numbers waiters from now on as others do that have the same counter.
+    pub fn number_with(&mut self, last_seq: &Arc<AtomicU64>) {
+        self.waiting.number_with(last_seq);
+    }
+
+    /// Whether the partition count of a topic is known; `None` if it is known that there is none.
+    pub fn awaits_count(&self, name: &str) -> Option<bool> {
+        match self.topics.get(name) {
+            Some(topic) if topic.partitions.is_some() => Some(true),
+            Some(topic) if topic.fault.is_some() => None,
+            _ => Some(false),
         }
     }
 
@@ -447,9 +481,11 @@ impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
         self.touched.insert(Blocker::Window);
     }
 
-    /// Other bounds, but for the window: that is fixed.
+    /// Other bounds. Of a window that is smaller now, what is in flight beyond it comes back first.
     pub fn set_limits(&mut self, limits: Limits) {
-        self.limits = Limits { window_bytes_max: self.limits.window_bytes_max, ..limits };
+        self.limits = limits;
+        self.touched.extend(self.waiting.blockers());
+        self.wake();
     }
 
     /// What is due by `now`: probes, burials, forgotten topics. Call it at least every 100 ms.

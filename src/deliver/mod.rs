@@ -1,12 +1,13 @@
 //! Deliver: from encoded batches to acknowledged records.
 //!
-//! [`machine`] decides (pure), [`driver`] does. [`lane`], [`waiting`], [`ranges`], [`backoff`] and [`tally`] are the machine's parts.
+//! [`machine`] decides (pure), [`driver`] does; [`offer_all`] hands one batch to several outputs. [`lane`], [`waiting`], [`ranges`], [`backoff`] and [`tally`] are the machine's parts.
 
 pub mod admission;
 pub mod backoff;
 pub mod driver;
 pub mod lane;
 pub mod machine;
+pub mod offer_all;
 pub mod ranges;
 mod relief;
 pub mod spill;

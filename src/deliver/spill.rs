@@ -468,7 +468,7 @@ impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
             };
             let key = LaneKey { topic: Arc::clone(&share.topic), partition };
             let parcel = self.new_parcel();
-            let is_first = !self.lanes.get(&key).is_some_and(|lane| !lane.flights.is_empty());
+            let is_first = self.lanes.get(&key).is_none_or(|lane| lane.flights.is_empty());
             self.push(&key, Flight::new(parcel, share, source, true, Copied::In(frame)), now);
             parcels.push(parcel);
             let to_lane = self.lanes.get_mut(&key).expect("just pushed to");

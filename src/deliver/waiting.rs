@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::batch::{LaneKey, Place};
 
@@ -29,13 +30,16 @@ pub type Wants = Vec<(Arc<str>, Place, u64)>;
 /// The waiters of one output.
 #[derive(Debug, Default)]
 pub struct Waiting<W> {
-    next_seq: u64,
+    /// The last number given; of all outputs together, so that numbers can be compared.
+    last_seq: Arc<AtomicU64>,
     parked: HashMap<Blocker, BTreeMap<u64, Waiter<W>>>,
     /// Where each parked waiter is.
     places: HashMap<W, (Blocker, u64)>,
     /// By number: what was promised to waiters that were woken and have not come back.
     grants: BTreeMap<u64, Waiter<W>>,
     granted: HashMap<W, u64>,
+    /// Numbers that waiters bring from another output, while they are looked at here.
+    brought: HashMap<W, u64>,
 }
 
 /// A waiter and what it wants.
@@ -51,27 +55,37 @@ impl<W: Copy + Eq + std::hash::Hash + std::fmt::Debug> Waiting<W> {
     /// Nobody waits.
     pub fn new() -> Self {
         Self {
-            next_seq: 0,
+            last_seq: Arc::default(),
             parked: HashMap::new(),
             places: HashMap::new(),
             grants: BTreeMap::new(),
             granted: HashMap::new(),
+            brought: HashMap::new(),
+        }
+    }
+
+    /// Takes its numbers from now on from where others take theirs.
+    pub fn number_with(&mut self, last_seq: &Arc<AtomicU64>) {
+        self.last_seq = Arc::clone(last_seq);
+    }
+
+    /// `who` comes with a number that it has at another output, until it is parked or forgotten here.
+    pub fn bring(&mut self, who: W, seq: u64) {
+        if !self.granted.contains_key(&who) {
+            self.brought.insert(who, seq);
         }
     }
 
     /// The number of a waiter that was woken and comes back; `None` for a newcomer.
     pub fn number_of(&self, who: W) -> Option<u64> {
-        self.granted.get(&who).copied()
+        self.granted.get(&who).or_else(|| self.brought.get(&who)).copied()
     }
 
     /// Parks `who` under `blocker`, with the number it has or a new one. A waiter waits in one place only.
     pub fn park(&mut self, who: W, blocker: Blocker, wants: Wants, urgent: bool) {
         let seq = match self.release(who).or_else(|| self.unpark(who)) {
             Some(seq) => seq,
-            None => {
-                self.next_seq += 1;
-                self.next_seq
-            }
+            None => self.last_seq.fetch_add(1, Ordering::Relaxed) + 1,
         };
         self.places.insert(who, (blocker.clone(), seq));
         self.parked.entry(blocker).or_default().insert(seq, Waiter { who, wants, urgent });
@@ -151,7 +165,8 @@ impl<W: Copy + Eq + std::hash::Hash + std::fmt::Debug> Waiting<W> {
     }
 
     fn release(&mut self, who: W) -> Option<u64> {
-        let seq = self.granted.remove(&who)?;
+        let brought = self.brought.remove(&who);
+        let Some(seq) = self.granted.remove(&who) else { return brought };
         self.grants.remove(&seq);
         Some(seq)
     }

@@ -1,9 +1,11 @@
-//! Outputs: where encoded records go. Kafka's is in [`kafka`], the only folder that names rdkafka.
+//! Outputs: where encoded records go. Kafka's is in [`kafka`], the only folder that names rdkafka; [`file`] writes local files.
 //!
 //! [`Producer`] is the seam that deliver drives: it takes shares of encoded batches, never waits, and reports per run of
 //! records. What is in flight is kept alive by the producer itself until its report.
 
 pub mod dead_letter;
+pub mod envelope;
+pub mod file;
 pub mod kafka;
 
 use std::ops::Range;
@@ -71,6 +73,8 @@ pub enum TopicFault {
     NotAuthorized,
     /// Anything else that the broker says of the topic, policy violations among them.
     Refused,
+    /// Its file can't be written.
+    NotWritable,
 }
 
 /// What an output says, from [`Producer::poll`].

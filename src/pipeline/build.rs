@@ -6,7 +6,7 @@
 //! Stop: inputs, workers, then what is in flight is waited for, then the last commit. Whatever is not acknowledged by then
 //! is read again at the next start.
 
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
 use std::sync::{Arc, LazyLock, Mutex};
 use std::thread::JoinHandle;
@@ -15,8 +15,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use anyhow::Context as _;
 
 use super::acks::Ledger;
-use super::plan::Plan;
-use super::report::{Inner, Live};
+use super::plan::{Plan, Target};
+use super::report::{Inner, Live, LiveOutput, OutputTraits};
 use super::sources::Sources;
 use super::threads::Threads;
 use super::worker::{BUFFER_BYTES, Pool, Shop, Worker};
@@ -24,7 +24,7 @@ use crate::batch::OutputId;
 use crate::budget::Budget;
 use crate::checkpoint::{DataDir, Store};
 use crate::config::Checked;
-use crate::config::checked::{CheckedInput, InputKind};
+use crate::config::checked::{CheckedInput, CheckedOutput, InputKind, OutputKind};
 use crate::deliver::driver::{Deliver, Hooks, Produce};
 use crate::deliver::machine::Limits;
 use crate::deliver::spooler::Spool;
@@ -35,7 +35,7 @@ use crate::input::source::{Host, Token};
 use crate::input::stdin::StdinInput;
 use crate::output::Producer;
 use crate::output::dead_letter::FileDeadLetter;
-use crate::output::kafka::options::KafkaOptions;
+use crate::output::file::FileProducer;
 use crate::output::kafka::{KafkaProducer, wait_closed};
 use crate::process::Chain;
 use crate::route;
@@ -46,11 +46,9 @@ use crate::telemetry::{AdminServer, Histogram, Status, StatusSource};
 /// Makes producers: at the start, and for each rebuild.
 pub type ProducerFactory = Produce;
 
-/// Makes what makes producers with these options.
-type Maker = Box<dyn Fn(&KafkaOptions) -> Produce + Send>;
+/// Makes what makes producers for an output.
+pub type Maker = Box<dyn Fn(&CheckedOutput) -> Produce + Send>;
 
-/// The number of the one output in the checkpoint store.
-const OUTPUT: OutputId = OutputId(0);
 /// How often positions are committed.
 const COMMIT_EVERY: Duration = Duration::from_secs(1);
 /// Workers at most, whatever the cores.
@@ -75,6 +73,9 @@ pub struct Pipeline {
     /// What all file inputs may have open together.
     descriptors: Arc<Descriptors>,
     pub(super) make: Maker,
+    pub(super) pool: Arc<Pool>,
+    /// The last number that a waiting source got, at any output.
+    pub(super) last_seq: Arc<AtomicU64>,
     /// What it runs with.
     pub(super) current: Checked,
     /// Held until everything has ended: its lock keeps a second agent away.
@@ -102,19 +103,12 @@ enum Last {
 }
 
 impl Pipeline {
-    /// Starts everything, with producers for the config's Kafka.
+    /// Starts everything, with producers for the config's outputs.
     ///
     /// # Errors
     /// What can't be opened, bound or started, naming it. Nothing runs then.
     pub fn start(checked: Checked) -> anyhow::Result<Self> {
-        let make = |options: &KafkaOptions| {
-            let options = options.clone();
-            Box::new(move || {
-                let producer = KafkaProducer::open(&options).map_err(|error| error.to_string())?;
-                Ok(Arc::new(producer) as Arc<dyn Producer>)
-            }) as Produce
-        };
-        Self::start_making(checked, Box::new(make))
+        Self::start_making(checked, Box::new(|output| produce(&output.kind)))
     }
 
     /// The same with other producers, whatever the options.
@@ -123,45 +117,48 @@ impl Pipeline {
     /// As [`Pipeline::start`].
     pub fn start_with(checked: Checked, produce: ProducerFactory) -> anyhow::Result<Self> {
         let produce = Arc::new(produce);
-        let make = move |_: &KafkaOptions| {
+        let make = move |_: &CheckedOutput| {
             let produce = Arc::clone(&produce);
             Box::new(move || produce()) as Produce
         };
         Self::start_making(checked, Box::new(make))
     }
 
-    fn start_making(checked: Checked, make: Maker) -> anyhow::Result<Self> {
+    /// The same with producers that `make` makes for each output.
+    ///
+    /// # Errors
+    /// As [`Pipeline::start`].
+    pub fn start_making(checked: Checked, make: Maker) -> anyhow::Result<Self> {
         let data_dir = DataDir::open(&checked.data_dir)?;
         let store = Arc::new(Store::open(&data_dir)?);
         let ledger = Arc::new(Ledger::default());
-        let delivery_seconds = Arc::new(Histogram::new());
-        let sources = Sources::new(Arc::clone(&ledger));
-        let planned = |input| Live { plan: Arc::new(plan_of(&checked, input, &delivery_seconds)), running: None };
-        let inputs: Vec<Live> = checked.inputs.iter().map(planned).collect();
-        let window_bytes_max = checked.output.window_bytes;
-        let pool = Arc::new(Pool::new(window_bytes_max / BUFFER_BYTES + WORKERS_MAX));
+        let sources = Sources::new(Arc::clone(&ledger), Arc::clone(&store));
+        let pool = Arc::new(Pool::new(checked.window_bytes / BUFFER_BYTES + WORKERS_MAX));
+        let last_seq = Arc::default();
         let budget = Budget::new(checked.memory_bytes_max);
-        let (deliver, output) =
-            start_output(&checked, make(&checked.output), &sources, &pool, &budget, Arc::new(RealDisk))?;
+        let names: Vec<&str> = checked.outputs.iter().map(|output| output.name.as_str()).collect();
+        let mut outputs = Vec::new();
+        for (output, id) in checked.outputs.iter().zip(store.outputs(&names)?) {
+            let produce = make(output);
+            let disk = Arc::new(RealDisk);
+            outputs.push(start_output(&checked, output, id, produce, &sources, &pool, &last_seq, &budget, disk)?);
+        }
+        let planned = |input| Live { plan: Arc::new(plan_of(&checked, input, &outputs)), running: None };
+        let inputs: Vec<Live> = checked.inputs.iter().map(planned).collect();
         let inner = Arc::new(Inner {
             host: host().name,
             started: Instant::now(),
             state: AtomicU8::new(0),
             ready: AtomicBool::new(false),
             sources: Arc::clone(&sources),
-            deliver: Arc::clone(&deliver),
             ledger: Arc::clone(&ledger),
             budget,
             inputs: Mutex::new(inputs),
             config: Mutex::new(ConfigStatus::loaded_at(now_seconds())),
-            output_name: checked.output.name.clone(),
-            principal: checked.output.connection.principal(),
-            delivery_seconds,
+            outputs: Mutex::new(outputs),
             workers: Threads::default(),
             committer: Threads::default(),
-            output: Threads::default(),
         });
-        output.into_iter().for_each(|thread| inner.output.push(thread));
         let admin = match checked.admin {
             Some(listen) => {
                 Some(AdminServer::start(listen, data_dir.path(), Arc::clone(&inner) as Arc<dyn StatusSource>)?)
@@ -170,12 +167,24 @@ impl Pipeline {
         };
         let (committer, thread) = start_committer(Arc::clone(&ledger), Arc::clone(&store))?;
         inner.committer.push(thread);
-        let shop = Arc::new(Shop { sources: Arc::clone(&sources), deliver, budget: inner.budget.clone(), pool });
+        let shop =
+            Arc::new(Shop { sources: Arc::clone(&sources), budget: inner.budget.clone(), pool: Arc::clone(&pool) });
         start_workers(&shop, &inner.workers)?;
         adopt_files(&checked, &store)?;
+        feed(&inner.inputs().iter().map(|live| Arc::clone(&live.plan)).collect::<Vec<_>>(), &store)?;
         let descriptors = Descriptors::of_process();
-        let pipeline =
-            Self { inner, committer, admin, store, descriptors, make, current: checked, _data_dir: data_dir };
+        let pipeline = Self {
+            inner,
+            committer,
+            admin,
+            store,
+            descriptors,
+            make,
+            pool,
+            last_seq,
+            current: checked,
+            _data_dir: data_dir,
+        };
         for (at, input) in pipeline.current.inputs.iter().enumerate() {
             let plan = Arc::clone(&pipeline.inner.inputs()[at].plan);
             let running = pipeline.start_input(input, plan, Legacy::default())?;
@@ -192,7 +201,12 @@ impl Pipeline {
             Some(Running::Stdin(stdin)) => stdin.idle(),
             None => false,
         });
-        all_read && self.inner.sources.is_quiet() && self.inner.deliver.is_idle()
+        all_read && self.inner.sources.is_quiet() && self.is_delivered(|output| output.traits().required)
+    }
+
+    /// Whether nothing is in flight at these outputs.
+    fn is_delivered(&self, which: impl Fn(&LiveOutput) -> bool) -> bool {
+        self.inner.outputs().iter().filter(|output| which(output)).all(|output| output.deliver.is_idle())
     }
 
     /// Looks for files now.
@@ -221,6 +235,7 @@ impl Pipeline {
 
     /// Starts an input with `plan`, from its checkpoints. `legacy`: of the input that had its name before.
     pub(super) fn start_input(&self, input: &CheckedInput, plan: Arc<Plan>, legacy: Legacy) -> anyhow::Result<Running> {
+        let outputs: Vec<OutputId> = plan.watched().map(|target| target.id).collect();
         self.inner.sources.set_plan(plan);
         let shared = shared_of(input);
         let host_side = Arc::clone(&self.inner.sources) as Arc<dyn Host>;
@@ -230,7 +245,7 @@ impl Pipeline {
                 shared,
                 Arc::clone(&self.store),
                 host_side,
-                &[OUTPUT],
+                &outputs,
                 Arc::clone(&self.descriptors),
                 legacy,
             )?)),
@@ -259,15 +274,22 @@ impl Pipeline {
         let deadline = Instant::now() + within;
         self.inner.set_stopping();
         self.end_reading();
-        let deliver = &self.inner.deliver;
-        while !deliver.is_settled() && Instant::now() < deadline {
+        let is_settled = |output: &Arc<LiveOutput>| output.deliver.is_settled();
+        let outputs = self.inner.outputs().clone();
+        while !outputs.iter().all(is_settled) && Instant::now() < deadline {
             std::thread::sleep(CLOSE_POLL);
         }
         let deadline = Instant::now() + SPILL_WITHIN;
-        while !deliver.is_settled() && deliver.spill_urgent() > 0 && Instant::now() < deadline {
+        let unsettled = || outputs.iter().filter(|output| !is_settled(output));
+        let spill = || -> usize { unsettled().map(|output| output.deliver.spill_urgent()).sum() };
+        while spill() > 0 && Instant::now() < deadline {
             std::thread::sleep(CLOSE_POLL);
         }
-        let all = deliver.is_settled();
+        let all = outputs.iter().filter(|output| output.traits().required).all(is_settled);
+        for output in outputs.iter().filter(|output| !output.traits().required) {
+            output.say_what_is_lost();
+        }
+        drop(outputs);
         self.finish(Last::Commit);
         all
     }
@@ -294,11 +316,15 @@ impl Pipeline {
         // A thread that is gone has said why.
         self.committer.send(Order::End(last)).ok();
         self.inner.committer.join();
-        match last {
-            Last::Commit => self.inner.deliver.stop(),
-            Last::Nothing => self.inner.deliver.abort(),
+        let outputs = self.inner.outputs().clone();
+        for output in &outputs {
+            match last {
+                Last::Commit => output.deliver.stop(),
+                Last::Nothing => output.deliver.abort(),
+            }
         }
-        self.inner.output.join();
+        outputs.iter().for_each(|output| output.join());
+        drop(outputs);
         if let Some(admin) = self.admin {
             admin.stop();
         }
@@ -341,8 +367,7 @@ fn start_committer(ledger: Arc<Ledger>, store: Arc<Store>) -> anyhow::Result<(Se
 
 fn commit(ledger: &Ledger, store: &Store) {
     let (positions, bytes) = ledger.take();
-    let rows: Vec<_> = positions.iter().map(|(key, position)| (*key, OUTPUT, *position)).collect();
-    match store.commit(&rows) {
+    match store.commit(&positions) {
         Ok(()) => ledger.committed(bytes),
         Err(error) => {
             tracing::error!(file = %store.path().display(), %error, "checkpoints can't be saved; a crash now would repeat more");
@@ -351,15 +376,33 @@ fn commit(ledger: &Ledger, store: &Store) {
     }
 }
 
-fn start_output(
+/// Makes producers with these options.
+fn produce(kind: &OutputKind) -> Produce {
+    match kind.clone() {
+        OutputKind::Kafka(options) => Box::new(move || {
+            let producer = KafkaProducer::open(&options).map_err(|error| error.to_string())?;
+            Ok(Arc::new(producer) as Arc<dyn Producer>)
+        }),
+        OutputKind::File(options) => Box::new(move || {
+            let producer = FileProducer::start(&options).map_err(|error| error.to_string())?;
+            Ok(Arc::new(producer) as Arc<dyn Producer>)
+        }),
+    }
+}
+
+/// Starts an output.
+#[expect(clippy::too_many_arguments, reason = "what an output needs of the whole")]
+pub(super) fn start_output(
     checked: &Checked,
+    output: &CheckedOutput,
+    id: OutputId,
     produce: ProducerFactory,
     sources: &Arc<Sources>,
     pool: &Arc<Pool>,
+    last_seq: &Arc<AtomicU64>,
     budget: &Budget,
     disk: Arc<dyn Disk>,
-) -> anyhow::Result<(Arc<Deliver>, Vec<JoinHandle<()>>)> {
-    let options = &checked.output;
+) -> anyhow::Result<Arc<LiveOutput>> {
     let wake = {
         let sources = Arc::downgrade(sources);
         move |who| {
@@ -372,12 +415,32 @@ fn start_output(
         let pool = Arc::clone(pool);
         move |buf| pool.give(buf)
     };
-    let hooks = Hooks { produce, wake: Box::new(wake), recycle: Box::new(recycle) };
-    let letter = checked.data_dir.join("dead_letter").join(format!("{}.jsonl", options.name));
+    let hooks = Hooks { last_seq: Arc::clone(last_seq), produce, wake: Box::new(wake), recycle: Box::new(recycle) };
+    let letter = checked.data_dir.join("dead_letter").join(format!("{}.jsonl", output.name));
     let dead_letter = FileDeadLetter::new(letter, DEAD_LETTER_BYTES_MAX);
-    let spool = open_spool(checked, &options.name, budget, disk)?;
-    Deliver::start(&options.name, limits_of(checked), hooks, Box::new(dead_letter), Some(spool))
-        .map_err(|error| anyhow::anyhow!("output {}: {error}", options.name))
+    let spool = open_spool(checked, &output.name, budget, disk)?;
+    let started = Deliver::start(&output.name, limits_of(checked, output), hooks, Box::new(dead_letter), Some(spool));
+    let (deliver, started) = started.map_err(|error| anyhow::anyhow!("output {}: {error}", output.name))?;
+    let threads = Threads::default();
+    started.into_iter().for_each(|thread| threads.push(thread));
+    Ok(Arc::new(LiveOutput {
+        name: output.name.clone(),
+        id,
+        traits: Mutex::new(OutputTraits::of(output)),
+        deliver,
+        delivery_seconds: Arc::new(Histogram::new()),
+        threads,
+    }))
+}
+
+/// Tells the store which outputs the inputs of these plans feed from now on.
+pub(super) fn feed(plans: &[Arc<Plan>], store: &Store) -> anyhow::Result<()> {
+    let of_plan = |plan: &Arc<Plan>| plan.watched().map(|target| target.id).collect();
+    let feeds: Vec<(&str, Vec<OutputId>)> =
+        plans.iter().filter(|plan| plan.is_durable).map(|plan| (plan.name.as_str(), of_plan(plan))).collect();
+    // Sources that change hands with this start are among what is queued.
+    store.commit(&[])?;
+    Ok(store.feed(&feeds)?)
 }
 
 /// The spool of an output, as it was left.
@@ -417,15 +480,19 @@ fn monotonic() -> Duration {
 }
 
 /// What bounds the output's machine.
-pub(super) fn limits_of(checked: &Checked) -> Limits {
+pub(super) fn limits_of(checked: &Checked, output: &CheckedOutput) -> Limits {
     Limits {
-        window_bytes_max: checked.output.window_bytes as u64,
-        sticky_bytes: checked.output.batch_bytes as u64,
+        window_bytes_max: checked.window_share_bytes() as u64,
+        sticky_bytes: match &output.kind {
+            OutputKind::Kafka(kafka) => kafka.batch_bytes as u64,
+            // It has one partition.
+            OutputKind::File(_) => u64::MAX,
+        },
         stalled_after: checked.spool.after,
         probe_first: Duration::from_secs(1),
         probe_longest: Duration::from_secs(60),
         topic_kept: TOPIC_KEPT,
-        append_bytes_max: checked.output.window_bytes as u64 / 2,
+        append_bytes_max: checked.window_share_bytes() as u64 / 2,
         spool_always: checked.spool.always,
         when_full: checked.spool.when_full,
     }
@@ -455,13 +522,25 @@ pub(super) fn adopt_files(checked: &Checked, store: &Store) -> anyhow::Result<()
     Ok(adopt_renamed(store, &files, &names)?)
 }
 
-/// The plan of one input.
-pub(crate) fn plan_of(checked: &Checked, input: &CheckedInput, delivery_seconds: &Arc<Histogram>) -> Plan {
+/// The plan of one input that feeds running outputs.
+pub(super) fn plan_of(checked: &Checked, input: &CheckedInput, outputs: &[Arc<LiveOutput>]) -> Plan {
+    let mut plan = dry_plan(checked, input);
+    for target in &mut plan.targets {
+        let output = outputs.iter().find(|output| output.name == target.output);
+        let output = output.expect("the check has found each output that an input names, and each is started before");
+        target.id = output.id;
+        target.deliver = Some(Arc::clone(&output.deliver));
+        target.delivery_seconds = Arc::clone(&output.delivery_seconds);
+    }
+    plan
+}
+
+/// The plan of one input, without outputs that run.
+pub(crate) fn dry_plan(checked: &Checked, input: &CheckedInput) -> Plan {
     let chain = Chain::new(input.processors.clone()).then(&Chain::new(checked.processors.clone()));
-    let fallback = &checked.fallback_topic;
-    let mut plan = Plan::new(&input.name, chain, input.route.clone(), fallback, checked.output.max_record_bytes);
+    let targets = input.routes.iter().cloned().map(Target::new).collect();
+    let mut plan = Plan::new(&input.name, chain, targets, &checked.fallback_topic);
     plan.is_durable = matches!(input.kind, InputKind::File(_));
-    plan.delivery_seconds = Arc::clone(delivery_seconds);
     plan
 }
 

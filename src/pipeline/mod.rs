@@ -25,9 +25,9 @@ mod sources;
 mod threads;
 mod worker;
 
-pub use build::{Pipeline, ProducerFactory};
-pub use outgoing::{CREATE_TIME_AFTER, CREATE_TIME_BEFORE, Encoder, FALLBACK_TAG, Outgoing, Topics};
-pub use plan::{Plan, RouteCache};
+pub use build::{Maker, Pipeline, ProducerFactory};
+pub use outgoing::{CREATE_TIME_AFTER, CREATE_TIME_BEFORE, Encoder, FALLBACK_TAG, Outgoing, Part, Topics};
+pub use plan::{Plan, RouteCache, Target};
 pub use reload::{Changes, ReloadError};
 
-pub(crate) use build::{plan_of, shared_of};
+pub(crate) use build::{dry_plan, shared_of};

@@ -8,12 +8,12 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::plan::{Counts, Plan, RouteCache};
+use super::plan::{Counts, Plan, RouteCache, Target};
 use crate::batch::{Batch, Encoded, Header, NONE, Place, Position, RECORD_BYTES, Record, Share, SourceKey};
 use crate::budget::BytePermit;
 use crate::encode::{self, Codec, Fit};
 use crate::event::{Common, Event, EventView, Timestamp};
-use crate::process::Outcome;
+use crate::process::{Chain, Outcome};
 use crate::route;
 
 /// The tag of a record that went to the fallback topic.
@@ -54,6 +54,25 @@ struct Routed {
     key: Option<Range<u32>>,
 }
 
+/// What of a batch is for a target.
+pub enum Part<'a> {
+    /// Everything that the processors keep; they are run on the way.
+    Whole,
+    /// What of the processed events is not before this offset, and fulfils the target's `when`. What does is noted.
+    Chosen { from: u64, routed: &'a mut Vec<bool> },
+}
+
+impl Part<'_> {
+    fn has(&mut self, at: usize, target: &Target, view: &EventView<'_>) -> bool {
+        let Self::Chosen { from, routed } = self else { return true };
+        if !target.when.as_ref().is_none_or(|when| when.holds(view)) {
+            return false;
+        }
+        routed[at] = true;
+        view.event.offset >= *from
+    }
+}
+
 /// What is left of a batch once it is encoded.
 pub struct Outgoing {
     pub buf: Vec<u8>,
@@ -72,7 +91,7 @@ impl Outgoing {
 }
 
 impl Encoder {
-    /// Runs the processors and encodes what they keep, into `buf` (empty, with capacity).
+    /// Runs the processors and encodes what they keep for the plan's only target, into `buf` (empty, with capacity).
     pub fn encode(
         &mut self,
         plan: &Plan,
@@ -82,6 +101,34 @@ impl Encoder {
         now: Timestamp,
         buf: Vec<u8>,
     ) -> Outgoing {
+        self.encode_for(plan, &plan.targets[0], Part::Whole, cache, topics, batch, now, buf)
+    }
+
+    /// Runs the processors; what they keep stays in the batch, to be encoded for each target.
+    pub fn process(plan: &Plan, batch: &mut Batch) -> Counts {
+        let read_records = batch.events.len() as u64;
+        if !plan.chain.is_empty() {
+            let Batch { events, buf, common, .. } = batch;
+            events.retain_mut(|event| plan.chain.run(event, buf, common) == Outcome::Keep);
+        }
+        Counts { read_records, dropped_events: read_records - batch.events.len() as u64, ..Counts::default() }
+    }
+
+    /// Encodes for one target what of the batch is for it.
+    #[expect(clippy::too_many_arguments, reason = "the state of one loop over a batch")]
+    pub fn encode_for(
+        &mut self,
+        plan: &Plan,
+        target: &Target,
+        mut part: Part<'_>,
+        cache: &mut RouteCache,
+        topics: &dyn Topics,
+        batch: &mut Batch,
+        now: Timestamp,
+        buf: Vec<u8>,
+    ) -> Outgoing {
+        let (plain, none) = (&plan.chain, Chain::default());
+        let chain = if matches!(part, Part::Whole) { plain } else { &none };
         let mut out = Outgoing {
             buf,
             records: Vec::with_capacity(batch.events.len()),
@@ -99,19 +146,27 @@ impl Encoder {
         }
         let mut shared_key = None;
         let common = Arc::clone(&batch.common);
-        for event in &mut batch.events {
-            if !plan.chain.is_empty() && plan.chain.run(event, &batch.buf, &common) == Outcome::Drop {
+        for (at, event) in batch.events.iter_mut().enumerate() {
+            if !chain.is_empty() && chain.run(event, &batch.buf, &common) == Outcome::Drop {
                 out.counts.dropped_events += 1;
                 continue;
             }
+            if !part.has(at, target, &EventView { event, buf: &batch.buf, common: &common }) {
+                continue;
+            }
             let routed =
-                self.route(plan, cache, topics, version, event, &batch.buf, &common, &mut shared_key, &mut out);
+                self.route(plan, target, cache, topics, version, event, &batch.buf, &common, &mut shared_key, &mut out);
             if routed.fell_back {
                 out.counts.fallback_records += 1;
+                // Another target may know a topic for it.
+                let mut event = event.clone();
                 event.add_tag(FALLBACK_TAG, &common);
+                let view = EventView { event: &event, buf: &batch.buf, common: &common };
+                self.record(target, &view, routed, now, &mut out);
+            } else {
+                let view = EventView { event, buf: &batch.buf, common: &common };
+                self.record(target, &view, routed, now, &mut out);
             }
-            let view = EventView { event, buf: &batch.buf, common: &common };
-            self.record(plan, &view, routed, now, &mut out);
         }
         out.counts.read_records = batch.events.len() as u64;
         out.counts.encoded_bytes = self.shares.iter().map(|share| share.payload_bytes).sum();
@@ -130,6 +185,7 @@ impl Encoder {
     fn route(
         &mut self,
         plan: &Plan,
+        target: &Target,
         cache: &mut RouteCache,
         topics: &dyn Topics,
         version: u64,
@@ -140,26 +196,26 @@ impl Encoder {
         out: &mut Outgoing,
     ) -> Routed {
         let view = EventView { event, buf, common };
-        let topic_is_shared = plan.topic.depends_only_on_common() && plan.topic.is_shared(event);
+        let topic_is_shared = target.topic.depends_only_on_common() && target.topic.is_shared(event);
         let legal = match cache.topic.as_ref().filter(|_| topic_is_shared) {
             Some(topic) => Some(Arc::clone(topic)),
-            None => self.topic(plan, topics, &view),
+            None => self.topic(target, topics, &view),
         };
         if topic_is_shared && cache.topic.is_none() {
             cache.topic.clone_from(&legal);
         }
         let fell_back = legal.is_none();
         let topic = legal.unwrap_or_else(|| Arc::clone(&plan.fallback_topic));
-        let key_is_shared = plan.key.as_ref().is_none_or(|key| key.depends_only_on_common() && key.is_shared(event));
+        let key_is_shared = target.key.as_ref().is_none_or(|key| key.depends_only_on_common() && key.is_shared(event));
         let key = if key_is_shared {
             shared_key
                 .get_or_insert_with(|| {
-                    let key = cache.key.get_or_insert_with(|| self.key(plan, &view));
+                    let key = cache.key.get_or_insert_with(|| self.key(target, &view));
                     key.as_ref().map(|key| append(&mut out.buf, key))
                 })
                 .clone()
         } else {
-            self.key(plan, &view).map(|key| append(&mut out.buf, &key))
+            self.key(target, &view).map(|key| append(&mut out.buf, &key))
         };
         let find = |key: &Option<Range<u32>>| match (topics.partitions(&topic), key) {
             (None, _) => Place::Unknown,
@@ -178,9 +234,9 @@ impl Encoder {
     }
 
     /// The topic, if it can be rendered, is legal, and is known or one for which there is room.
-    fn topic(&mut self, plan: &Plan, topics: &dyn Topics, view: &EventView<'_>) -> Option<Arc<str>> {
+    fn topic(&mut self, target: &Target, topics: &dyn Topics, view: &EventView<'_>) -> Option<Arc<str>> {
         self.text.clear();
-        plan.topic.render(view, &mut self.text).ok()?;
+        target.topic.render(view, &mut self.text).ok()?;
         if !route::legal_topic(&self.text) {
             return None;
         }
@@ -191,17 +247,17 @@ impl Encoder {
         (topics.partitions(name).is_some() || topics.has_room()).then(|| Arc::from(name))
     }
 
-    fn key(&mut self, plan: &Plan, view: &EventView<'_>) -> Option<Vec<u8>> {
+    fn key(&mut self, target: &Target, view: &EventView<'_>) -> Option<Vec<u8>> {
         self.text.clear();
-        plan.key.as_ref()?.render(view, &mut self.text).ok()?;
+        target.key.as_ref()?.render(view, &mut self.text).ok()?;
         Some(self.text.clone())
     }
 
-    fn record(&mut self, plan: &Plan, view: &EventView<'_>, routed: Routed, now: Timestamp, out: &mut Outgoing) {
+    fn record(&mut self, target: &Target, view: &EventView<'_>, routed: Routed, now: Timestamp, out: &mut Outgoing) {
         let key_len = routed.key.as_ref().map_or(0, |key| key.end - key.start);
         let mut headers = Vec::new();
         let mut headers_len = 0;
-        for (name, template) in &plan.headers {
+        for (name, template) in &target.headers {
             self.text.clear();
             if template.render(view, &mut self.text).is_ok() {
                 let value = append(&mut out.buf, &self.text);
@@ -210,16 +266,16 @@ impl Encoder {
             }
         }
         let value_start = position(&out.buf);
-        let room = plan.record_bytes_max.saturating_sub(key_len as usize + headers_len);
-        let fit = encode::encode_within(plan.codec, view, room, &mut out.buf);
+        let room = target.record_bytes_max.saturating_sub(key_len as usize + headers_len);
+        let fit = encode::encode_within(target.codec, view, room, &mut out.buf);
         match fit {
             Fit::Whole => {}
             Fit::Cut => out.counts.cut_records += 1,
             // The producer refuses it by its size, and the dead letter gets it.
-            Fit::TooLarge => encode::encode(plan.codec, view, &mut out.buf),
+            Fit::TooLarge => encode::encode(target.codec, view, &mut out.buf),
         }
         let value_len = position(&out.buf) - value_start;
-        if plan.codec == Codec::Raw {
+        if target.codec == Codec::Raw {
             let names = &mut self.names;
             encode::identity_headers(view, fit, &mut out.buf, |name, range| {
                 let name = Arc::clone(names.entry(name).or_insert_with(|| Arc::from(name)));
@@ -350,12 +406,16 @@ mod tests {
     fn plan(topic: &str, key: Option<&str>) -> Plan {
         let template = |text: &str| Template::parse(text).expect("a template");
         let route = crate::config::checked::Route {
+            output: "main".to_owned(),
+            required: true,
+            when: None,
+            record_bytes_max: 1_000_000,
             topic: template(topic),
             key: key.map(template),
             headers: vec![("env".to_owned(), template("test"))],
             codec: Codec::Json,
         };
-        Plan::new("in", Chain::new(Vec::new()), route, "logs.fallback", 1_000_000)
+        Plan::new("in", Chain::new(Vec::new()), vec![Target::new(route)], "logs.fallback")
     }
 
     fn encode(plan: &Plan, topics: &Known, text: &str) -> Outgoing {

@@ -3,11 +3,13 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::batch::Place;
+use crate::batch::{OutputId, Place};
 use crate::config::checked::Route;
+use crate::deliver::driver::Deliver;
 use crate::encode::Codec;
 use crate::event::Common;
 use crate::process::Chain;
+use crate::process::condition::Condition;
 use crate::route::Template;
 use crate::telemetry::Histogram;
 
@@ -17,19 +19,35 @@ pub struct Plan {
     pub name: String,
     /// Its processors, then those of the top level.
     pub chain: Chain,
-    pub topic: Template,
-    pub key: Option<Template>,
-    pub headers: Vec<(Arc<str>, Template)>,
-    pub codec: Codec,
+    /// One an output that it feeds, at least one, in the order of their names.
+    pub targets: Vec<Target>,
     /// Where records go whose topic can't be rendered, is no legal name, or is one too many.
     pub fallback_topic: Arc<str>,
-    /// Value, key and headers of one record.
-    pub record_bytes_max: usize,
     /// Its positions are kept over a restart.
     pub is_durable: bool,
     /// Those of the input of this name, whatever its plan was before.
     pub counters: Arc<Counters>,
-    /// From reading to the acknowledgement by all in-sync replicas; one histogram for all inputs of an output.
+}
+
+/// What goes to one output, and as what.
+pub struct Target {
+    /// The output's name.
+    pub output: String,
+    /// Its number in the checkpoint store.
+    pub id: OutputId,
+    /// `None` where nothing is delivered (`logferry try`).
+    pub deliver: Option<Arc<Deliver>>,
+    /// It may hold sources back.
+    pub required: bool,
+    /// Which events go to it; `None`: all.
+    pub when: Option<Condition>,
+    pub topic: Template,
+    pub key: Option<Template>,
+    pub headers: Vec<(Arc<str>, Template)>,
+    pub codec: Codec,
+    /// Value, key and headers of one record.
+    pub record_bytes_max: usize,
+    /// From reading to the acknowledgement; one histogram for all inputs of an output.
     pub delivery_seconds: Arc<Histogram>,
 }
 
@@ -44,6 +62,8 @@ pub struct Counters {
     pub acked_records: AtomicU64,
     /// By `drop_event`.
     pub dropped_events: AtomicU64,
+    /// For which the `when` of no output holds.
+    pub unrouted_events: AtomicU64,
     /// Records cut to fit `max_record_bytes`.
     pub cut_records: AtomicU64,
     pub fallback_records: AtomicU64,
@@ -61,6 +81,7 @@ pub struct Counts {
     pub read_bytes: u64,
     pub read_records: u64,
     pub dropped_events: u64,
+    pub unrouted_events: u64,
     pub cut_records: u64,
     pub fallback_records: u64,
     pub encoded_bytes: u64,
@@ -74,6 +95,7 @@ impl Counters {
         self.read_bytes.fetch_add(counts.read_bytes, Ordering::Relaxed);
         self.read_records.fetch_add(counts.read_records, Ordering::Relaxed);
         self.dropped_events.fetch_add(counts.dropped_events, Ordering::Relaxed);
+        self.unrouted_events.fetch_add(counts.unrouted_events, Ordering::Relaxed);
         self.cut_records.fetch_add(counts.cut_records, Ordering::Relaxed);
         self.fallback_records.fetch_add(counts.fallback_records, Ordering::Relaxed);
         self.encoded_bytes.fetch_add(counts.encoded_bytes, Ordering::Relaxed);
@@ -96,20 +118,60 @@ pub struct RouteCache {
 }
 
 impl Plan {
-    /// The plan of an input.
-    pub fn new(name: &str, chain: Chain, route: Route, fallback_topic: &str, record_bytes_max: usize) -> Self {
+    /// The plan of an input that feeds these, at least one, in the order of their outputs' names.
+    pub fn new(name: &str, chain: Chain, targets: Vec<Target>, fallback_topic: &str) -> Self {
         Self {
             name: name.to_owned(),
             chain,
+            targets,
+            fallback_topic: Arc::from(fallback_topic),
+            is_durable: true,
+            counters: Arc::default(),
+        }
+    }
+
+    /// The targets whose progress the source's positions follow: the required ones. If none is, the first: it is told that all
+    /// is settled as soon as it is offered.
+    pub fn watched(&self) -> impl Iterator<Item = &Target> {
+        let has_required = self.targets.iter().any(|target| target.required);
+        self.targets
+            .iter()
+            .enumerate()
+            .filter(move |(at, one)| one.required || (!has_required && *at == 0))
+            .map(|(_, one)| one)
+    }
+
+    /// The watched target of this number.
+    pub fn watched_at(&self, at: usize) -> &Target {
+        self.watched().nth(at).expect("a source has a watermark for each, and no other")
+    }
+
+    /// Whether the one target gets everything, and the source waits for it.
+    pub fn is_plain(&self) -> bool {
+        matches!(&self.targets[..], [only] if only.required && only.when.is_none())
+    }
+}
+
+impl Target {
+    /// Where `route` leads. It delivers to nobody yet.
+    pub fn new(route: Route) -> Self {
+        Self {
+            output: route.output,
+            id: OutputId(0),
+            deliver: None,
+            required: route.required,
+            when: route.when,
             topic: route.topic,
             key: route.key,
             headers: route.headers.into_iter().map(|(name, value)| (Arc::from(name), value)).collect(),
             codec: route.codec,
-            fallback_topic: Arc::from(fallback_topic),
-            record_bytes_max,
-            is_durable: true,
-            counters: Arc::default(),
+            record_bytes_max: route.record_bytes_max,
             delivery_seconds: Arc::new(Histogram::new()),
         }
+    }
+
+    /// Who delivers.
+    pub fn deliver(&self) -> &Arc<Deliver> {
+        self.deliver.as_ref().expect("a plan that is run has an output for each of its targets")
     }
 }

@@ -3,7 +3,8 @@
 //! What can't change while it runs is refused before anything is done, and so is an output whose new settings do not reach
 //! the cluster: then nothing has changed. An input that changed is stopped (what it has in flight is waited for, so that
 //! nothing is repeated) and started from its checkpoints; an output gets a new producer, make before break. Inputs and
-//! outputs that did not change keep their sources, lanes and connections, and do not pause.
+//! outputs that did not change keep their sources, lanes and connections, and do not pause. An output that comes or goes changes
+//! the inputs that feed it: it is started before them, and ended after them.
 //!
 //! Not here: reading and checking configs, and when to.
 
@@ -12,13 +13,14 @@ use std::fmt;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::build::{CLOSE_POLL, Pipeline, adopt_files, limits_of, now_seconds, plan_of};
+use super::build::{CLOSE_POLL, Pipeline, adopt_files, feed, limits_of, now_seconds, plan_of, start_output};
 use super::plan::Plan;
-use super::report::Live;
+use super::report::{Live, LiveOutput, OutputTraits};
 use super::sources::Doing;
 use crate::batch::SourceKey;
 use crate::config::Checked;
-use crate::config::checked::{CheckedInput, InputKind};
+use crate::config::checked::{CheckedInput, CheckedOutput, InputKind};
+use crate::disk::RealDisk;
 use crate::input::file::Legacy;
 use crate::telemetry::logs;
 
@@ -31,8 +33,10 @@ pub struct Changes {
     pub inputs_added: Vec<String>,
     pub inputs_changed: Vec<String>,
     pub inputs_removed: Vec<String>,
-    /// The output, if its producer was replaced.
-    pub output: Option<String>,
+    pub outputs_added: Vec<String>,
+    /// Those whose producer was replaced, among them.
+    pub outputs_changed: Vec<String>,
+    pub outputs_removed: Vec<String>,
     /// Sections of the top level that took effect.
     pub sections: Vec<&'static str>,
 }
@@ -44,6 +48,8 @@ pub enum ReloadError {
     Fixed(Vec<String>),
     #[error("nothing was changed: output {output}: {message}; its producer stays")]
     Output { output: String, message: String },
+    #[error("nothing was changed: {0}")]
+    NewOutput(String),
     /// Everything else was changed.
     #[error("all else was changed, but {}", .0.join("; "))]
     Inputs(Vec<String>),
@@ -66,9 +72,17 @@ impl Changes {
         }
         let gone = old.inputs.iter().filter(|input| find(&new.inputs, &input.name).is_none());
         changes.inputs_removed = gone.map(|input| input.name.clone()).collect();
-        if old.output != new.output {
-            changes.output = Some(new.output.name.clone());
+        for output in &new.outputs {
+            match old.output(&output.name) {
+                None => changes.outputs_added.push(output.name.clone()),
+                Some(before) if before.kind != output.kind || before.required != output.required => {
+                    changes.outputs_changed.push(output.name.clone());
+                }
+                Some(_) => {}
+            }
         }
+        let gone = old.outputs.iter().filter(|output| new.output(&output.name).is_none());
+        changes.outputs_removed = gone.map(|output| output.name.clone()).collect();
         let sections = [
             (old.logging.level != new.logging.level, "logging.level"),
             (old.spool != new.spool, "spool"),
@@ -89,9 +103,6 @@ impl Changes {
         ];
         let mut fixed: Vec<String> =
             differs.into_iter().filter(|(differs, _)| *differs).map(|(_, name)| name.to_owned()).collect();
-        if old.output.name != new.output.name {
-            fixed.push(format!("the name of output {}", old.output.name));
-        }
         let stopped = |name: &String| self.inputs_changed.contains(name) || self.inputs_removed.contains(name);
         let is_stdin = |input: &&CheckedInput| matches!(input.kind, InputKind::Stdin(_));
         for input in old.inputs.iter().chain(&new.inputs).filter(is_stdin).filter(|input| stopped(&input.name)) {
@@ -118,7 +129,9 @@ impl fmt::Display for Changes {
             list("inputs added:", &self.inputs_added),
             list("inputs changed:", &self.inputs_changed),
             list("inputs removed:", &self.inputs_removed),
-            self.output.as_ref().map(|name| format!("output changed: {name}")),
+            list("outputs added:", &self.outputs_added),
+            list("outputs changed:", &self.outputs_changed),
+            list("outputs removed:", &self.outputs_removed),
             list("changed:", &self.sections.iter().map(ToString::to_string).collect::<Vec<_>>()),
         ];
         let parts: Vec<String> = parts.into_iter().flatten().collect();
@@ -134,11 +147,16 @@ impl Pipeline {
     /// Why nothing was changed; but for [`ReloadError::Inputs`], which names inputs that can't be started.
     pub fn reload(&mut self, checked: Checked, is_interrupted: &dyn Fn() -> bool) -> Result<Changes, ReloadError> {
         let changes = Changes::between(&self.current, &checked)?;
-        if let Some(output) = &changes.output {
-            let replaced = self.inner.deliver.replace((self.make)(&checked.output), is_interrupted);
-            replaced.map_err(|message| ReloadError::Output { output: output.clone(), message })?;
+        let added = self.new_outputs(&changes, &checked)?;
+        if let Err(error) = self.replace_producers(&changes, &checked, is_interrupted) {
+            added.iter().for_each(|output| output.end());
+            return Err(error);
         }
-        self.inner.deliver.set_limits(limits_of(&checked));
+        self.inner.add_outputs(added);
+        for (live, output) in self.inner.outputs_of(&checked) {
+            live.deliver.set_limits(limits_of(&checked, output));
+            live.set_traits(OutputTraits::of(output));
+        }
         if changes.sections.contains(&"logging.level") {
             logs::set_level(checked.logging.level());
         }
@@ -148,7 +166,62 @@ impl Pipeline {
             return Ok(changes);
         }
         let failed = self.start_inputs(&changes, legacies);
+        for output in self.inner.take_outputs(&changes.outputs_removed) {
+            output.end();
+        }
         if failed.is_empty() { Ok(changes) } else { Err(ReloadError::Inputs(failed)) }
+    }
+
+    /// Starts the outputs that are new. Nobody feeds them yet.
+    fn new_outputs(&self, changes: &Changes, checked: &Checked) -> Result<Vec<Arc<LiveOutput>>, ReloadError> {
+        let names: Vec<&str> = changes.outputs_added.iter().map(String::as_str).collect();
+        if names.is_empty() {
+            return Ok(Vec::new());
+        }
+        let ids = self.store.outputs(&names).map_err(|error| ReloadError::NewOutput(error.to_string()))?;
+        let mut added: Vec<Arc<LiveOutput>> = Vec::new();
+        for (name, id) in names.into_iter().zip(ids) {
+            let Some(output) = checked.output(name) else { continue };
+            let produce = (self.make)(output);
+            let (sources, budget, disk) = (&self.inner.sources, &self.inner.budget, Arc::new(RealDisk));
+            match start_output(checked, output, id, produce, sources, &self.pool, &self.last_seq, budget, disk) {
+                Ok(started) => added.push(started),
+                Err(error) => {
+                    added.iter().for_each(|output| output.end());
+                    return Err(ReloadError::NewOutput(format!("{error:#}")));
+                }
+            }
+        }
+        Ok(added)
+    }
+
+    /// Gives outputs that changed other producers. If one of them does not reach its cluster, those before it get their old
+    /// settings back.
+    fn replace_producers(
+        &self,
+        changes: &Changes,
+        checked: &Checked,
+        is_interrupted: &dyn Fn() -> bool,
+    ) -> Result<(), ReloadError> {
+        let mut done: Vec<(Arc<LiveOutput>, &CheckedOutput)> = Vec::new();
+        for (live, output) in self.inner.outputs_of(checked) {
+            let Some(before) = self.current.output(&output.name) else { continue };
+            if !changes.outputs_changed.contains(&output.name) || before.kind == output.kind {
+                continue;
+            }
+            match live.deliver.replace((self.make)(output), is_interrupted) {
+                Ok(()) => done.push((live, before)),
+                Err(message) => {
+                    for (live, before) in done {
+                        if let Err(error) = live.deliver.replace((self.make)(before), is_interrupted) {
+                            tracing::error!(output = %live.name, %error, "the old settings can't be put back; the new ones stay");
+                        }
+                    }
+                    return Err(ReloadError::Output { output: output.name.clone(), message });
+                }
+            }
+        }
+        Ok(())
     }
 
     /// For status and metrics; `error`: why the reload failed.
@@ -172,8 +245,10 @@ impl Pipeline {
         for (name, input) in running {
             legacies.insert(name, input.stop());
         }
-        for token in plans.iter().flat_map(|plan| self.inner.sources.retire(plan)) {
-            self.inner.deliver.forget(token.0);
+        for plan in &plans {
+            for token in self.inner.sources.retire(plan) {
+                plan.targets.iter().for_each(|target| target.deliver().forget(token.0));
+            }
         }
         self.await_settled(&plans, is_interrupted);
         for plan in &plans {
@@ -205,7 +280,7 @@ impl Pipeline {
                 return;
             }
             if Instant::now() >= give_up_at {
-                self.inner.deliver.give_up(&keys);
+                plans.iter().flat_map(|plan| &plan.targets).for_each(|target| target.deliver().give_up(&keys));
                 give_up_at = Instant::now() + GIVE_UP_EVERY;
             }
             std::thread::sleep(CLOSE_POLL);
@@ -222,12 +297,19 @@ impl Pipeline {
             // Its files are read from their beginning then: repeated, not lost.
             tracing::warn!(error = %format!("{error:#}"), "a renamed input can't go on in its files");
         }
-        for input in &self.current.inputs {
-            let is_new = changes.inputs_added.contains(&input.name) || changes.inputs_changed.contains(&input.name);
-            if !is_new {
+        let is_new = |name: &String| changes.inputs_added.contains(name) || changes.inputs_changed.contains(name);
+        let outputs = self.inner.outputs().clone();
+        let new_inputs = || self.current.inputs.iter().filter(|input| is_new(&input.name));
+        let plans: Vec<Arc<Plan>> =
+            new_inputs().map(|input| Arc::new(plan_of(&self.current, input, &outputs))).collect();
+        let fed = if plans.is_empty() { Ok(()) } else { feed(&plans, &self.store) };
+        for input in new_inputs() {
+            if let Err(error) = &fed {
+                let message = format!("input {} can't be started: {error:#}", input.name);
+                failed.push((input.name.clone(), message));
                 continue;
             }
-            let mut plan = plan_of(&self.current, input, &self.inner.delivery_seconds);
+            let mut plan = plan_of(&self.current, input, &outputs);
             let mut inputs = self.inner.inputs();
             let before = inputs.iter().position(|live| live.plan.name == input.name).map(|at| inputs.remove(at));
             if let Some(before) = before {
@@ -294,15 +376,31 @@ outputs:
         check("[/a]}", "[/a], tags: []}", "nothing");
         check("[/a]}", "[/a], tags: [x]}", "inputs changed: heir");
         check("  own:", "  else:", "inputs added: else; inputs removed: own");
-        check("brokers: ['k:1']", "brokers: ['k:1']\n    linger: 5ms", "output changed: main");
+        check("brokers: ['k:1']", "brokers: ['k:1']\n    linger: 5ms", "outputs changed: main");
         check("brokers: ['k:1']", "brokers: ['k:1']\n    topic: u", "inputs changed: heir");
         check("brokers: ['k:1']", "brokers: ['k:1']\n    codec: raw", "inputs changed: heir");
         check("brokers: ['k:1']", "brokers: ['k:1']\n    headers: {a: b}", "inputs changed: heir, own");
         check(
             "brokers: ['k:1']",
             "brokers: ['k:1']\n    max_record_bytes: 2MB",
-            "inputs changed: heir, own; output changed: main",
+            "inputs changed: heir, own; outputs changed: main",
         );
+        check(
+            "brokers: ['k:1']",
+            "brokers: ['k:1']\n    required: false",
+            "inputs changed: heir, own; outputs changed: main",
+        );
+        let other = "  main:\n    type: kafka\n    brokers: ['k:1']\n  other: {type: file, path: /o}";
+        check(
+            "  main:\n    type: kafka\n    brokers: ['k:1']",
+            other,
+            "inputs changed: heir, own; outputs added: other",
+        );
+        check("  main:", "  other:", "inputs changed: heir, own; outputs added: other; outputs removed: main");
+        let two = BASE.replace("[/b],", "[/b], outputs: [main],") + "  other: {type: file, path: /o}\n";
+        check_between(&two, "path: /o", "path: /p", "outputs changed: other");
+        check_between(&two, "path: /o", "path: /o, topic: x", "inputs changed: heir");
+        check_between(&two, "  other: {type: file, path: /o}\n", "", "inputs changed: heir; outputs removed: other");
         check("data_dir: /d", "data_dir: /d\nprocessors: [{drop_event: {}}]", "inputs changed: heir, own");
         check("data_dir: /d", "data_dir: /d\nfallback_topic: f", "inputs changed: heir, own");
         check(
@@ -322,7 +420,6 @@ outputs:
             "data_dir: /e\nadmin: {listen: 'off'}\nlogging: {format: json}",
             &refused("data_dir, admin.listen, logging.format"),
         );
-        check("  main:", "  other:", &refused("the name of output main"));
         let stdin = BASE.replace("heir: {type: file, paths: [/a]}", "in: {type: stdin}");
         let pipe = refused("input in (what is read from a pipe can't be read again)");
         check_between(&stdin, "{type: stdin}", "{type: stdin, tags: [x]}", &pipe);
@@ -343,7 +440,7 @@ outputs:
         };
         let (one, same, other) = (with("one"), with("one"), with("other"));
         let said = |new| Changes::between(&one, new).map(|changes| changes.to_string()).expect("nothing is refused");
-        assert_eq!((said(&same), said(&other)), ("nothing".to_owned(), "output changed: main".to_owned()));
+        assert_eq!((said(&same), said(&other)), ("nothing".to_owned(), "outputs changed: main".to_owned()));
         assert_eq!(one.files_named, [file]);
     }
 }

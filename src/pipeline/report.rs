@@ -9,7 +9,10 @@ use super::build::{Running, now_seconds};
 use super::plan::Plan;
 use super::sources::{Doing, Sources};
 use super::threads::Threads;
+use crate::batch::OutputId;
 use crate::budget::Budget;
+use crate::config::Checked;
+use crate::config::checked::{CheckedOutput, OutputKind};
 use crate::deliver::driver::Deliver;
 use crate::deliver::tally::Counts;
 use crate::deliver::{lane, spooler};
@@ -31,19 +34,85 @@ pub struct Inner {
     /// All inputs are open.
     pub ready: AtomicBool,
     pub sources: Arc<Sources>,
-    pub deliver: Arc<Deliver>,
     pub ledger: Arc<Ledger>,
     pub budget: Budget,
     /// By name.
     pub inputs: Mutex<Vec<Live>>,
     pub config: Mutex<ConfigStatus>,
-    pub output_name: String,
-    /// Whom the output's brokers take the agent for.
-    pub principal: String,
-    pub delivery_seconds: Arc<Histogram>,
+    /// By name.
+    pub outputs: Mutex<Vec<Arc<LiveOutput>>>,
     pub workers: Threads,
     pub committer: Threads,
-    pub output: Threads,
+}
+
+/// An output that runs.
+pub struct LiveOutput {
+    pub name: String,
+    /// In the checkpoint store.
+    pub id: OutputId,
+    /// What its settings may change while it runs.
+    pub traits: Mutex<OutputTraits>,
+    pub deliver: Arc<Deliver>,
+    pub delivery_seconds: Arc<Histogram>,
+    pub threads: Threads,
+}
+
+/// What an output is, as its settings say.
+#[derive(Clone)]
+pub struct OutputTraits {
+    /// The `type` of the config.
+    pub kind: &'static str,
+    /// It may hold sources back.
+    pub required: bool,
+    /// Whom its brokers take the agent for.
+    pub principal: String,
+}
+
+impl OutputTraits {
+    /// Those of an output of the config.
+    pub fn of(output: &CheckedOutput) -> Self {
+        let principal = match &output.kind {
+            OutputKind::Kafka(kafka) => kafka.connection.principal(),
+            OutputKind::File(_) => String::new(),
+        };
+        Self { kind: output.kind.name(), required: output.required, principal }
+    }
+}
+
+impl LiveOutput {
+    /// It is something else from now on.
+    pub fn set_traits(&self, traits: OutputTraits) {
+        *self.traits.lock().unwrap_or_else(PoisonError::into_inner) = traits;
+    }
+
+    /// Nobody feeds it any more: it ends. What it has not acknowledged is given up, and waits in its files if it is required.
+    pub fn end(&self) {
+        if !self.traits().required {
+            self.say_what_is_lost();
+        }
+        self.deliver.stop();
+        self.join();
+    }
+
+    /// Waits for the end of its threads, once it is told to stop.
+    pub fn join(&self) {
+        self.threads.join();
+        // What it holds names its sources, and they name this output.
+        self.deliver.let_go();
+    }
+
+    /// What it is.
+    pub fn traits(&self) -> OutputTraits {
+        self.traits.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// At the end: what it has not acknowledged, and nothing waits for.
+    pub fn say_what_is_lost(&self) {
+        let records: u64 = self.deliver.status().lanes.iter().map(|lane| lane.in_flight_records).sum();
+        if records > 0 {
+            tracing::warn!(output = %self.name, records, "not acknowledged in time and given up: the output is `required: false`");
+        }
+    }
 }
 
 /// An input of the config.
@@ -57,6 +126,30 @@ impl Inner {
     /// The inputs. Not to be held while anything is waited for.
     pub fn inputs(&self) -> MutexGuard<'_, Vec<Live>> {
         self.inputs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The outputs. Not to be held while anything is waited for.
+    pub fn outputs(&self) -> MutexGuard<'_, Vec<Arc<LiveOutput>>> {
+        self.outputs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds outputs.
+    pub fn add_outputs(&self, added: Vec<Arc<LiveOutput>>) {
+        let mut outputs = self.outputs();
+        outputs.extend(added);
+        outputs.sort_by(|one, other| one.name.cmp(&other.name));
+    }
+
+    /// Takes out the outputs of these names.
+    pub fn take_outputs(&self, names: &[String]) -> Vec<Arc<LiveOutput>> {
+        self.outputs().extract_if(.., |output| names.contains(&output.name)).collect()
+    }
+
+    /// The outputs that a config has and that run.
+    pub fn outputs_of<'a>(&self, checked: &'a Checked) -> Vec<(Arc<LiveOutput>, &'a CheckedOutput)> {
+        let outputs = self.outputs();
+        let run = |live: &Arc<LiveOutput>| Some((Arc::clone(live), checked.output(&live.name)?));
+        outputs.iter().filter_map(run).collect()
     }
 
     /// Everything is open.
@@ -104,6 +197,7 @@ impl Inner {
         status.dropped = [
             ("drop_event".into(), get(&counters.dropped_events)),
             ("line_filter".into(), get(&counters.filtered_lines)),
+            ("no_output".into(), get(&counters.unrouted_events)),
         ]
         .into();
         let now = Instant::now();
@@ -120,12 +214,17 @@ impl Inner {
         status.files_count = open;
         status
     }
+}
 
-    fn output(&self) -> OutputStatus {
+impl LiveOutput {
+    fn status(&self) -> OutputStatus {
         let deliver = self.deliver.status();
+        let OutputTraits { kind, required, principal } = self.traits();
         let mut status = OutputStatus {
-            name: self.output_name.clone(),
-            kind: "kafka".into(),
+            name: self.name.clone(),
+            kind: kind.into(),
+            required,
+            dropped: deliver.dropped.into_iter().map(|(reason, count)| (reason.into(), count)).collect(),
             rebuilds_total: deliver.rebuilds,
             window: WindowStatus { used_bytes: deliver.window_bytes_used, max_bytes: deliver.window_bytes_max },
             delivery_seconds: self.delivery_seconds.status(),
@@ -147,13 +246,14 @@ impl Inner {
             .map(|broker| BrokerStatus { name: broker.name, state: broker.state, last_error: broker.last_error })
             .collect();
         status.last_error = deliver.lanes.iter().find_map(|lane| lane.cause.as_ref().map(ToString::to_string));
-        status.set_lanes(deliver.lanes.into_iter().map(|lane| lane_status(lane, &self.principal)).collect());
+        status.set_lanes(deliver.lanes.into_iter().map(|lane| lane_status(lane, &principal)).collect());
         status
     }
 }
 
 impl StatusSource for Inner {
     fn status(&self) -> Status {
+        let outputs = self.outputs().clone();
         let inputs = self.inputs();
         let state: Word = match self.state.load(Ordering::Acquire) {
             0 => "starting".into(),
@@ -167,7 +267,7 @@ impl StatusSource for Inner {
             uptime_seconds: self.started.elapsed().as_secs_f64(),
             state,
             inputs: inputs.iter().map(|live| self.input(live)).collect(),
-            outputs: vec![self.output()],
+            outputs: outputs.iter().map(|output| output.status()).collect(),
             memory: MemoryStatus {
                 used_bytes: self.budget.bytes_used() as u64,
                 max_bytes: self.budget.bytes_max() as u64,
@@ -193,7 +293,8 @@ impl StatusSource for Inner {
         };
         // Who is stopping ends them in order.
         let is_stopping = self.state.load(Ordering::Acquire) > 1;
-        let ended = || self.workers.ended().or_else(|| self.output.ended()).or_else(|| self.committer.ended());
+        let output = || self.outputs().iter().find_map(|output| output.threads.ended());
+        let ended = || self.workers.ended().or_else(output).or_else(|| self.committer.ended());
         match ended().or_else(watcher).filter(|_| !is_stopping) {
             Some(thread) => Err(format!("the thread {thread:?} has ended: restart the process; its log says why")),
             None => Ok(()),
@@ -308,6 +409,13 @@ fn cause_and_fix(lane: &lane::LaneStatus, principal: &str) -> Option<(String, St
             told.unwrap_or_else(|| format!("the broker refuses topic {topic}")),
             "look at the topic's settings and at the broker's log".to_owned(),
         ),
+        Some(TopicFault::NotWritable) => {
+            let (cause, fix) = match told.as_deref().and_then(|told| told.rsplit_once("; ")) {
+                Some((cause, fix)) => (cause.to_owned(), format!("{fix}; it goes on by itself")),
+                None => ("its file can't be written".to_owned(), "make it writable, or make room".to_owned()),
+            };
+            (cause, fix)
+        }
         None => match (told, lane.state) {
             (Some(told), _) => (told, "it goes on by itself".to_owned()),
             (None, "stalled") => (

@@ -20,7 +20,8 @@ use std::time::{Duration, Instant};
 
 use super::acks::{Ledger, SourceAck};
 use super::plan::{Plan, RouteCache};
-use crate::batch::Position;
+use crate::batch::{OutputId, Position, SourceKey};
+use crate::checkpoint::Store;
 use crate::deliver::waiting::Wants;
 use crate::input::source::{Host, Source, Token};
 
@@ -30,11 +31,14 @@ pub struct Work {
     pub source: Box<dyn Source>,
     pub plan: Arc<Plan>,
     pub ack: Arc<SourceAck>,
-    pub route: RouteCache,
+    /// One a target of the plan.
+    pub routes: Vec<RouteCache>,
     /// How far it is read and handed over: where a held batch is read from again.
     pub position_read: Position,
-    /// What it handed over last: looked at before it is read again.
-    pub wants: Wants,
+    /// What it handed over last, to each target: looked at before it is read again.
+    pub wants: Vec<Wants>,
+    /// What each watched output has already of what is read; empty where there is only one.
+    pub haves: Vec<u64>,
     /// Deliver was told that it is urgent.
     pub is_urgent: bool,
     /// How long to wait after the next failed read.
@@ -68,6 +72,7 @@ pub struct Sources {
     inner: Mutex<Inner>,
     ready: Condvar,
     ledger: Arc<Ledger>,
+    store: Arc<Store>,
     myself: Weak<Sources>,
 }
 
@@ -102,11 +107,12 @@ pub const RETRY_LONGEST: Duration = Duration::from_secs(10);
 
 impl Sources {
     /// No source yet, and no input.
-    pub fn new(ledger: Arc<Ledger>) -> Arc<Self> {
+    pub fn new(ledger: Arc<Ledger>, store: Arc<Store>) -> Arc<Self> {
         Arc::new_cyclic(|myself| Self {
             inner: Mutex::default(),
             ready: Condvar::new(),
             ledger,
+            store,
             myself: myself.clone(),
         })
     }
@@ -238,6 +244,22 @@ impl Sources {
         }
     }
 
+    /// How far each output of a plan with several has a source that stands at `position`. Where an output begins is noted, before
+    /// anything is read.
+    fn haves(&self, plan: &Plan, key: SourceKey, position: Position) -> Vec<(OutputId, Position)> {
+        if !plan.is_durable || plan.watched().nth(1).is_none() {
+            return Vec::new();
+        }
+        let known = self.store.positions(key).unwrap_or_else(|error| {
+            tracing::error!(input = %plan.name, %error, "how far each output has a file is not known; some of it may be repeated");
+            Vec::new()
+        });
+        for target in plan.watched().filter(|target| known.iter().all(|(id, _)| *id != target.id)) {
+            self.ledger.begin(key, target.id, position);
+        }
+        known
+    }
+
     fn rouse(&self, token: Token, is_ready: impl Fn(&mut Slot) -> bool) {
         let mut inner = self.lock();
         let Some(slot) = inner.slots.get_mut(&token) else { return };
@@ -277,21 +299,27 @@ impl Inner {
 
 impl Host for Sources {
     fn add(&self, input: &str, source: Box<dyn Source>, position: Position) -> Token {
+        let plan = Arc::clone(self.lock().plans.get(input).expect("inputs are started with a plan each"));
+        let known = self.haves(&plan, source.key(), position);
         let mut inner = self.lock();
-        let plan = Arc::clone(inner.plans.get(input).expect("inputs are started with a plan each"));
         inner.last_token += 1;
         let token = Token(inner.last_token);
         let ledger = Arc::clone(&self.ledger);
-        let ack =
-            Arc::new(SourceAck::new(token, source.key(), position, self.myself.clone(), ledger, Arc::clone(&plan)));
+        let (myself, its_plan) = (self.myself.clone(), Arc::clone(&plan));
+        let ack = Arc::new(SourceAck::new(token, source.key(), position, &known, myself, ledger, its_plan));
+        let mut haves = Vec::new();
+        if !plan.is_plain() {
+            ack.haves(&mut haves);
+        }
         let work = Box::new(Work {
             token,
             source,
             plan: Arc::clone(&plan),
             ack: Arc::clone(&ack),
-            route: RouteCache::default(),
+            routes: plan.targets.iter().map(|_| RouteCache::default()).collect(),
             position_read: position,
-            wants: Wants::new(),
+            wants: plan.targets.iter().map(|_| Wants::new()).collect(),
+            haves,
             is_urgent: false,
             retry_after: RETRY_FIRST,
         });

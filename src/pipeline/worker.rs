@@ -7,12 +7,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::acks::Flight;
-use super::outgoing::{Encoder, Topics};
-use super::plan::Counts;
+use super::acks::Unwatched;
+use super::outgoing::{Encoder, Outgoing, Part, Topics};
+use super::plan::{Counts, Plan, RouteCache, Target};
 use super::sources::{Next, RETRY_FIRST, RETRY_LONGEST, Sources, Work};
-use crate::batch::{Batch, Position, RECORD_BYTES, Record, Settled};
-use crate::budget::Budget;
+use crate::batch::{Batch, Encoded, Position, RECORD_BYTES, Receipt, Record, Settled, SourceKey};
+use crate::budget::{Budget, BytePermit};
 use crate::deliver::driver::{Deliver, Offer};
+use crate::deliver::offer_all::{OfferedAll, Portion, offer_all, would_hold_any};
+use crate::deliver::waiting::Wants;
 use crate::event::{Event, Timestamp};
 use crate::input::source::{Fill, Quantum, Read};
 
@@ -60,7 +63,6 @@ impl Pool {
 /// What all workers share.
 pub struct Shop {
     pub sources: Arc<Sources>,
-    pub deliver: Arc<Deliver>,
     pub budget: Budget,
     pub pool: Arc<Pool>,
 }
@@ -73,6 +75,18 @@ pub struct Worker {
     events: Vec<Event>,
     /// The buffer that the next batch is encoded into.
     out: Vec<u8>,
+    /// Which events of a batch go to some output, where there are several.
+    routed: Vec<bool>,
+}
+
+/// What became of a batch that was handed over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Handed {
+    Taken,
+    /// The source is rewound, and parked.
+    Held,
+    /// The source is rewound, and looked at again after a while.
+    Later(Duration),
 }
 
 impl Topics for Deliver {
@@ -92,16 +106,23 @@ impl Topics for Deliver {
 impl Worker {
     /// A worker that has not worked yet.
     pub fn new(shop: Arc<Shop>) -> Self {
-        Self { shop, encoder: Encoder::default(), raw: Vec::new(), events: Vec::new(), out: Vec::new() }
+        Self {
+            shop,
+            encoder: Encoder::default(),
+            raw: Vec::new(),
+            events: Vec::new(),
+            out: Vec::new(),
+            routed: Vec::new(),
+        }
     }
 
     /// Works until the sources are stopped.
     pub fn run(mut self) {
         while let Some(mut work) = self.shop.sources.take() {
             let next = self.turn(&mut work);
-            let token = work.token;
+            let (token, plan) = (work.token, Arc::clone(&work.plan));
             if !self.shop.sources.put_back(work, next) {
-                self.shop.deliver.forget(token.0);
+                forget(&plan, token.0);
             }
         }
     }
@@ -110,19 +131,22 @@ impl Worker {
         if let Some(position) = work.ack.take_rewind() {
             work.source.rewind(position);
             work.position_read = position;
+            if !work.plan.is_plain() {
+                work.ack.haves(&mut work.haves);
+            }
         }
         work.source.settled(work.ack.position());
         if !work.is_urgent && work.source.is_urgent() {
             work.is_urgent = true;
-            self.shop.deliver.urgent(work.source.key());
+            work.plan.targets.iter().for_each(|target| target.deliver().urgent(work.source.key()));
         }
         if !work.ack.has_room() {
             return Next::Idle;
         }
-        if !work.wants.is_empty() && self.shop.deliver.would_hold(work.token.0, &work.wants, work.is_urgent) {
+        if would_hold(work) {
             return Next::Parked;
         }
-        let Some(permit) = self.shop.budget.take_within(BUFFER_BYTES, MEMORY_WAIT) else {
+        let Some(permit) = self.shop.budget.take_within(BUFFER_BYTES * work.plan.targets.len(), MEMORY_WAIT) else {
             return Next::Ready;
         };
         let now = now();
@@ -156,9 +180,16 @@ impl Worker {
                     ..Counts::default()
                 };
                 let age_when_read = fill.appended.map_or(Duration::ZERO, |appended| now.since(appended));
-                let taken = self.hand_over(work, batch, now, (started, age_when_read), before, found);
-                if !taken {
-                    return Next::Parked;
+                let read = (started, age_when_read);
+                let handed = if work.plan.is_plain() {
+                    self.hand_over(work, batch, now, read, before, found)
+                } else {
+                    self.hand_over_all(work, batch, now, read, before, found)
+                };
+                match handed {
+                    Handed::Taken => {}
+                    Handed::Held => return Next::Parked,
+                    Handed::Later(wait) => return Next::Delayed(wait),
                 }
                 work.position_read = resume;
                 if more {
@@ -169,7 +200,7 @@ impl Worker {
             }
             other => {
                 (self.raw, self.events) = (fill.buf, fill.events);
-                self.shop.deliver.forget(work.token.0);
+                forget(&work.plan, work.token.0);
                 self.rest(work, other)
             }
         }
@@ -180,7 +211,7 @@ impl Worker {
         match read {
             Ok(Read::Finished) => Next::Finished,
             Ok(Read::Drained | Read::Idle | Read::Batch { .. }) => {
-                work.wants.clear();
+                work.wants.iter_mut().for_each(Wants::clear);
                 work.ack.wake_when_settled();
                 Next::Idle
             }
@@ -193,7 +224,7 @@ impl Worker {
         }
     }
 
-    /// Encodes and offers a batch. `false`: it was held, and the source is rewound.
+    /// Encodes and offers a batch to the one output that there is.
     fn hand_over(
         &mut self,
         work: &mut Work,
@@ -202,30 +233,151 @@ impl Worker {
         (read_at, age_when_read): (Instant, Duration),
         from: Position,
         found: Counts,
-    ) -> bool {
-        let buf = if self.out.capacity() == 0 { self.shop.pool.take() } else { std::mem::take(&mut self.out) };
-        let topics: &dyn Topics = &*self.shop.deliver;
-        let mut outgoing = self.encoder.encode(&work.plan, &mut work.route, topics, &mut batch, now, buf);
-        let Batch { buf: raw, events, resume, mut permit, .. } = batch;
+    ) -> Handed {
+        let plan = Arc::clone(&work.plan);
+        let deliver = plan.targets[0].deliver();
+        let buf = self.buffer();
+        let topics: &dyn Topics = &**deliver;
+        let outgoing = self.encoder.encode(&plan, &mut work.routes[0], topics, &mut batch, now, buf);
+        let Batch { buf: raw, events, resume, permit, .. } = batch;
         (self.raw, self.events) = (raw, events);
-        let counts = Counts {
-            read_bytes: found.read_bytes,
-            filtered_lines: found.filtered_lines,
-            truncated_lines: found.truncated_lines,
-            ..outgoing.counts
-        };
-        let flight =
-            Flight { read_at, age_when_read, bytes: counts.read_bytes, records: outgoing.records.len() as u64 };
-        let receipt = work.ack.issue(resume, flight);
+        let counts = found.and(&outgoing.counts);
+        let records = outgoing.records.len();
+        let flight = Flight { read_at, age_when_read, bytes: counts.read_bytes, records: records as u64 };
+        let seq = work.ack.issue(resume, flight, std::iter::once(count(records)));
+        let receipt = work.ack.receipt(seq, 0);
         if outgoing.records.is_empty() {
             self.keep(outgoing.buf);
-            self.shop.deliver.forget(work.token.0);
-            work.plan.counters.add(&counts);
+            deliver.forget(work.token.0);
+            plan.counters.add(&counts);
             receipt.settle(Settled::Dropped);
-            return true;
+            return Handed::Taken;
         }
-        work.wants.clear();
-        work.wants.extend(outgoing.shares.iter().map(|share| (Arc::clone(&share.topic), share.place, share.bytes)));
+        note_wants(&mut work.wants[0], &outgoing);
+        let encoded = self.pack(outgoing, work.source.key(), resume, permit);
+        match deliver.offer(work.token.0, encoded, receipt, work.is_urgent) {
+            Offer::Taken => {
+                plan.counters.add(&counts);
+                Handed::Taken
+            }
+            Offer::Held { encoded, receipt } => {
+                work.ack.retract(std::iter::once(receipt));
+                work.source.rewind(from);
+                self.shop.pool.give(encoded.buf);
+                Handed::Held
+            }
+        }
+    }
+
+    /// Encodes and offers a batch to several outputs, or to one that takes a part of it.
+    fn hand_over_all(
+        &mut self,
+        work: &mut Work,
+        mut batch: Batch,
+        now: Timestamp,
+        (read_at, age_when_read): (Instant, Duration),
+        from: Position,
+        found: Counts,
+    ) -> Handed {
+        let plan = Arc::clone(&work.plan);
+        let mut counts = found.and(&Encoder::process(&plan, &mut batch));
+        self.routed.clear();
+        self.routed.resize(batch.events.len(), false);
+        let outgoings = self.encode_all(work, &plan, &mut batch, now, &mut counts);
+        let Batch { buf: raw, events, resume, mut permit, .. } = batch;
+        (self.raw, self.events) = (raw, events);
+        counts.unrouted_events = self.routed.iter().filter(|routed| !**routed).count() as u64;
+        let routed = self.routed.len() as u64 - counts.unrouted_events;
+        let flight = Flight { read_at, age_when_read, bytes: counts.read_bytes, records: routed };
+        let is_watched = |target: &Target| plan.watched().any(|watched| std::ptr::eq(watched, target));
+        let watched = plan.targets.iter().zip(&outgoings).filter(|(target, _)| is_watched(target));
+        let seq = work.ack.issue(resume, flight, watched.map(|(_, outgoing)| count(outgoing.records.len())));
+        work.wants.iter_mut().zip(&outgoings).for_each(|(wants, outgoing)| note_wants(wants, outgoing));
+        let wants = std::mem::take(&mut work.wants);
+        let (mut portions, mut settled) = (Vec::new(), Vec::new());
+        let mut mark = 0;
+        for (at, (target, outgoing)) in plan.targets.iter().zip(outgoings).enumerate() {
+            let records = outgoing.records.len() as u64;
+            let watched = is_watched(target).then(|| work.ack.receipt(seq, mark));
+            mark += usize::from(watched.is_some());
+            let receipt = match (watched, target.required) {
+                (Some(receipt), true) if records > 0 => receipt,
+                (Some(receipt), _) => {
+                    settled.push(receipt);
+                    unwatched(target, read_at, records)
+                }
+                (None, _) => unwatched(target, read_at, records),
+            };
+            if records == 0 {
+                self.keep(outgoing.buf);
+                target.deliver().forget(work.token.0);
+                // Nobody waits for it, or its own receipt is among those that are settled below.
+                receipt.settle(Settled::Dropped);
+                continue;
+            }
+            let part = permit.split_off(permit.bytes() / (plan.targets.len() - at));
+            let encoded = self.pack(outgoing, work.source.key(), resume, part);
+            let (deliver, required) = (target.deliver(), target.required);
+            portions.push(Portion { deliver, wants: &wants[at], encoded, receipt, required });
+        }
+        drop(permit);
+        let offered =
+            if portions.is_empty() { OfferedAll::Taken } else { offer_all(work.token.0, portions, work.is_urgent) };
+        let (portions, handed) = match offered {
+            OfferedAll::Taken => {
+                work.wants = wants;
+                plan.counters.add(&counts);
+                settled.into_iter().for_each(|receipt| receipt.settle(Settled::Dropped));
+                return Handed::Taken;
+            }
+            OfferedAll::Held(portions) => (portions, Handed::Held),
+            OfferedAll::Later(portions, wait) => (portions, Handed::Later(wait)),
+        };
+        let mut receipts = settled;
+        for portion in portions {
+            self.shop.pool.give(portion.encoded.buf);
+            if portion.required {
+                receipts.push(portion.receipt);
+            } else {
+                portion.receipt.settle(Settled::Dropped);
+            }
+        }
+        work.wants = wants;
+        work.ack.retract(receipts.into_iter());
+        work.source.rewind(from);
+        handed
+    }
+
+    /// What of a processed batch goes to each target.
+    fn encode_all(
+        &mut self,
+        work: &mut Work,
+        plan: &Plan,
+        batch: &mut Batch,
+        now: Timestamp,
+        counts: &mut Counts,
+    ) -> Vec<Outgoing> {
+        let mut outgoings = Vec::with_capacity(plan.targets.len());
+        let mut haves = work.haves.iter().copied();
+        let has_required = plan.targets.iter().any(|target| target.required);
+        for (at, target) in plan.targets.iter().enumerate() {
+            let is_watched = target.required || (!has_required && at == 0);
+            let from = if is_watched { haves.next().unwrap_or(0) } else { 0 };
+            let buf = self.buffer();
+            let part = Part::Chosen { from, routed: &mut self.routed };
+            let topics: &dyn Topics = &**target.deliver();
+            let route: &mut RouteCache = &mut work.routes[at];
+            let outgoing = self.encoder.encode_for(plan, target, part, route, topics, batch, now, buf);
+            counts.cut_records += outgoing.counts.cut_records;
+            counts.fallback_records += outgoing.counts.fallback_records;
+            counts.encoded_bytes += outgoing.counts.encoded_bytes;
+            outgoings.push(outgoing);
+        }
+        outgoings
+    }
+
+    /// A batch that is ready to be offered.
+    fn pack(&mut self, mut outgoing: Outgoing, source: SourceKey, resume: Position, mut permit: BytePermit) -> Encoded {
         if outgoing.buf.len() < outgoing.buf.capacity() / 2 {
             // A small batch must not pin a large buffer while it is in flight.
             let small = outgoing.buf.as_slice().to_vec();
@@ -234,24 +386,63 @@ impl Worker {
         }
         let in_flight = outgoing.records.len() * (size_of::<Record>() + RECORD_BYTES as usize);
         permit.resize(outgoing.buf.capacity() + in_flight);
-        let encoded = outgoing.into_encoded(work.source.key(), resume, permit);
-        match self.shop.deliver.offer(work.token.0, encoded, receipt, work.is_urgent) {
-            Offer::Taken => {
-                work.plan.counters.add(&counts);
-                true
-            }
-            Offer::Held { encoded, receipt } => {
-                work.ack.retract(receipt);
-                work.source.rewind(from);
-                self.shop.pool.give(encoded.buf);
-                false
-            }
-        }
+        outgoing.into_encoded(source, resume, permit)
+    }
+
+    fn buffer(&mut self) -> Vec<u8> {
+        if self.out.capacity() == 0 { self.shop.pool.take() } else { std::mem::take(&mut self.out) }
     }
 
     fn keep(&mut self, mut buf: Vec<u8>) {
         buf.clear();
-        self.out = buf;
+        let before = std::mem::replace(&mut self.out, buf);
+        if before.capacity() > 0 {
+            self.shop.pool.give(before);
+        }
+    }
+}
+
+/// The source has nothing to hand over: what it waits for or was granted is free.
+fn forget(plan: &Plan, who: u64) {
+    plan.targets.iter().for_each(|target| target.deliver().forget(who));
+}
+
+/// Whether what the source handed over last would be held; then it is parked.
+fn would_hold(work: &Work) -> bool {
+    if work.plan.is_plain() {
+        let (deliver, wants) = (work.plan.targets[0].deliver(), &work.wants[0]);
+        return !wants.is_empty() && deliver.would_hold(work.token.0, wants, work.is_urgent);
+    }
+    let wanted =
+        work.plan.targets.iter().zip(&work.wants).filter(|(target, wants)| target.required && !wants.is_empty());
+    let outputs: Vec<(&Deliver, &Wants)> = wanted.map(|(target, wants)| (&**target.deliver(), wants)).collect();
+    !outputs.is_empty() && would_hold_any(work.token.0, &outputs, work.is_urgent)
+}
+
+fn note_wants(wants: &mut Wants, outgoing: &Outgoing) {
+    wants.clear();
+    wants.extend(outgoing.shares.iter().map(|share| (Arc::clone(&share.topic), share.place, share.bytes)));
+}
+
+/// A receipt that nothing waits for.
+fn unwatched(target: &Target, read_at: Instant, records: u64) -> Receipt {
+    let delivery_seconds = Arc::clone(&target.delivery_seconds);
+    Receipt::new(Arc::new(Unwatched { read_at, records, delivery_seconds }), 0)
+}
+
+fn count(records: usize) -> u32 {
+    u32::try_from(records).unwrap_or(u32::MAX)
+}
+
+impl Counts {
+    /// What reading found, and what was made of it.
+    fn and(&self, made: &Counts) -> Counts {
+        Counts {
+            read_bytes: self.read_bytes,
+            filtered_lines: self.filtered_lines,
+            truncated_lines: self.truncated_lines,
+            ..*made
+        }
     }
 }
 

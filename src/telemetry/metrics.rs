@@ -273,8 +273,8 @@ impl Families<'_> {
         )?;
         self.counter(
             "output_dropped_records",
-            "Records given up because the spool was full, by policy",
-            outputs.iter().flat_map(|output| by_word([("output", &*output.name)], "policy", &output.dropped)).collect(),
+            "Records given up by a policy of the config, by reason",
+            outputs.iter().flat_map(|output| by_word([("output", &*output.name)], "reason", &output.dropped)).collect(),
         )?;
         self.counter("output_rebuilds", "How often the producer was replaced", each(|output| output.rebuilds_total))?;
         self.gauge(
@@ -583,7 +583,7 @@ pub(crate) mod tests {
             "logferry_output_delivery_seconds_count{output=\"main\"} 9",
             "logferry_output_spool_oldest_seconds{output=\"main\"} 2.5",
             "logferry_output_spool_broken{output=\"main\"} 1",
-            "logferry_output_dropped_records_total{output=\"main\",policy=\"drop_oldest\"} 5",
+            "logferry_output_dropped_records_total{output=\"main\",reason=\"drop_oldest\"} 5",
             "logferry_duplicates_bound_bytes 77",
             "logferry_cpu_seconds_total 0.25",
             "logferry_config_reloads_total{result=\"failed\"} 1",

@@ -120,7 +120,7 @@ pub struct InputStatus {
     pub unlinked_bytes: u64,
     /// The age of the oldest record read and not acknowledged.
     pub oldest_unacked_seconds: Option<f64>,
-    /// Records that did not become a Kafka record, by reason (`line_filter`, `drop_event`).
+    /// Records that did not become a Kafka record, by reason (`line_filter`, `drop_event`, `no_output`: the `when` of no output holds).
     pub dropped: ByReason,
     /// Bytes that are gone before they could be read (a file truncated or deleted while unread).
     pub lost_bytes_total: u64,
@@ -173,9 +173,11 @@ pub struct FileStatus {
 #[serde(default)]
 pub struct OutputStatus {
     pub name: String,
-    /// The `type` of the config: `kafka`.
+    /// The `type` of the config: `kafka`, `file`.
     #[serde(rename = "type")]
     pub kind: Word,
+    /// It may hold inputs back; `required` of the config.
+    pub required: bool,
     /// At most [`LANES_LISTED_MAX`] of the lanes that have records.
     pub lanes: Vec<LaneStatus>,
     /// All lanes that have records, by state.
@@ -195,7 +197,8 @@ pub struct OutputStatus {
     pub window: WindowStatus,
     /// What is on the disk behind it.
     pub spool: SpoolStatus,
-    /// Records given up because the spool was full and the config wants that, by policy (`drop_oldest`, `drop_newest`).
+    /// Records given up because the config wants that, by reason: the spool was full (`drop_oldest`, `drop_newest`), or the output
+    /// is not required and could not take them (`lane_blocked`, `topic_blocked`, `window_full`, `spool_full`).
     pub dropped: ByReason,
     pub brokers: Vec<BrokerStatus>,
     /// How often the producer was replaced by a new one.

@@ -17,6 +17,7 @@ mod lanes;
 mod logrotate;
 mod odd_files;
 mod operation;
+mod outputs;
 mod record;
 mod reload;
 mod rotation;

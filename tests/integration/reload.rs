@@ -204,7 +204,7 @@ fn a_changed_output_takes_over_without_a_seam() {
             assert_eq!(status["outputs"][0]["rebuilds_total"], round, "{status}");
             assert_eq!(status["outputs"][0]["retried_total"], 0, "{status}\n{}", agent.stderr());
         }
-        assert!(agent.stderr().contains("config reloaded; output changed: main"), "{}", agent.stderr());
+        assert!(agent.stderr().contains("config reloaded; outputs changed: main"), "{}", agent.stderr());
     });
 }
 

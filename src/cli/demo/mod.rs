@@ -39,6 +39,7 @@ use self::writer::{Flow, LogPlan, UserFile, about, copy_files, log_path, write_l
 use super::check::mistakes_text;
 use super::status::count;
 use super::{DemoArgs, Exit};
+use crate::config::checked::OutputKind;
 use crate::config::{Checked, System, check_text};
 use crate::output::kafka::reader::Reader;
 use crate::output::kafka::wait_closed;
@@ -107,7 +108,11 @@ fn demo(args: &DemoArgs, stop: &Arc<AtomicBool>, out: &mut dyn Write, is_termina
     }
     writeln!(out)?;
     out.flush()?;
-    let reader = place.open(&checked.output.connection)?;
+    let connection = checked.outputs.iter().find_map(|output| match &output.kind {
+        OutputKind::Kafka(kafka) => Some(&kafka.connection),
+        OutputKind::File(_) => None,
+    });
+    let reader = place.open(connection.expect("the config above has a Kafka output"))?;
     let pipeline = Running::start(checked)?;
     let ship = Ship { job: &job, folder: folder.path(), stop, is_terminal };
     let shown = ship.run(reader, pipeline, out);

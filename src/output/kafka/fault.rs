@@ -127,6 +127,7 @@ fn topic_advice(reason: TopicFault) -> &'static str {
         TopicFault::Missing => "create the topic, or let the broker do it (create_topics: broker)",
         TopicFault::PartitionGone => "the topic has fewer partitions than before; its records are placed again",
         TopicFault::NotAuthorized => "allow this user to Describe and Write the topic (kafka-acls --producer --topic)",
+        TopicFault::NotWritable => "make room, or let the agent write there",
         TopicFault::Refused => "correct the topic's name, or its configuration at the broker",
     }
 }
