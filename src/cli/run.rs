@@ -71,7 +71,7 @@ pub fn run(args: &RunArgs) -> anyhow::Result<Exit> {
     tracing::info!(within = ?within, "stopping");
     let all = pipeline.stop(within);
     if all {
-        tracing::info!("stopped; everything that was read is acknowledged");
+        tracing::info!("stopped; everything that was read is acknowledged or in the spool");
     } else {
         tracing::warn!(within = ?within, "stopped; what Kafka did not acknowledge in time is read again at the next start");
     }

@@ -299,6 +299,21 @@ impl Deliver {
         self.lock().machine.is_settled() && self.finishing.load(Ordering::Acquire) == 0
     }
 
+    /// The agent ends: what is in the spool stays there from now on.
+    pub fn close_spool(&self) {
+        self.lock().machine.close_spool();
+    }
+
+    /// Whether every receipt is settled, and nothing more is to be heard of what was handed over.
+    pub fn is_at_rest(&self) -> bool {
+        self.is_settled() && self.lock().machine.is_quiet()
+    }
+
+    /// Whether a restart would repeat nothing: every receipt is settled, and everything that was handed over is reported.
+    pub fn is_clean(&self) -> bool {
+        self.is_settled() && !self.lock().machine.has_in_flight()
+    }
+
     /// For status and metrics.
     pub fn status(&self) -> DeliverStatus {
         let now = self.now();

@@ -50,6 +50,8 @@ pub(super) struct Spooled {
     trouble: Option<Trouble>,
     /// Lanes that may use the last quarter of the spool no more.
     greedy: HashSet<LaneKey>,
+    /// The agent ends: nothing more is read.
+    is_closing: bool,
 }
 
 /// Why the spool can't be written.
@@ -268,6 +270,21 @@ impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
             && self.lanes.values().flat_map(|lane| &lane.flights).all(|flight| matches!(flight.copied, Copied::In(_)))
     }
 
+    /// The agent ends: what is in the spool stays there from now on.
+    pub fn close_spool(&mut self) {
+        self.spooled.is_closing = true;
+    }
+
+    /// Whether nothing more is to be heard of what was handed over: all is reported, or nobody answers.
+    pub fn is_quiet(&self) -> bool {
+        self.is_silent || !self.has_in_flight()
+    }
+
+    /// Whether something that was handed over is not reported.
+    pub fn has_in_flight(&self) -> bool {
+        self.lanes.values().any(|lane| lane.in_flight_records > 0)
+    }
+
     /// Copies everything in memory that only memory has: the agent ends, and its sources can't read it again. How many
     /// parcels are on their way.
     pub fn spill_urgent(&mut self) -> usize {
@@ -393,6 +410,9 @@ impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
     pub fn may_read(&mut self, key: &LaneKey, frame: FrameId, bytes: u64, now: Duration) -> Turn {
         if self.spooled.frames.contains_key(&frame) {
             return Turn::Have;
+        }
+        if self.spooled.is_closing {
+            return Turn::Wait;
         }
         let turn = self.turn_of(key, frame, bytes, now);
         if let Some(lane) = self.lanes.get_mut(key) {

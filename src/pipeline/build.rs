@@ -269,14 +269,15 @@ impl Pipeline {
     }
 
     /// Ends in order: nothing more is read, what is in flight is waited for (`within` at most), what is acknowledged is
-    /// committed. Whether all was acknowledged.
+    /// committed. Whether nothing is repeated: all that was handed over is acknowledged, the rest in the spool.
     pub fn stop(self, within: Duration) -> bool {
         let deadline = Instant::now() + within;
         self.inner.set_stopping();
         self.end_reading();
         let is_settled = |output: &Arc<LiveOutput>| output.deliver.is_settled();
         let outputs = self.inner.outputs().clone();
-        while !outputs.iter().all(is_settled) && Instant::now() < deadline {
+        outputs.iter().for_each(|output| output.deliver.close_spool());
+        while !outputs.iter().all(|output| output.deliver.is_at_rest()) && Instant::now() < deadline {
             std::thread::sleep(CLOSE_POLL);
         }
         let deadline = Instant::now() + SPILL_WITHIN;
@@ -285,7 +286,7 @@ impl Pipeline {
         while spill() > 0 && Instant::now() < deadline {
             std::thread::sleep(CLOSE_POLL);
         }
-        let all = outputs.iter().filter(|output| output.traits().required).all(is_settled);
+        let all = outputs.iter().filter(|output| output.traits().required).all(|output| output.deliver.is_clean());
         for output in outputs.iter().filter(|output| !output.traits().required) {
             output.say_what_is_lost();
         }

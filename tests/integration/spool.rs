@@ -33,17 +33,23 @@ fn rotated_and_deleted_while_kafka_is_away() {
     agent.start();
     kafka.wait_count(&topic, 1_000);
     kafka.kill9(1);
-    for _ in 0..3 {
+    let mut bytes = std::fs::metadata(agent.log("a.log")).expect("it is there").len();
+    for generation in 0..3 {
         writer.write(5_000);
+        let size = std::fs::metadata(agent.log("a.log")).expect("it is there").len();
+        bytes = if generation == 0 { size } else { bytes + size };
         let rotated = agent.folder().join("old.log");
-        // A rotation that the agent has seen, as in every real one: it reads what has left its name.
+        // A file that nobody has seen before it was gone can't be read.
         agent.wait_status("the file to be followed", |status| {
-            (status["inputs"][0]["files_count"].as_u64()? > 0).then_some(())
+            let files = status["inputs"][0]["files"].as_array()?;
+            files.iter().any(|file| file["size_bytes"] == size && file["state"] != "waiting").then_some(())
         });
         writer.rotate_to(&rotated);
-        agent.wait_status("the rotated file to be spooled", |status| {
-            (status["inputs"][0]["files"].as_array()?.iter().all(|file| file["state"] != "draining")).then_some(())
-        });
+        if generation % 2 == 0 {
+            agent.wait_status("the rotated file to be spooled", |status| {
+                (status["inputs"][0]["acked_bytes_total"].as_u64()? == bytes).then_some(())
+            });
+        }
         std::fs::remove_file(&rotated).expect("it was made by us");
     }
     writer.write(1_000);
