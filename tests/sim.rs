@@ -15,6 +15,7 @@
 //! truncated away or deleted before they arrived. Records that are refused for their own sake are the machine's own model's
 //! (`src/deliver/tests.rs`).
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::fmt::Write as _;
 use std::fs::OpenOptions;
@@ -27,9 +28,11 @@ use std::time::{Duration, Instant};
 
 use logferry::batch::Encoded;
 use logferry::config::{Checked, System, check_text};
+use logferry::disk::RealDisk;
 use logferry::output::{BrokerStatus, Fault, OutputEvent, Parcel, Producer, TopicFault};
 use logferry::pipeline::{Maker, Pipeline, ProducerFactory, ReloadError};
 use logferry::route;
+use logferry::spool::inspect;
 
 const TOPIC: &str = "sim";
 const STEPS: u64 = 60;
@@ -482,10 +485,9 @@ struct Run {
     /// What reloads change: of the input, and of the output.
     round: u32,
     linger_ms: u32,
-    /// An input was changed in this life: what it had sent and was not told of in time is read again, perhaps later.
+    /// An input was changed in this life, or it began with a spool: what was sent and its source was not told of in time is
+    /// read again, perhaps later.
     is_reading_again: bool,
-    /// Something has gone through a spool: what is settled is not what has arrived any more.
-    has_spooled: bool,
     told: String,
 }
 
@@ -532,7 +534,6 @@ impl Run {
             round: 0,
             linger_ms: 0,
             is_reading_again: false,
-            has_spooled: false,
             told: String::new(),
         }
     }
@@ -572,7 +573,7 @@ impl Run {
         };
         let outputs: String = self.sides.iter().map(output).collect();
         let text = format!(
-            "data_dir: {home}/data\nadmin: {{listen: off}}\nmemory: {{max_bytes: 16MiB}}\nshutdown_after: 50ms\ninputs:\n  logs:\n    \
+            "data_dir: {home}/data\nadmin: {{listen: off}}\nmemory: {{max_bytes: 16MiB}}\nspool: {{after: 100ms, max_bytes: 64MiB}}\nshutdown_after: 50ms\ninputs:\n  logs:\n    \
              type: file\n    paths: ['{home}/logs/in*.log', '{home}/logs/in*.log.*', '{home}/logs/out*.log']\n    \
              fields: {{round: {round}}}\n\
              outputs:\n{outputs}"
@@ -582,7 +583,8 @@ impl Run {
 
     fn start(&mut self) {
         let checked = self.config();
-        self.is_reading_again = false;
+        // What a spool has, its sources may not have been told of before a kill.
+        self.is_reading_again = self.spool_holds();
         for side in &mut self.sides {
             let era = side.eras.last().map_or(0, |last| last + usize::from(std::mem::take(&mut side.grown)));
             side.eras.push(era);
@@ -806,30 +808,28 @@ impl Run {
     fn settle_and_commit(&mut self) {
         self.settle();
         let begun = Instant::now();
-        while self.agent.as_ref().is_some_and(|agent| agent.status().duplicates_bound_bytes > 0) {
+        while self.agent.as_ref().is_some_and(|agent| agent.status().duplicates_bound_bytes > 0) || self.spool_holds() {
             if begun.elapsed() > LAST_RESORT {
                 self.fail("what is acknowledged is not committed");
             }
             self.sides[0].broker.let_flow(1, LOOK_AGAIN);
         }
-        self.note_spool();
         for side in &mut self.sides {
-            // What went through the spool may come again after a kill, until its cursor is written.
-            if !self.has_spooled {
-                side.mark(Some(0));
-            }
+            side.mark(Some(0));
             side.grown = false;
         }
     }
 
-    /// Notes whether something has gone through a spool.
-    fn note_spool(&mut self) {
-        let Some(agent) = &self.agent else { return };
-        self.has_spooled |= agent.status().outputs.iter().any(|output| output.spool.appended_records_total > 0);
+    /// Whether a start would find something in a spool that counts as not acknowledged.
+    fn spool_holds(&self) -> bool {
+        let Ok(outputs) = std::fs::read_dir(self.home.path().join("data/spool")) else { return false };
+        outputs.flatten().any(|output| {
+            // Beside the agent that writes it, a look may fail.
+            inspect::list(&RealDisk, &output.path(), 0).map_or(true, |listing| !listing.lanes.is_empty())
+        })
     }
 
     fn kill(&mut self) {
-        self.note_spool();
         if let Some(agent) = self.agent.take() {
             agent.kill();
             self.check_gone();
@@ -837,7 +837,6 @@ impl Run {
     }
 
     fn stop(&mut self) {
-        self.note_spool();
         let Some(agent) = self.agent.take() else { return };
         let flows = |is: &Condition| matches!(is, Condition::Up | Condition::Slow);
         let healthy = self.sides.iter().all(|side| side.broker.lock().conditions.iter().all(flows));
@@ -850,7 +849,7 @@ impl Run {
         }
         // What earlier lives sent, or this one before an input was changed, and were not told of is not read again yet,
         // perhaps.
-        if clean && !self.is_reading_again && !self.has_spooled {
+        if clean && !self.is_reading_again && !self.spool_holds() {
             self.sides.iter_mut().for_each(|side| side.mark(None));
         }
     }
@@ -1037,12 +1036,14 @@ impl Run {
     /// name come one after the other.
     fn check_order(&self, side: &Side, seen: &[Seen]) {
         let mut last: HashMap<(usize, i32, &str), usize> = HashMap::new();
-        let mut first = HashSet::new();
+        let mut first: HashMap<usize, usize> = HashMap::new();
         for (at, record) in seen.iter().enumerate() {
             // A topic that has grown moves what was not committed to other partitions after a restart, behind what had
             // gone there already: from then on order is judged anew.
             let era = side.eras[record.life as usize - 1];
-            if first.insert((era, record.line)) {
+            // What comes again is no first arrival, in whichever partition.
+            if let Entry::Vacant(entry) = first.entry(record.line) {
+                entry.insert(era);
                 let before = last.insert((era, record.partition, &record.path), record.line);
                 if before.is_some_and(|before| before > record.line) {
                     let (partition, line) = (record.partition, record.line);
