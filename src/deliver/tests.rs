@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use super::machine::{Action, Limits, Machine, Offered, WhenFull};
 use super::waiting::Blocker;
-use crate::batch::{Place, Settled, Share, SourceKey};
+use crate::batch::{LaneKey, Place, Settled, Share, SourceKey};
 use crate::output::{Fault, Parcel, RecordFault, TopicFault};
+use crate::spool::{FrameId, Turn};
 
 const WINDOW_BYTES: u64 = 4_000;
 const PARTITIONS: u32 = 3;
@@ -486,4 +487,52 @@ fn what_waits_for_a_topic_can_be_given_up_by_parcel() {
     machine.give_up(&[parcels[1]].into());
     actions(&mut machine);
     assert!(machine.is_idle() && machine.bytes_used() == 0);
+}
+
+/// Scenario: the spool has two frames of a partition, then one whose partition was not known, then one of the partition again; the
+/// topic refuses what is sent of the first. Guarantee: nothing behind a frame that is left for later goes before it, with a
+/// partition or without.
+#[test]
+fn frames_without_a_partition_keep_their_place_in_their_topic() {
+    let mut machine = Machine::new(limits());
+    let (placed, unplaced) = (lane(0), lane(-1));
+    machine.recovered(&[(placed.clone(), 3), (unplaced.clone(), 1)], &[(topic(), 1)]);
+    let now = Duration::ZERO;
+    assert_eq!(machine.may_read(&placed, FrameId(1), 100, now), Turn::Take);
+    let parcels = machine.read(&placed, FrameId(1), SourceKey(1), &[share(Place::At(0), 0..1, 100)], now);
+    let fault = Fault::Topic { reason: TopicFault::NotAuthorized, message: "no".into() };
+    machine.report(0, parcels[0], 0..1, Err(fault), now);
+    assert_eq!(machine.may_read(&placed, FrameId(2), 100, now), Turn::Skip, "its lane is at fault");
+    assert_eq!(machine.may_read(&unplaced, FrameId(3), 100, now), Turn::Skip, "an older one of its topic was left");
+    assert_eq!(machine.may_read(&placed, FrameId(4), 100, now), Turn::Skip);
+    let later = Duration::from_secs(2);
+    machine.tick(later);
+    machine.report(0, parcels[0], 0..1, Ok(()), later);
+    machine.tick(later);
+    actions(&mut machine);
+    assert_eq!(machine.may_read(&placed, FrameId(2), 100, later), Turn::Take);
+    machine.read(&placed, FrameId(2), SourceKey(1), &[share(Place::At(0), 0..1, 100)], later);
+    assert_eq!(machine.may_read(&unplaced, FrameId(3), WINDOW_BYTES, later), Turn::Wait, "the window has no room for it");
+    assert_eq!(machine.may_read(&unplaced, FrameId(3), 100, later), Turn::Take);
+}
+
+/// Scenario: a frame whose partition was not known is left for later, for its topic is not known again yet.
+/// Guarantee: a newer frame with a partition does not go before it.
+#[test]
+fn frames_do_not_overtake_one_without_a_partition() {
+    let mut machine = Machine::new(limits());
+    let (placed, unplaced) = (lane(0), lane(-1));
+    machine.recovered(&[(unplaced.clone(), 1), (placed.clone(), 1)], &[]);
+    let now = Duration::ZERO;
+    assert_eq!(machine.may_read(&unplaced, FrameId(1), 100, now), Turn::Skip, "nobody knows the topic");
+    machine.topic(&topic(), Ok(1), now);
+    assert_eq!(machine.may_read(&placed, FrameId(2), 100, now), Turn::Skip, "an older one was left");
+    machine.tick(now);
+    let again = |action: &Action<u64>| matches!(action, Action::Again { lane } if *lane == unplaced);
+    assert!(actions(&mut machine).iter().any(again), "its turn has come");
+    assert_eq!(machine.may_read(&unplaced, FrameId(1), 100, now), Turn::Take);
+}
+
+fn lane(partition: i32) -> LaneKey {
+    LaneKey { topic: topic(), partition }
 }
