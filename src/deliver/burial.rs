@@ -18,10 +18,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::driver::{Deliver, Offer, Waiter};
-use crate::batch::{
-    Encoded, Header, LaneKey, NONE, Place, Position, RECORD_BYTES, Receipt, Record, SettleSink, Settled, Share,
-    SourceKey,
-};
+use crate::batch::{Encoded, LaneKey, Place, Receipt, SettleSink, Settled, SourceKey};
 use crate::budget::Budget;
 use crate::output::dead_letter::entry::Entry;
 use crate::output::dead_letter::{DeadLetter, FileStatus};
@@ -192,7 +189,9 @@ impl Deliver {
             (Some(_), None) => Place::Any,
             (Some(count), Some(key)) => Place::At(i32::try_from((topic.place)(key, count)).unwrap_or(i32::MAX)),
         };
-        let Some(encoded) = encode(&entry, topic, place) else { return false };
+        let (headers, source) = (entry.topic_headers(), SourceKey::DEAD_LETTER);
+        // There may be no memory for a copy now.
+        let Some(encoded) = entry.encode(&headers, &topic.name, place, source, &topic.budget) else { return false };
         let mourner = Mourner { grave: grave.clone(), returned: Arc::clone(&self.burials.returned) };
         match self.offer(UNDERTAKER, encoded, Receipt::new(Arc::new(mourner), 0), true) {
             Offer::Taken => true,
@@ -274,51 +273,4 @@ impl Deliver {
         entry.find_file();
         Some(entry)
     }
-}
-
-/// The record for the dead letter's topic; `None`: there is no memory for it now.
-fn encode(entry: &Entry, topic: &LetterTopic, place: Place) -> Option<Encoded> {
-    let headers = entry.topic_headers();
-    let key_len = entry.key.as_ref().map_or(0, Vec::len);
-    let mut bytes = entry.value.len() + key_len;
-    bytes += headers.iter().map(|(_, value)| value.len()).sum::<usize>();
-    let permit = topic.budget.try_take(bytes)?;
-    let mut buf = Vec::with_capacity(bytes);
-    let narrow = |at: usize| u32::try_from(at).expect("a record is far below 4 GiB: it was one before");
-    let mut append = |bytes: &[u8]| {
-        let start = narrow(buf.len());
-        buf.extend_from_slice(bytes);
-        start..narrow(buf.len())
-    };
-    let value = append(&entry.value);
-    let key = entry.key.as_ref().map(|key| append(key));
-    let headers: Vec<Header> =
-        headers.iter().map(|(name, value)| Header { name: Arc::from(name.as_str()), value: append(value) }).collect();
-    let names: usize = headers.iter().map(|header| header.name.len()).sum();
-    let payload_bytes = (bytes + names) as u64;
-    let record = Record {
-        value_start: value.start,
-        value_len: value.end - value.start,
-        key_start: key.as_ref().map_or(NONE, |key| key.start),
-        key_len: narrow(key_len),
-        timestamp_ms: entry.timestamp_ms,
-        headers: 0,
-        offset: entry.offset,
-    };
-    let share = Share {
-        topic: Arc::clone(&topic.name),
-        place,
-        records: 0..1,
-        payload_bytes,
-        bytes: payload_bytes + RECORD_BYTES,
-    };
-    Some(Encoded {
-        buf,
-        records: vec![record],
-        headers: vec![headers],
-        shares: vec![share],
-        source: SourceKey::DEAD_LETTER,
-        resume: Position::default(),
-        permit,
-    })
 }

@@ -262,30 +262,35 @@ impl Iterator for Lines {
     }
 }
 
-/// Puts other lines in the place of a dead letter, at once or not at all; without lines the file goes. Whoever writes to it
-/// must not run meanwhile.
+/// Keeps the lines whose number `stays` says, as they are, and lets go of the others: at once or not at all. Without lines the
+/// file goes. Whoever writes to it must not run meanwhile.
 ///
 /// # Errors
 /// If that can't be written; then the file is as it was.
-pub fn replace<'a>(path: &Path, lines: impl IntoIterator<Item = &'a [u8]>) -> io::Result<()> {
+pub fn keep(path: &Path, mut stays: impl FnMut(u64) -> bool) -> io::Result<()> {
     let folder = path.parent().ok_or_else(|| io::Error::other("the dead letter has no directory"))?;
-    let mut lines = lines.into_iter().peekable();
-    if lines.peek().is_none() {
-        fs::remove_file(path)?;
-        return File::open(folder)?.sync_all();
-    }
     let mut temporary = tempfile::Builder::new().prefix(".dead_letter").tempfile_in(folder)?;
-    if let Ok(before) = fs::metadata(path) {
-        temporary.as_file().set_permissions(before.permissions())?;
-    }
-    for line in lines {
-        temporary.write_all(line)?;
-        if !line.ends_with(b"\n") {
-            temporary.write_all(b"\n")?;
+    temporary.as_file().set_permissions(fs::metadata(path)?.permissions())?;
+    let mut writer = io::BufWriter::with_capacity(1 << 16, temporary.as_file_mut());
+    let mut any = false;
+    for line in Lines::open(path)? {
+        let line = line?;
+        if stays(line.number) {
+            any = true;
+            writer.write_all(&line.bytes)?;
+            if !line.bytes.ends_with(b"\n") {
+                writer.write_all(b"\n")?;
+            }
         }
     }
-    temporary.as_file().sync_all()?;
-    temporary.persist(path)?;
+    writer.flush()?;
+    drop(writer);
+    if any {
+        temporary.as_file().sync_all()?;
+        temporary.persist(path)?;
+    } else {
+        fs::remove_file(path)?;
+    }
     File::open(folder)?.sync_all()
 }
 
@@ -352,13 +357,13 @@ mod tests {
     }
 
     #[test]
-    fn other_lines_take_the_place_of_a_file_or_it_goes() {
+    fn the_lines_that_stay_stay_as_they_are_or_the_file_goes() {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let path = dir.path().join("main.jsonl");
-        fs::write(&path, "a\nb\n").expect("written");
-        replace(&path, [&b"b"[..], b"c\n"]).expect("replaced");
-        assert_eq!(fs::read_to_string(&path).expect("it is there"), "b\nc\n");
-        replace(&path, []).expect("removed");
+        fs::write(&path, "a\n\nb\nc").expect("written");
+        keep(&path, |number| number != 3).expect("replaced");
+        assert_eq!(fs::read_to_string(&path).expect("it is there"), "a\nc\n");
+        keep(&path, |_| false).expect("removed");
         assert_eq!(fs::read_dir(dir.path()).expect("a directory").count(), 0, "nothing temporary is left either");
     }
 }

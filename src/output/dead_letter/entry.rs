@@ -10,10 +10,15 @@
 //! topic, key, value, headers and timestamp are those of the record, and the rest is in more headers, [`PREFIX`] before their
 //! names. Nothing here panics on what somebody has written into the file.
 
+use std::sync::Arc;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use serde_json::{Map, Value};
+
+use crate::batch::{Encoded, Header, NONE, Place, Position, RECORD_BYTES, Record, Share, SourceKey};
+use crate::budget::Budget;
 
 /// What the names of the headers begin with that say why a record is in the dead letter's topic.
 pub const PREFIX: &str = "logferry.dead_letter.";
@@ -161,6 +166,57 @@ impl Entry {
             more.into_iter().filter_map(|(name, text)| Some((format!("{PREFIX}{name}"), text?.clone().into_bytes()))),
         );
         all
+    }
+
+    /// The record, with these headers, for `place` in `topic`; `None`: `budget` has no memory for it now.
+    ///
+    /// # Panics
+    /// If it is 4 GiB or more: no record is that was one before.
+    pub fn encode(
+        &self,
+        headers: &[(String, Vec<u8>)],
+        topic: &Arc<str>,
+        place: Place,
+        source: SourceKey,
+        budget: &Budget,
+    ) -> Option<Encoded> {
+        let key_bytes = self.key.as_ref().map_or(0, Vec::len);
+        let bytes = self.value.len() + key_bytes + headers.iter().map(|(_, value)| value.len()).sum::<usize>();
+        let permit = budget.try_take(bytes)?;
+        let mut buf = Vec::with_capacity(bytes);
+        let narrow = |at: usize| u32::try_from(at).expect("a record is far below 4 GiB: it was one before");
+        let mut append = |bytes: &[u8]| {
+            let start = narrow(buf.len());
+            buf.extend_from_slice(bytes);
+            start..narrow(buf.len())
+        };
+        let value = append(&self.value);
+        let key = self.key.as_ref().map(|key| append(key));
+        let headers: Vec<Header> = headers
+            .iter()
+            .map(|(name, value)| Header { name: Arc::from(name.as_str()), value: append(value) })
+            .collect();
+        let names_bytes: usize = headers.iter().map(|header| header.name.len()).sum();
+        let payload_bytes = (bytes + names_bytes) as u64;
+        let record = Record {
+            value_start: value.start,
+            value_len: value.end - value.start,
+            key_start: key.map_or(NONE, |key| key.start),
+            key_len: narrow(key_bytes),
+            timestamp_ms: self.timestamp_ms,
+            headers: if headers.is_empty() { NONE } else { 0 },
+            offset: self.offset,
+        };
+        let (topic, bytes) = (Arc::clone(topic), payload_bytes + RECORD_BYTES);
+        Some(Encoded {
+            buf,
+            records: vec![record],
+            headers: vec![headers],
+            shares: vec![Share { topic, place, records: 0..1, payload_bytes, bytes }],
+            source,
+            resume: Position::default(),
+            permit,
+        })
     }
 
     /// The record that was refused first, made of the one that the dead letter's topic refused: what [`Entry::topic_headers`]
