@@ -239,7 +239,15 @@ impl Checker<'_> {
     /// What outputs must not do together.
     fn outputs(&mut self, config: &Config) {
         let mut written_by: HashMap<&str, &str> = HashMap::new();
+        let mut buried_by: HashMap<&str, &str> = HashMap::new();
         for (name, output) in &config.outputs {
+            if let Output::Kafka(kafka) = output
+                && let Some(file) = &kafka.dead_letter.file
+                && let Some(other) = buried_by.insert(&file.0, name)
+            {
+                let message = format!("the dead letter of `{other}` is the same file: each output needs its own");
+                self.say_at(&["outputs", name, "dead_letter", "file"], message);
+            }
             let Output::File(file) = output else { continue };
             if file.path.0.is_empty() {
                 continue;
