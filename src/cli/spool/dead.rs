@@ -18,7 +18,7 @@ use crate::cli::check::mistakes_text;
 use crate::cli::run::start_log;
 use crate::cli::status::{self, clean};
 use crate::cli::{CONFIG_DEFAULT, Exit, SpoolDeadArgs, SpoolPlace};
-use crate::config::checked::{CheckedOutput, OutputKind};
+use crate::config::checked::OutputKind;
 use crate::config::{Checked, System, load};
 use crate::output::dead_letter::entry::Entry;
 use crate::output::dead_letter::{Line, Lines, folder_in, keep};
@@ -43,11 +43,14 @@ pub fn run(args: &SpoolDeadArgs, out: &mut dyn Write) -> anyhow::Result<Exit> {
 
 /// The outputs that can refuse a record.
 fn outputs(checked: &Checked) -> Vec<&KafkaOptions> {
-    let kafka = |output: &'_ CheckedOutput| match &output.kind {
-        OutputKind::Kafka(options) => Some(&**options),
-        OutputKind::File(_) => None,
-    };
-    checked.outputs.iter().filter_map(kafka).collect()
+    let mut kafka = Vec::new();
+    for output in &checked.outputs {
+        match &output.kind {
+            OutputKind::Kafka(options) => kafka.push(&**options),
+            OutputKind::File(_) => {}
+        }
+    }
+    kafka
 }
 
 /// The files there are, by output.
