@@ -194,6 +194,37 @@ fn a_topic_is_the_dead_letter() {
     assert!(kept[0].get("headers").is_none(), "the record had none");
 }
 
+/// Scenario: the topic that is the dead letter does not exist. The agent is stopped; the topic is created; it starts again.
+/// Guarantee: the refused records wait in the spool, which counts as kept: the others arrive, once, in order, and the whole file is
+/// done with; the refused ones are in the topic once it exists.
+#[test]
+fn a_dead_letter_topic_that_is_missing_is_waited_for_in_the_spool() {
+    let kafka = kafka_or_skip!();
+    let (topic, dead) = (Cluster::name("narrow"), Cluster::name("later"));
+    kafka.create_with(&topic, 1, &[("max.message.bytes", "20000")]);
+    let output = format!("topic: {topic}\ncompression: none\nbatch_bytes: 15000\ndead_letter: {{ topic: {dead} }}");
+    let mut agent = Agent::shipping("later", kafka, &output);
+    let mut writer = Writer::new(&agent.log("a.log"), "a");
+    for _ in 0..3 {
+        writer.write(200).append(format!("{}\n", "x".repeat(30_000)).as_bytes());
+    }
+    agent.start();
+    wait_all_read(&agent, 3 * 200 + 3);
+    let output = agent.status()["outputs"][0].clone();
+    assert_eq!((&output["spool"]["records"], &output["dead_letter"]["records"]), (&3.into(), &0.into()), "{output}");
+    agent.stop();
+    kafka.create(&dead, 2);
+    agent.start();
+    agent.wait_status("the spool to be empty", |status| (status["outputs"][0]["spool"]["records"] == 0).then_some(()));
+    agent.stop();
+    Check::of(&kafka.records(&topic), &[&writer]).exact();
+    let buried = kafka.records(&dead);
+    assert_eq!(buried.len(), 3);
+    for record in &buried {
+        assert_eq!(header(record, "logferry.dead_letter.reason"), Some("too_large"));
+    }
+}
+
 /// Scenario: the dead letter is full; another topic flows beside. Then somebody moves the file away.
 /// Guarantee: the lane holds and says why, once a minute at most, and the metric rings; the other topic flows; once there is
 /// room everything arrives, once and in order, and nothing that was refused is missing.
@@ -282,7 +313,7 @@ fn a_full_spool_is_drained_after_a_kill() {
     let (code, _, stderr) = command(&agent, &["drain"]);
     assert!(code == Some(1) && stderr.contains(&format!("(pid {})", agent.status()["pid"])), "{stderr}");
     agent.kill9();
-    let (code, stdout, stderr) = command(&agent, &["drain", "--timeout", "1s"]);
+    let (code, stdout, stderr) = command(&agent, &["drain", "--timeout", "6s"]);
     assert_eq!(code, Some(1), "{stdout}{stderr}");
     let expect = "output main: 0 records acknowledged; ";
     assert!(stdout.starts_with(expect) && stdout.contains(" records remain in the spool\n"), "{stdout}");
