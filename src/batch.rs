@@ -14,6 +14,11 @@ use crate::event::{Common, Event};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SourceKey(pub u64);
 
+impl SourceKey {
+    /// Records on their way to the dead letter's topic: they come from no source that is read. The store never gets this far.
+    pub const DEAD_LETTER: Self = Self(u64::MAX);
+}
+
 /// The number of an output in the checkpoint store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct OutputId(pub u16);

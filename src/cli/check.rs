@@ -130,6 +130,14 @@ fn wanted(checked: &Checked, output: &str) -> (Vec<Wanted>, Vec<Finding>) {
     {
         wanted.push(Wanted { topic: checked.fallback_topic.clone(), by: "fallback_topic".to_owned(), keys });
     }
+    if let Some(OutputKind::Kafka(kafka)) = checked.output(output).map(|output| &output.kind)
+        && let Some(topic) = &kafka.dead_letter.topic
+        && wanted.iter().all(|wanted| wanted.topic != *topic)
+    {
+        // Any record may end there.
+        let keys = wanted.iter().map(|wanted| wanted.keys).max().unwrap_or(Keys::All);
+        wanted.push(Wanted { topic: topic.clone(), by: "dead_letter".to_owned(), keys });
+    }
     (wanted, skipped)
 }
 
@@ -249,7 +257,7 @@ mod tests {
         let (_dir, path) = config(
             "inputs:\n  a: {type: file, paths: [/a.log], topic: logs.x, key: k}\n  b: {type: stdin, topic: logs.x}\n  \
              c: {type: file, paths: [/c.log], topic: 'logs.%{[log.file.name]}'}\n\
-             outputs:\n  main: {type: kafka, brokers: [k:9092], topic: logs.raw}\n",
+             outputs:\n  main: {type: kafka, brokers: [k:9092], topic: logs.raw, dead_letter: {topic: logs.dead}}\n",
         );
         let (report, checked) = report(std::slice::from_ref(&path), &System);
         let checked = checked.unwrap_or_else(|| panic!("{}", report.stderr));
@@ -257,7 +265,11 @@ mod tests {
         let expect = |topic: &str, by: &str, keys| Wanted { topic: topic.into(), by: by.into(), keys };
         assert_eq!(
             topics,
-            [expect("logs.x", "inputs a, b", Keys::None), expect("logs.fallback", "fallback_topic", Keys::All)],
+            [
+                expect("logs.x", "inputs a, b", Keys::None),
+                expect("logs.fallback", "fallback_topic", Keys::All),
+                expect("logs.dead", "dead_letter", Keys::None)
+            ],
             "the output's topic is used by nobody"
         );
         let said: Vec<String> = skipped.iter().map(ToString::to_string).collect();

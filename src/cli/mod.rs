@@ -261,18 +261,20 @@ pub struct StatusArgs {
     pub watch: bool,
 }
 
-/// Look into the spool: what waits on disk until Kafka takes it
+/// Look into the spool and the dead letters: what waits on disk until Kafka takes it, and what it refused
 ///
-/// Reads the segments of the agent's data_dir and changes nothing; works beside a running agent and on the directory of a
-/// stopped one.
+/// `ls`, `cat`, `verify` and `dead` read what is in the agent's data_dir and change nothing; they work beside a running agent and
+/// on the directory of a stopped one. `drain` and `dead --resend` send what is there, for a stopped agent.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
   logferry spool ls                          segments, lanes and their age, per output
   logferry spool cat --topic logs.web        the records that wait, in the form of `kcat -J`
   logferry spool verify                      every checksum
+  logferry spool dead                        the records that Kafka refused for good, and why
+  logferry spool drain -c logferry.yaml      send all of it now, reading nothing
 
-Exit codes: 0 fine, 1 it can't be read, or `verify` found damage, 2 usage.")]
+Exit codes: 0 fine, 1 it can't be read, something is damaged, or something remains, 2 usage, 78 bad config.")]
 pub struct SpoolArgs {
     #[command(subcommand)]
     pub command: SpoolCommand,
@@ -290,6 +292,8 @@ pub enum SpoolCommand {
     ///
     /// What is being written at this moment is no damage.
     Verify(SpoolPlace),
+    Dead(SpoolDeadArgs),
+    Drain(SpoolDrainArgs),
 }
 
 /// Which spools.
@@ -325,6 +329,57 @@ pub struct SpoolCatArgs {
     /// Also what is acknowledged and still there
     #[arg(long)]
     pub all: bool,
+}
+
+/// List the records that Kafka refused for good; --resend sends them again
+///
+/// They are in local files of JSON lines. (A dead letter that is a topic is read with any consumer.) --resend produces each to the
+/// topic that it was for, waits for the acknowledgements and removes what is acknowledged; what is refused again stays, and so do
+/// lines that can't be read. The agent must not run meanwhile.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  logferry spool dead
+  logferry spool dead --json | jq -r .reason | sort | uniq -c
+  logferry spool dead --resend -c logferry.yaml
+                                             after the topic's max.message.bytes was raised
+
+Exit codes: 0 fine, 1 a line can't be read, or something remains after --resend, 2 usage, 78 bad config.")]
+pub struct SpoolDeadArgs {
+    #[command(flatten)]
+    pub place: SpoolPlace,
+
+    /// The lines as they are in the files: one JSON object a record
+    #[arg(long, conflicts_with = "resend")]
+    pub json: bool,
+
+    /// Send them again, with the config's output
+    #[arg(long, conflicts_with = "data_dir")]
+    pub resend: bool,
+
+    /// How long Kafka may be silent until --resend gives up
+    #[arg(long, value_name = "TIME", requires = "resend", default_value = "1m", value_parser = duration)]
+    pub timeout: Duration,
+}
+
+/// Send everything that is in the spool, reading no input, and wait for the acknowledgements
+///
+/// For a stopped agent: before a machine goes, or its data_dir. What Kafka refuses for good goes to the dead letter, as always.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Example:
+  systemctl stop logferry && logferry spool drain -c logferry.yaml && rm -r /var/lib/logferry
+
+Exit codes: 0 the spool is empty, 1 something remains (it says what, and why), 2 usage, 78 bad config.")]
+pub struct SpoolDrainArgs {
+    /// A config file, or a directory: the *.yaml and *.yml in it, by name. May be given several times: all together are
+    /// one config
+    #[arg(short, long, value_name = "FILE|DIR", default_value = CONFIG_DEFAULT)]
+    pub config: Vec<PathBuf>,
+
+    /// How long that may take
+    #[arg(long, value_name = "TIME", default_value = "5m", value_parser = duration)]
+    pub timeout: Duration,
 }
 
 /// Print the JSON schema of the config, for editors
@@ -464,6 +519,9 @@ mod tests {
             &["spool"],
             &["spool", "ls", "--data-dir", "a", "-c", "b"],
             &["spool", "cat", "--partition", "x"],
+            &["spool", "dead", "--resend", "--data-dir", "a"],
+            &["spool", "dead", "--resend", "--json"],
+            &["spool", "drain", "--timeout", "soon"],
             &["fly"],
             &[],
         ] {

@@ -93,7 +93,7 @@ fn raise_descriptor_limit() {
 }
 
 /// Sets up the agent's own log.
-fn start_log(logging: Logging) -> anyhow::Result<()> {
+pub(super) fn start_log(logging: Logging) -> anyhow::Result<()> {
     let format = match logging.format {
         LogFormatName::Text => logs::Format::Text,
         LogFormatName::Json => logs::Format::Json,

@@ -1,4 +1,8 @@
-//! `logferry spool`: looks into the spools of a data_dir. Changes nothing in it, and needs no agent and no valid config.
+//! `logferry spool`: looks into the spools of a data_dir, which changes nothing in it and needs no agent and no valid config;
+//! in [`dead`] and [`drain`], what sends something.
+
+pub mod dead;
+pub mod drain;
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -24,6 +28,8 @@ pub fn run(args: &SpoolArgs) -> anyhow::Result<Exit> {
         SpoolCommand::Ls(place) => ls(place, &mut out)?,
         SpoolCommand::Cat(args) => cat(args, &mut out)?,
         SpoolCommand::Verify(place) => verify(place, &mut out)?,
+        SpoolCommand::Dead(args) => dead::run(args, &mut out)?,
+        SpoolCommand::Drain(args) => drain::run(args, &mut out)?,
     };
     out.flush()?;
     Ok(exit)

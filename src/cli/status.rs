@@ -290,6 +290,22 @@ fn outputs(out: &mut String, outputs: &[OutputStatus]) {
         if let Some(trouble) = &spool.trouble {
             push_line(out, &format!("  {}: the spool can't be written: {trouble}", output.name));
         }
+        let letter = &output.dead_letter;
+        if letter.records > 0 {
+            let holds = format!(
+                "{} records ({} of {})",
+                count(letter.records),
+                bytes(letter.used_bytes),
+                bytes(letter.max_bytes)
+            );
+            push_line(
+                out,
+                &format!("  {}: the dead letter has {holds}; `logferry spool dead` lists them", output.name),
+            );
+        }
+        if let Some(trouble) = &letter.trouble {
+            push_line(out, &format!("  {}: the dead letter takes nothing: {trouble}", output.name));
+        }
         let dropped: u64 = output.dropped.values().sum();
         if dropped > 0 {
             let by_reason: Vec<String> = output
@@ -551,6 +567,8 @@ OUTPUT  TYPE   RECORDS ACKED    BYTES  SENT AGAIN  FAILED         WINDOW  LATENC
 main    kafka              9  2.0 KiB           3       2  10 B of 100 B      18 ms / 25 ms         1
   main: the spool holds 7 records, the oldest 2.5 s old (300 B of 1000 B on the disk)
   main: the spool can't be written: the disk is full
+  main: the dead letter has 2 records (300 B of 400 B); `logferry spool dead` lists them
+  main: the dead letter takes nothing: dead letter /d/main.jsonl is full
   main: 5 records dropped (drop_oldest 5)
 
 lane logs.gone/3 waits: the topic does not exist; create logs.gone (probing; 1 record in flight, 1 source waits)

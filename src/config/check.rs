@@ -16,6 +16,7 @@ use crate::encode::Codec;
 use crate::event::{FieldPath, Object, RESERVED_ROOTS, SyntaxError};
 use crate::input::file::options::{FileOptions, StartAt, Watch};
 use crate::input::stdin::StdinOptions;
+use crate::output::dead_letter::DeadLetterOptions;
 use crate::output::file::options::FileOptions as FileOutputOptions;
 use crate::output::kafka::options as kafka;
 use crate::process::condition::Condition;
@@ -238,7 +239,15 @@ impl Checker<'_> {
     /// What outputs must not do together.
     fn outputs(&mut self, config: &Config) {
         let mut written_by: HashMap<&str, &str> = HashMap::new();
+        let mut buried_by: HashMap<&str, &str> = HashMap::new();
         for (name, output) in &config.outputs {
+            if let Output::Kafka(kafka) = output
+                && let Some(file) = &kafka.dead_letter.file
+                && let Some(other) = buried_by.insert(&file.0, name)
+            {
+                let message = format!("the dead letter of `{other}` is the same file: each output needs its own");
+                self.say_at(&["outputs", name, "dead_letter", "file"], message);
+            }
             let Output::File(file) = output else { continue };
             if file.path.0.is_empty() {
                 continue;
@@ -535,6 +544,7 @@ impl Checker<'_> {
                 self.warnings.push(at, "this broker is named twice");
             }
         }
+        let dead_letter = self.dead_letter(name, output);
         let rdkafka = self.rdkafka(name, output);
         let tls = output.tls.as_ref().map(|tls| self.tls(name, tls));
         let sasl = output.sasl.as_ref().map(|sasl| self.sasl(name, sasl, output.tls.as_ref()));
@@ -562,7 +572,27 @@ impl Checker<'_> {
             max_record_bytes: usize::try_from(output.max_record_bytes.0).ok()?,
             create_topics: output.create_topics == written::CreateTopics::Broker,
             window_bytes: usize::try_from(window_bytes(config)).ok()?,
+            dead_letter,
         })
+    }
+
+    fn dead_letter(&mut self, output: &str, options: &KafkaOutput) -> DeadLetterOptions {
+        let path = |key| ["outputs", output, "dead_letter", key];
+        let dead_letter = &options.dead_letter;
+        self.size_within(&path("max_bytes"), dead_letter.max_bytes, 1 << 20, 1 << 50);
+        if dead_letter.topic.is_some() && dead_letter.file.is_some() {
+            let at = self.root.key_pos(&path("topic")).max(self.root.key_pos(&path("file")));
+            self.say(at, "a dead letter is a `topic` or a `file`, not both (what the topic refuses goes to a file in `data_dir`)");
+        }
+        if dead_letter.topic.as_ref().is_some_and(|topic| topic.0 == options.topic.0) {
+            let message = "this is the output's own topic: what it refuses needs another one";
+            self.say_at(&path("topic"), message);
+        }
+        DeadLetterOptions {
+            topic: dead_letter.topic.as_ref().map(|topic| topic.0.clone()),
+            file: dead_letter.file.as_ref().map(|file| PathBuf::from(&file.0)),
+            bytes_max: dead_letter.max_bytes.0,
+        }
     }
 
     fn rdkafka(&mut self, output: &str, options: &KafkaOutput) -> Vec<(String, String)> {

@@ -578,7 +578,7 @@ fn the_output_and_what_it_can_not_combine() {
     }
     output("sasl: {mechanism: PLAIN}", &["7:5: `username` is missing", "7:5: `password` is missing"]);
     output("tls: {key_file: /k}", &["7:11: `key_file` needs `cert_file`", "7:21: cannot read `/k`"]);
-    output("dead_letter: x\nspool: {}", &["7:5: `dead_letter` comes", "8:5: `spool` comes in a later release"]);
+    output("dead_letter: x\nspool: {}", &["7:18: `dead_letter` takes a map", "8:5: `spool` comes in a later release"]);
     output("when: '[a] ='", &["7:16: `when`: expected a condition"]);
     output("hosts: [a]", &["7:5: unknown key `hosts` in `main` (did you mean `brokers`?)"]);
     output("rdkafka: {compression.level: 99}", &["7:34: librdkafka does not take this value for `compression.level`"]);
@@ -593,6 +593,27 @@ fn the_output_and_what_it_can_not_combine() {
     tls("{cert_file: /c, key_file: /e}", &["7:36: this key is encrypted: `key_password` is missing"]);
     tls("{cert_file: /c, key_file: /e, key_password: x}", &[]);
     tls("{ca_file: /x}", &["7:20: `/x` holds no PEM with a certificate"]);
+}
+
+#[test]
+fn a_dead_letter_is_a_topic_or_a_file_of_its_own() {
+    let text = |letter: &str| {
+        format!(
+            "inputs: {{a: {{type: stdin}}}}\noutputs:\n  main: {{type: kafka, brokers: ['k:1'], topic: logs.a, dead_letter: {{{letter}}}}}\n"
+        )
+    };
+    let both =
+        "3:88: a dead letter is a `topic` or a `file`, not both (what the topic refuses goes to a file in `data_dir`)";
+    check(&text("topic: logs.dead, file: /d"), &[both]);
+    check(&text("topic: logs.a"), &["3:77: this is the output's own topic: what it refuses needs another one"]);
+    check(&text("max_bytes: 1kB"), &["3:81: `max_bytes` must be 1MiB to 1PiB"]);
+    check(&text("tpic: a"), &["3:70: unknown key `tpic` in `dead_letter` (did you mean `topic`?)"]);
+    let two = "inputs: {a: {type: stdin}}\noutputs:\n  one: {type: kafka, brokers: ['k:1'], dead_letter: {file: /d}}\n  \
+               two: {type: kafka, brokers: ['k:1'], dead_letter: {file: /d}}\n";
+    check(two, &["4:60: the dead letter of `one` is the same file: each output needs its own"]);
+    let checked = fine(&text("topic: logs.dead, max_bytes: 2MiB"), &Desk::default());
+    let letter = &kafka(&checked).dead_letter;
+    assert_eq!((letter.topic.as_deref(), &letter.file, letter.bytes_max), (Some("logs.dead"), &None, 2 << 20));
 }
 
 #[test]

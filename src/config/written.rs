@@ -725,7 +725,7 @@ common_output!(FileOutput, |_| None);
 /// An output that produces to Kafka, idempotently and with `acks=all`.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-#[schemars(extend("required" = ["brokers"], "x-later" = ["dead_letter", "spool"]))]
+#[schemars(extend("required" = ["brokers"], "x-later" = ["spool"]))]
 pub struct KafkaOutput {
     /// Brokers to ask for the others: `HOST:PORT`. Name at least two, so that one may be away at the start.
     #[schemars(extend("minItems" = 1))]
@@ -758,6 +758,8 @@ pub struct KafkaOutput {
     pub max_record_bytes: Size,
     /// Who creates topics that do not exist.
     pub create_topics: CreateTopics,
+    /// Where records go that Kafka refuses for good (too large, invalid), with the reason. Their neighbours are delivered.
+    pub dead_letter: DeadLetter,
     /// How to log in. Without it, the agent does not.
     pub sasl: Option<Sasl>,
     /// How to encrypt. Without it, the connection is not encrypted; `tls: {}` encrypts with the system's certificate
@@ -787,6 +789,7 @@ impl Default for KafkaOutput {
             batch_bytes: Size(1_000_000),
             max_record_bytes: Size(1_000_000),
             create_topics: CreateTopics::Never,
+            dead_letter: DeadLetter::default(),
             sasl: None,
             tls: None,
             client_id: ClientId("logferry".to_owned()),
@@ -892,6 +895,25 @@ pub enum CreateTopics {
     Broker,
     /// Nobody: a topic that is missing is an outage of that topic alone, reported until somebody makes it.
     Never,
+}
+
+/// Where records go that Kafka refuses for good: a topic or a file. By default the file `dead_letter/OUTPUT.jsonl` in `data_dir`.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct DeadLetter {
+    /// A topic of the same cluster. Key, value, headers and timestamp are those of the record; headers that begin with
+    /// `logferry.dead_letter.` say why it is there. What that topic refuses too goes to the file in `data_dir`.
+    pub topic: Option<Topic>,
+    /// A local file of JSON lines, one a record. `logferry spool dead` shows it and sends it again.
+    pub file: Option<AbsolutePath>,
+    /// The most that the file holds, at least 1MiB. When it is full, the partition of the next refused record waits.
+    pub max_bytes: Size,
+}
+
+impl Default for DeadLetter {
+    fn default() -> Self {
+        Self { topic: None, file: None, max_bytes: Size(256 << 20) }
+    }
 }
 
 /// How to log in.

@@ -10,6 +10,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use super::burial::{Burials, Grave, LetterStatus, Letters, UNDERTAKER, Undertaker};
 use super::lane::LaneStatus;
 use super::machine::{Action, Limits, Machine, Offered};
 use super::offer_all::{Dropped, Patience};
@@ -17,8 +18,7 @@ use super::spooler::{Job, Mark, Spool, SpoolStatus, Spooler, ToSpool};
 use super::tally::Counts;
 use super::waiting::Wants;
 use crate::batch::{Encoded, LaneKey, Receipt, Settled, SourceKey};
-use crate::output::dead_letter::{Buried, DeadLetter};
-use crate::output::{BrokerStatus, Fault, OutputEvent, Parcel, Producer, RecordFault};
+use crate::output::{BrokerStatus, Fault, OutputEvent, Parcel, Producer};
 use crate::spool::{FrameId, Recovered};
 
 /// Who waits: the pipeline's number of a source.
@@ -58,9 +58,6 @@ pub enum Offer {
     Held { encoded: Encoded, receipt: Receipt },
 }
 
-/// A refused record that is to be buried: the parcel, its number, and why.
-type Grave = (Parcel, u32, RecordFault, Arc<str>);
-
 /// One output's delivery.
 pub struct Deliver {
     /// The output's name, for messages.
@@ -81,6 +78,7 @@ pub struct Deliver {
     /// Threads between taking receipts out of the machine and settling them.
     finishing: AtomicUsize,
     pub(super) patience: Mutex<Patience>,
+    pub(super) burials: Burials,
 }
 
 pub(super) struct Core {
@@ -98,6 +96,8 @@ pub(super) struct Core {
     pub(super) spool: Option<SpoolStatus>,
     /// What an output that is not required did not take.
     pub(super) dropped: Dropped,
+    /// How the dead letter is.
+    pub(super) letter: LetterStatus,
 }
 
 /// A producer that is being replaced.
@@ -113,7 +113,6 @@ pub(super) struct Holding {
     encoded: Arc<Encoded>,
     /// `None`: settled, for the parcel is in the spool.
     receipt: Option<Receipt>,
-    topic: Arc<str>,
 }
 
 /// What is to be done once the lock is let go.
@@ -141,6 +140,7 @@ pub struct DeliverStatus {
     pub spool: Option<SpoolStatus>,
     /// Records that it did not take and did not have to, by reason.
     pub dropped: Dropped,
+    pub letter: LetterStatus,
 }
 
 impl Deliver {
@@ -152,7 +152,7 @@ impl Deliver {
         name: &str,
         limits: Limits,
         hooks: Hooks,
-        dead_letter: Box<dyn DeadLetter>,
+        letters: Letters,
         spool: Option<(Spool, Recovered)>,
     ) -> Result<(Arc<Self>, Vec<JoinHandle<()>>), String> {
         let producer = (hooks.produce)()?;
@@ -175,6 +175,7 @@ impl Deliver {
             to_spool: ToSpool::default(),
             spool: None,
             dropped: Dropped::new(),
+            letter: LetterStatus::default(),
         };
         let deliver = Arc::new(Self {
             name: name.to_owned(),
@@ -190,11 +191,12 @@ impl Deliver {
             aborting: AtomicBool::new(false),
             finishing: AtomicUsize::new(0),
             patience: Mutex::default(),
+            burials: Burials::new(letters),
         });
         let failed = |error| format!("the thread of output {name} can't be started: {error}");
         let driving = Arc::clone(&deliver);
         let builder = std::thread::Builder::new().name(format!("out-{name}"));
-        let mut threads = vec![builder.spawn(move || driving.drive(dead_letter)).map_err(failed)?];
+        let mut threads = vec![builder.spawn(move || driving.drive()).map_err(failed)?];
         if let Some((spool, _)) = spool {
             let spooler = Spooler::new(Arc::clone(&deliver), spool);
             let builder = std::thread::Builder::new().name(format!("spool-{name}"));
@@ -227,9 +229,8 @@ impl Deliver {
             return Some((encoded, receipt));
         };
         let encoded = Arc::new(encoded);
-        for ((parcel, receipt), share) in parcels.iter().zip(receipt.split(parcels.len())).zip(&encoded.shares) {
-            let topic = Arc::clone(&share.topic);
-            let holding = Holding { encoded: Arc::clone(&encoded), receipt: Some(receipt), topic };
+        for (parcel, receipt) in parcels.iter().zip(receipt.split(parcels.len())) {
+            let holding = Holding { encoded: Arc::clone(&encoded), receipt: Some(receipt) };
             core.holdings.insert(*parcel, holding);
         }
         None
@@ -330,6 +331,7 @@ impl Deliver {
             brokers: Vec::new(),
             spool: core.spool.clone(),
             dropped: core.dropped.clone(),
+            letter: core.letter.clone(),
         };
         drop(core);
         status.brokers = producer.brokers();
@@ -343,6 +345,11 @@ impl Deliver {
         let after = self.act(&mut core);
         drop(core);
         self.finish(after);
+    }
+
+    /// From now on refused records go there.
+    pub fn set_letters(&self, letters: Letters) {
+        self.burials.set_letters(letters);
     }
 
     /// Gives up what waits for a topic that can't take it and is of these sources: they are gone, or read again.
@@ -497,15 +504,16 @@ impl Deliver {
         let now = self.now();
         let mut core = self.lock();
         let parcels = core.machine.read(lane, frame, encoded.source, &encoded.shares, now);
-        for (parcel, share) in parcels.into_iter().zip(&encoded.shares) {
-            let holding = Holding { encoded: Arc::clone(encoded), receipt: None, topic: Arc::clone(&share.topic) };
+        for parcel in parcels {
+            let holding = Holding { encoded: Arc::clone(encoded), receipt: None };
             core.holdings.insert(parcel, holding);
         }
         self.act_and_finish(core);
     }
 
-    fn drive(&self, mut dead_letter: Box<dyn DeadLetter>) {
+    fn drive(&self) {
         let mut events = Vec::new();
+        let mut undertaker = Undertaker::default();
         while !self.stopping.load(Ordering::Acquire) {
             let (producer, epoch, leaving) = {
                 let core = self.lock();
@@ -536,9 +544,7 @@ impl Deliver {
             drop(core);
             drop(left);
             self.finish(after);
-            if !graves.is_empty() {
-                self.bury(&mut *dead_letter, graves);
-            }
+            self.bury(&mut undertaker, graves);
             if let Some(message) = rebuild {
                 self.rebuild(&message);
             }
@@ -607,33 +613,6 @@ impl Deliver {
         }
     }
 
-    fn bury(&self, dead_letter: &mut dyn DeadLetter, graves: Vec<Grave>) {
-        for (parcel, record, reason, message) in graves {
-            let found = {
-                let core = self.lock();
-                core.holdings.get(&parcel).map(|holding| (Arc::clone(&holding.encoded), Arc::clone(&holding.topic)))
-            };
-            let Some((encoded, topic)) = found else { continue };
-            let SourceKey(source) = encoded.source;
-            let refused = &encoded.records[record as usize];
-            let (key, value) = (encoded.key(refused), encoded.value(refused));
-            let buried =
-                Buried { reason, message: &message, topic: &topic, source, offset: refused.offset, key, value };
-            let result = dead_letter.bury(&buried);
-            if let Err(error) = &result {
-                tracing::error!(output = %self.name, topic = %topic, %error, "a refused record can't be kept; its lane holds");
-            } else {
-                let (offset, reason) = (refused.offset, reason.name());
-                tracing::warn!(output = %self.name, topic = %topic, source, offset, reason, why = %message, "record refused, kept in the dead letter");
-            }
-            let mut core = self.lock();
-            core.machine.buried(parcel, record, result.is_ok(), self.now());
-            let after = self.act(&mut core);
-            drop(core);
-            self.finish(after);
-        }
-    }
-
     /// Makes the new producer first; while that fails, the old one stays and it is tried again at the next turn.
     fn rebuild(&self, message: &Arc<str>) {
         let produce = self.produce.lock().unwrap_or_else(PoisonError::into_inner);
@@ -677,7 +656,11 @@ impl Deliver {
             receipt.settle(how);
         }
         for who in after.woken {
-            (self.wake)(who);
+            if who == UNDERTAKER {
+                self.burials.woken.store(true, Ordering::Release);
+            } else {
+                (self.wake)(who);
+            }
         }
         if !after.forgotten.is_empty() {
             let mut topics = self.topics.write().unwrap_or_else(PoisonError::into_inner);
@@ -704,6 +687,11 @@ impl Deliver {
 }
 
 impl Core {
+    /// The batch that a parcel is of.
+    pub(super) fn encoded_of(&self, parcel: Parcel) -> Option<Arc<Encoded>> {
+        self.holdings.get(&parcel).map(|holding| Arc::clone(&holding.encoded))
+    }
+
     fn act(&mut self) -> After {
         let mut after = After::default();
         while let Some(action) = self.machine.action() {
@@ -718,7 +706,9 @@ impl Core {
                     after.done.push(holding.encoded);
                     self.to_spool.has_room |= self.to_spool.waits;
                 }
-                Action::Bury { parcel, record, reason, message } => self.graves.push((parcel, record, reason, message)),
+                Action::Bury { parcel, record, reason, message } => {
+                    self.graves.push(Grave { parcel, record, reason, message });
+                }
                 Action::Wake(who) => after.woken.push(who),
                 Action::Lookup { topic } => self.producer.lookup(&topic),
                 Action::Forget { topic } => after.forgotten.push(topic),

@@ -163,6 +163,8 @@ pub struct LaneStatus {
     pub waiting_sources: usize,
     pub fault: Option<TopicFault>,
     pub cause: Option<Arc<str>>,
+    /// The dead letter does not take a record of it.
+    pub is_refused_burial: bool,
 }
 
 impl LaneStatus {
@@ -179,6 +181,7 @@ impl LaneStatus {
             waiting_sources,
             fault,
             cause,
+            is_refused_burial: false,
         }
     }
 }
@@ -392,6 +395,7 @@ impl Lane {
             waiting_sources: waiting,
             fault: told.and_then(|(fault, _)| *fault),
             cause: told.map(|(_, message)| Arc::clone(message)),
+            is_refused_burial: self.is_refused_burial(),
         }
     }
 

@@ -520,6 +520,11 @@ impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
         self.wake();
     }
 
+    /// The lane that a parcel is in.
+    pub fn lane_of(&self, parcel: Parcel) -> Option<&LaneKey> {
+        self.parcels.get(&parcel)
+    }
+
     /// The next thing to do.
     pub fn action(&mut self) -> Option<Action<W>> {
         self.actions.pop_front()

@@ -238,12 +238,14 @@ mod tests {
     use std::thread::JoinHandle;
     use std::time::Instant;
 
+    use super::super::burial::Letters;
     use super::super::driver::{Hooks, Offer};
     use super::super::machine::{Limits, WhenFull};
     use super::*;
     use crate::batch::{NONE, Position, Record, SettleSink, SourceKey};
     use crate::budget::Budget;
-    use crate::output::dead_letter::{Buried, DeadLetter};
+    use crate::output::dead_letter::entry::Entry;
+    use crate::output::dead_letter::{DeadLetter, FileStatus};
     use crate::output::{BrokerStatus, OutputEvent, Parcel, Producer};
 
     /// Answers and acknowledges when it is told to.
@@ -294,8 +296,12 @@ mod tests {
     struct NoLetter;
 
     impl DeadLetter for NoLetter {
-        fn bury(&mut self, _: &Buried<'_>) -> io::Result<()> {
+        fn bury(&mut self, _: &Entry) -> io::Result<()> {
             Err(io::ErrorKind::StorageFull.into())
+        }
+
+        fn status(&mut self) -> FileStatus {
+            FileStatus::default()
         }
     }
 
@@ -345,7 +351,8 @@ mod tests {
                     wake: Box::new(move |who| woken.lock().expect("no panic while locked").push(who)),
                     recycle: Box::new(drop),
                 };
-                let started = Deliver::start("o", limits, hooks, Box::new(NoLetter), None);
+                let letters = Letters { file: Box::new(NoLetter), topic: None, host: "h".into() };
+                let started = Deliver::start("o", limits, hooks, letters, None);
                 let (deliver, started) = started.expect("a thread");
                 threads.extend(started);
                 deliver

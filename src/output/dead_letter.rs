@@ -1,32 +1,52 @@
 //! The dead letter: where a record goes that the broker refuses for good, so that its neighbours go on (I5).
 //!
-//! A local file of JSON lines, one a record, fsynced (and at its creation its directory entry too) before the record counts
-//! as settled. It is bounded: full means that the lane of the next refused record holds until somebody makes room.
-//!
-//! ```text
-//! {"time":"…","reason":"too_large","message":"…","topic":"logs.web","source":12,"offset":4096,"key":"…","value":"…"}
-//! ```
-//! `key` and `value` are text where they are UTF-8, else `key_base16` and `value_base16`.
+//! Here is the local file of JSON lines ([`entry`]), one a record, fsynced (and at its creation its directory entry too) before
+//! the record counts as settled. It is bounded: full means that the lane of the next refused record holds until somebody
+//! makes room: `logferry spool dead`, or by moving the file away. The dead letter that is a topic is deliver's: what that refuses comes here too.
+
+pub mod entry;
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
-use std::path::PathBuf;
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
 
-use serde_json::{Map, Value};
+use entry::{Entry, EntryError};
 
-use super::RecordFault;
+/// What a dead letter file holds at most, if nobody says otherwise.
+pub const BYTES_MAX_DEFAULT: u64 = 256 << 20;
 
-/// A record that is refused for good, and why.
-pub struct Buried<'a> {
-    pub reason: RecordFault,
-    /// What the broker said.
-    pub message: &'a str,
-    pub topic: &'a str,
-    /// The number of its source in the checkpoint store, and the byte offset of the line in it.
-    pub source: u64,
-    pub offset: u64,
-    pub key: Option<&'a [u8]>,
-    pub value: &'a [u8],
+/// `dead_letter` of an output.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeadLetterOptions {
+    /// Refused records go to this topic of the same output.
+    pub topic: Option<String>,
+    /// The local file; `None`: [`file_in`] the data_dir.
+    pub file: Option<PathBuf>,
+    /// What the file holds at most.
+    pub bytes_max: u64,
+}
+
+impl Default for DeadLetterOptions {
+    fn default() -> Self {
+        Self { topic: None, file: None, bytes_max: BYTES_MAX_DEFAULT }
+    }
+}
+
+impl DeadLetterOptions {
+    /// The local file of the output `output`.
+    pub fn path(&self, data_dir: &Path, output: &str) -> PathBuf {
+        self.file.clone().unwrap_or_else(|| file_in(data_dir, output))
+    }
+}
+
+/// The directory of a data_dir where dead letters are.
+pub fn folder_in(data_dir: &Path) -> PathBuf {
+    data_dir.join("dead_letter")
+}
+
+/// The dead letter of an output, if its config names no other file.
+pub fn file_in(data_dir: &Path, output: &str) -> PathBuf {
+    folder_in(data_dir).join(format!("{output}.jsonl"))
 }
 
 /// Where refused records are kept.
@@ -35,7 +55,23 @@ pub trait DeadLetter: Send {
     ///
     /// # Errors
     /// If it is full or can't be written; nothing of the record is kept then, and the caller tries again later.
-    fn bury(&mut self, buried: &Buried<'_>) -> io::Result<()>;
+    fn bury(&mut self, entry: &Entry) -> io::Result<()>;
+
+    /// How it is.
+    fn status(&mut self) -> FileStatus;
+}
+
+/// A dead letter file, for status.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FileStatus {
+    /// Lines in it, those damaged included.
+    pub records: u64,
+    pub bytes: u64,
+    pub bytes_max: u64,
+    /// It has no room for the record that it was asked to take last.
+    pub is_full: bool,
+    /// Why it took nothing when it was last asked.
+    pub trouble: Option<String>,
 }
 
 /// The bounded local file.
@@ -43,92 +79,231 @@ pub struct FileDeadLetter {
     path: PathBuf,
     bytes_max: u64,
     file: Option<File>,
+    /// As of [`FileDeadLetter::count`]; what somebody else does to the file is seen by its size.
+    records: u64,
+    bytes: u64,
+    refused: Option<Refused>,
+}
+
+/// What the last call of bury failed for.
+struct Refused {
+    /// The bytes that had no room.
+    no_room_bytes: Option<u64>,
+    message: String,
 }
 
 impl FileDeadLetter {
     /// A dead letter at `path` of at most `bytes_max` bytes; nothing is created before the first record.
     pub fn new(path: PathBuf, bytes_max: u64) -> Self {
-        Self { path, bytes_max, file: None }
+        Self { path, bytes_max, file: None, records: 0, bytes: 0, refused: None }
     }
 
     fn open(&mut self) -> io::Result<&mut File> {
         if self.file.is_none() {
             let folder = self.path.parent().ok_or_else(|| io::Error::other("the dead letter has no directory"))?;
-            fs::create_dir_all(folder)?;
-            let file = OpenOptions::new().append(true).create(true).open(&self.path)?;
+            if !folder.is_dir() {
+                fs::create_dir_all(folder)?;
+                if let Some(above) = folder.parent() {
+                    File::open(above)?.sync_all()?;
+                }
+            }
+            let mut file = OpenOptions::new().read(true).append(true).create(true).open(&self.path)?;
             File::open(folder)?.sync_all()?;
+            if !ends_in_line(&mut file)? {
+                // The machine stopped in the middle of a record, which counts for nothing: it must not spoil the next.
+                file.write_all(b"\n")?;
+                self.records += 1;
+            }
             self.file = Some(file);
         }
         Ok(self.file.as_mut().expect("just opened"))
     }
 
-    fn append(&mut self, line: &[u8]) -> io::Result<()> {
-        let (path, bytes_max) = (self.path.clone(), self.bytes_max);
-        let file = self.open()?;
-        let before = file.metadata()?.len();
-        if before + line.len() as u64 > bytes_max {
+    fn append(&mut self, line: &[u8]) -> Result<(), (io::Error, Option<u64>)> {
+        let (path, bytes_max, wanted) = (self.path.clone(), self.bytes_max, line.len() as u64);
+        let other = |error| (error, None);
+        let file = self.open().map_err(other)?;
+        let before = file.metadata().map_err(other)?.len();
+        if before + wanted > bytes_max {
             let message = format!(
-                "dead letter {} is full: {before} of {bytes_max} bytes; look at its records and move the file away",
+                "dead letter {} is full: {before} of {bytes_max} bytes, and the record takes {wanted}; look at its records \
+                 (logferry spool dead), then send them again, move the file away, or raise dead_letter.max_bytes",
                 path.display()
             );
-            return Err(io::Error::new(io::ErrorKind::StorageFull, message));
+            return Err((io::Error::new(io::ErrorKind::StorageFull, message), Some(wanted)));
         }
         let written = file.write_all(line).and_then(|()| file.sync_data());
-        if written.is_err() {
-            // Half a line would spoil the next one; what can't be cut back is cut at the next try.
-            file.set_len(before)?;
+        if let Err(error) = written {
+            // Half a line would spoil the next one; what can't be cut back is ended when the file is opened again.
+            let cut = file.set_len(before);
+            let why = cut.err().map(|cut| format!(" (and it can't be cut back: {cut})")).unwrap_or_default();
+            let message = format!("dead letter {} can't be written: {error}{why}", path.display());
+            return Err((io::Error::new(error.kind(), message), None));
         }
-        written
+        Ok(())
+    }
+
+    /// Counts what is in the file, if somebody else has changed it.
+    fn count(&mut self) {
+        let bytes = fs::metadata(&self.path).map_or(0, |metadata| metadata.len());
+        if bytes == self.bytes {
+            return;
+        }
+        self.bytes = bytes;
+        // A count is for people: what can't be read counts as nothing, and is named when it can't be written.
+        self.records = File::open(&self.path).and_then(count_lines).unwrap_or(0);
     }
 }
 
 impl DeadLetter for FileDeadLetter {
-    fn bury(&mut self, buried: &Buried<'_>) -> io::Result<()> {
+    fn bury(&mut self, entry: &Entry) -> io::Result<()> {
         if self.file.is_some() && !self.path.exists() {
             self.file = None;
         }
-        let mut line = serde_json::to_vec(&json(buried))?;
-        line.push(b'\n');
-        let result = self.append(&line);
-        if result.is_err() {
-            self.file = None;
+        self.count();
+        let line = entry.to_line();
+        match self.append(&line) {
+            Ok(()) => {
+                self.refused = None;
+                self.records += 1;
+                self.bytes = fs::metadata(&self.path).map_or(self.bytes, |metadata| metadata.len());
+                Ok(())
+            }
+            Err((error, no_room_bytes)) => {
+                self.file = None;
+                self.refused = Some(Refused { no_room_bytes, message: error.to_string() });
+                Err(error)
+            }
         }
-        result
+    }
+
+    fn status(&mut self) -> FileStatus {
+        self.count();
+        let (bytes, bytes_max) = (self.bytes, self.bytes_max);
+        // Somebody may have made room since.
+        self.refused.take_if(|refused| refused.no_room_bytes.is_some_and(|wanted| bytes + wanted <= bytes_max));
+        FileStatus {
+            records: self.records,
+            bytes,
+            bytes_max,
+            is_full: self.refused.as_ref().is_some_and(|refused| refused.no_room_bytes.is_some()),
+            trouble: self.refused.as_ref().map(|refused| refused.message.clone()),
+        }
     }
 }
 
-fn json(buried: &Buried<'_>) -> Value {
-    let mut map = Map::new();
-    map.insert("time".into(), jiff::Timestamp::now().to_string().into());
-    map.insert("reason".into(), buried.reason.name().into());
-    map.insert("message".into(), buried.message.into());
-    map.insert("topic".into(), buried.topic.into());
-    map.insert("source".into(), buried.source.into());
-    map.insert("offset".into(), buried.offset.into());
-    if let Some(key) = buried.key {
-        insert_bytes(&mut map, "key", key);
+/// Whether a file is empty or its last byte ends a line.
+fn ends_in_line(file: &mut File) -> io::Result<bool> {
+    if file.metadata()?.len() == 0 {
+        return Ok(true);
     }
-    insert_bytes(&mut map, "value", buried.value);
-    Value::Object(map)
+    let mut last = [0];
+    file.seek(SeekFrom::End(-1))?;
+    file.read_exact(&mut last)?;
+    Ok(last == [b'\n'])
 }
 
-fn insert_bytes(map: &mut Map<String, Value>, name: &str, bytes: &[u8]) {
-    match std::str::from_utf8(bytes) {
-        Ok(text) => map.insert(name.into(), text.into()),
-        Err(_) => {
-            let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-            map.insert(format!("{name}_base16"), hex.into())
+fn count_lines(file: File) -> io::Result<u64> {
+    let mut reader = BufReader::with_capacity(1 << 16, file);
+    let mut lines = 0;
+    loop {
+        let chunk = reader.fill_buf()?;
+        if chunk.is_empty() {
+            return Ok(lines);
         }
-    };
+        lines += memchr::memchr_iter(b'\n', chunk).count() as u64;
+        let read = chunk.len();
+        reader.consume(read);
+    }
+}
+
+/// One line of a dead letter file.
+#[derive(Debug)]
+pub struct Line {
+    /// From 1.
+    pub number: u64,
+    /// As it stands there, with its end.
+    pub bytes: Vec<u8>,
+    pub entry: Result<Entry, EntryError>,
+}
+
+/// The lines of a dead letter file, one after the other; empty lines are passed over.
+pub struct Lines {
+    reader: BufReader<File>,
+    number: u64,
+}
+
+impl Lines {
+    /// Those of the file at `path`.
+    ///
+    /// # Errors
+    /// If it can't be opened.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        Ok(Self { reader: BufReader::with_capacity(1 << 16, File::open(path)?), number: 0 })
+    }
+}
+
+impl Iterator for Lines {
+    type Item = io::Result<Line>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            let mut bytes = Vec::new();
+            match self.reader.read_until(b'\n', &mut bytes) {
+                Err(error) => return Some(Err(error)),
+                Ok(0) => return None,
+                Ok(_) => self.number += 1,
+            }
+            if !bytes.trim_ascii().is_empty() {
+                let entry = Entry::parse(&bytes);
+                return Some(Ok(Line { number: self.number, bytes, entry }));
+            }
+        }
+    }
+}
+
+/// Keeps the lines whose number `stays` says, as they are, and lets go of the others: at once or not at all. Without lines the
+/// file goes. Whoever writes to it must not run meanwhile.
+///
+/// # Errors
+/// If that can't be written; then the file is as it was.
+pub fn keep(path: &Path, mut stays: impl FnMut(u64) -> bool) -> io::Result<()> {
+    let folder = path.parent().ok_or_else(|| io::Error::other("the dead letter has no directory"))?;
+    let mut temporary = tempfile::Builder::new().prefix(".dead_letter").tempfile_in(folder)?;
+    temporary.as_file().set_permissions(fs::metadata(path)?.permissions())?;
+    let mut writer = io::BufWriter::with_capacity(1 << 16, temporary.as_file_mut());
+    let mut any = false;
+    for line in Lines::open(path)? {
+        let line = line?;
+        if stays(line.number) {
+            any = true;
+            writer.write_all(&line.bytes)?;
+            if !line.bytes.ends_with(b"\n") {
+                writer.write_all(b"\n")?;
+            }
+        }
+    }
+    writer.flush()?;
+    drop(writer);
+    if any {
+        temporary.as_file().sync_all()?;
+        temporary.persist(path)?;
+    } else {
+        fs::remove_file(path)?;
+    }
+    File::open(folder)?.sync_all()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn buried<'a>(value: &'a [u8]) -> Buried<'a> {
-        let reason = RecordFault::TooLarge;
-        Buried { reason, message: "too large", topic: "t", source: 3, offset: 7, key: Some(b"k"), value }
+    fn entry(value: &[u8]) -> Entry {
+        Entry { reason: "too_large".into(), topic: "t".into(), offset: 7, value: value.to_vec(), ..Entry::default() }
+    }
+
+    fn lines(path: &Path) -> Vec<Line> {
+        Lines::open(path).expect("it is there").map(|line| line.expect("it can be read")).collect()
     }
 
     #[test]
@@ -136,28 +311,59 @@ mod tests {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let path = dir.path().join("dead/main.jsonl");
         let mut letter = FileDeadLetter::new(path.clone(), 10_000);
-        letter.bury(&buried(b"text")).expect("there is room");
-        letter.bury(&buried(b"\xff")).expect("there is room");
+        for value in [&b"text"[..], b"\xff"] {
+            letter.bury(&entry(value)).expect("there is room");
+        }
         let text = fs::read_to_string(&path).expect("the file is there");
-        let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
-        assert_eq!(lines[0]["value"], "text");
-        assert_eq!(lines[0]["reason"], "too_large");
-        assert_eq!(lines[1]["value_base16"], "ff");
-        assert_eq!((&lines[1]["source"], &lines[1]["offset"]), (&3.into(), &7.into()));
+        assert!(text.contains(r#""value":"text""#) && text.contains(r#""value_base64":"/w==""#), "{text}");
+        let read: Vec<Entry> = lines(&path).into_iter().map(|line| line.entry.expect("a record")).collect();
+        assert_eq!(read, [entry(b"text"), entry(b"\xff")]);
+        let status = letter.status();
+        assert_eq!((status.records, status.bytes), (2, text.len() as u64));
     }
 
     #[test]
     fn full_refuses_and_says_what_to_do_and_takes_again_once_moved_away() {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let path = dir.path().join("main.jsonl");
-        let mut letter = FileDeadLetter::new(path.clone(), 300);
-        letter.bury(&buried(b"first")).expect("there is room");
+        let mut letter = FileDeadLetter::new(path.clone(), 500);
+        letter.bury(&entry(b"first")).expect("there is room");
         let size = fs::metadata(&path).expect("the file is there").len();
-        let error = letter.bury(&buried(&[b'x'; 300])).expect_err("it is full");
+        let error = letter.bury(&entry(&[b'x'; 400])).expect_err("it is full");
         assert!(error.to_string().contains("move the file away"), "{error}");
         assert_eq!(fs::metadata(&path).expect("still there").len(), size, "nothing of the refused record is kept");
+        let status = letter.status();
+        assert!(status.is_full && status.trouble.is_some_and(|trouble| trouble.contains("500 bytes")));
         fs::rename(&path, dir.path().join("seen.jsonl")).expect("renamed");
-        letter.bury(&buried(b"second")).expect("there is room again");
-        assert!(path.exists());
+        let status = letter.status();
+        assert_eq!((status.is_full, status.records, status.bytes), (true, 0, 0), "400 bytes and more never fit");
+        letter.bury(&entry(b"second")).expect("there is room again");
+        assert_eq!((letter.status().is_full, letter.status().records), (false, 1));
+    }
+
+    /// Scenario: the machine stopped while a record was being written. Guarantee: the next one is whole; the torn one is named
+    /// by its line.
+    #[test]
+    fn a_torn_line_spoils_no_other() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let path = dir.path().join("main.jsonl");
+        let first = entry(b"first").to_line();
+        fs::write(&path, [&first[..], &first[..20]].concat()).expect("written");
+        let mut letter = FileDeadLetter::new(path.clone(), 10_000);
+        letter.bury(&entry(b"second")).expect("there is room");
+        let found: Vec<(u64, bool)> = lines(&path).iter().map(|line| (line.number, line.entry.is_ok())).collect();
+        assert_eq!(found, [(1, true), (2, false), (3, true)]);
+        assert_eq!(letter.status().records, 3);
+    }
+
+    #[test]
+    fn the_lines_that_stay_stay_as_they_are_or_the_file_goes() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let path = dir.path().join("main.jsonl");
+        fs::write(&path, "a\n\nb\nc").expect("written");
+        keep(&path, |number| number != 3).expect("replaced");
+        assert_eq!(fs::read_to_string(&path).expect("it is there"), "a\nc\n");
+        keep(&path, |_| false).expect("removed");
+        assert_eq!(fs::read_dir(dir.path()).expect("a directory").count(), 0, "nothing temporary is left either");
     }
 }

@@ -25,6 +25,7 @@ use crate::budget::Budget;
 use crate::checkpoint::{DataDir, Store};
 use crate::config::Checked;
 use crate::config::checked::{CheckedInput, CheckedOutput, InputKind, OutputKind};
+use crate::deliver::burial::{LetterTopic, Letters};
 use crate::deliver::driver::{Deliver, Hooks, Produce};
 use crate::deliver::machine::Limits;
 use crate::deliver::spooler::Spool;
@@ -34,7 +35,7 @@ use crate::input::file::{Descriptors, FileInput, Legacy, adopt_renamed};
 use crate::input::source::{Host, Token};
 use crate::input::stdin::StdinInput;
 use crate::output::Producer;
-use crate::output::dead_letter::FileDeadLetter;
+use crate::output::dead_letter::{DeadLetterOptions, FileDeadLetter};
 use crate::output::file::FileProducer;
 use crate::output::kafka::{KafkaProducer, wait_closed};
 use crate::process::Chain;
@@ -53,8 +54,6 @@ pub type Maker = Box<dyn Fn(&CheckedOutput) -> Produce + Send>;
 const COMMIT_EVERY: Duration = Duration::from_secs(1);
 /// Workers at most, whatever the cores.
 const WORKERS_MAX: usize = 4;
-/// The dead letter holds so much.
-const DEAD_LETTER_BYTES_MAX: u64 = 256 << 20;
 /// Topics without records are forgotten after this long.
 const TOPIC_KEPT: Duration = Duration::from_secs(600);
 /// How long the spool may take for what only memory has, at the end.
@@ -417,10 +416,14 @@ pub(super) fn start_output(
         move |buf| pool.give(buf)
     };
     let hooks = Hooks { last_seq: Arc::clone(last_seq), produce, wake: Box::new(wake), recycle: Box::new(recycle) };
-    let letter = checked.data_dir.join("dead_letter").join(format!("{}.jsonl", output.name));
-    let dead_letter = FileDeadLetter::new(letter, DEAD_LETTER_BYTES_MAX);
     let spool = open_spool(checked, &output.name, budget, disk)?;
-    let started = Deliver::start(&output.name, limits_of(checked, output), hooks, Box::new(dead_letter), Some(spool));
+    let started = Deliver::start(
+        &output.name,
+        limits_of(checked, output),
+        hooks,
+        letters_of(checked, output, budget),
+        Some(spool),
+    );
     let (deliver, started) = started.map_err(|error| anyhow::anyhow!("output {}: {error}", output.name))?;
     let threads = Threads::default();
     started.into_iter().for_each(|thread| threads.push(thread));
@@ -442,6 +445,23 @@ pub(super) fn feed(plans: &[Arc<Plan>], store: &Store) -> anyhow::Result<()> {
     // Sources that change hands with this start are among what is queued.
     store.commit(&[])?;
     Ok(store.feed(&feeds)?)
+}
+
+/// Where the output's refused records go.
+pub(super) fn letters_of(checked: &Checked, output: &CheckedOutput, budget: &Budget) -> Letters {
+    let letter = match &output.kind {
+        OutputKind::Kafka(options) => options.dead_letter.clone(),
+        OutputKind::File(_) => DeadLetterOptions::default(),
+    };
+    Letters {
+        file: Box::new(FileDeadLetter::new(letter.path(&checked.data_dir, &output.name), letter.bytes_max)),
+        topic: letter.topic.as_ref().map(|topic| LetterTopic {
+            name: Arc::from(topic.as_str()),
+            place: route::partition,
+            budget: budget.clone(),
+        }),
+        host: host().name,
+    }
 }
 
 /// The spool of an output, as it was left.

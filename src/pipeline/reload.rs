@@ -13,7 +13,9 @@ use std::fmt;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::build::{CLOSE_POLL, Pipeline, adopt_files, feed, limits_of, now_seconds, plan_of, start_output};
+use super::build::{
+    CLOSE_POLL, Pipeline, adopt_files, feed, letters_of, limits_of, now_seconds, plan_of, start_output,
+};
 use super::plan::Plan;
 use super::report::{Live, LiveOutput, OutputTraits};
 use super::sources::Doing;
@@ -155,6 +157,9 @@ impl Pipeline {
         self.inner.add_outputs(added);
         for (live, output) in self.inner.outputs_of(&checked) {
             live.deliver.set_limits(limits_of(&checked, output));
+            if self.current.output(&output.name).is_some_and(|before| before.kind != output.kind) {
+                live.deliver.set_letters(letters_of(&checked, output, &self.inner.budget));
+            }
             live.set_traits(OutputTraits::of(output));
         }
         if changes.sections.contains(&"logging.level") {

@@ -13,6 +13,7 @@ use crate::batch::OutputId;
 use crate::budget::Budget;
 use crate::config::Checked;
 use crate::config::checked::{CheckedOutput, OutputKind};
+use crate::deliver::burial::LetterStatus;
 use crate::deliver::driver::Deliver;
 use crate::deliver::tally::Counts;
 use crate::deliver::{lane, spooler};
@@ -20,8 +21,8 @@ use crate::input::file::{FileState, FileStatus as File, shown};
 use crate::output::{RecordFault, TopicFault};
 use crate::spool::FSYNC_BUCKETS_MS;
 use crate::telemetry::status::{
-    BrokerStatus, ConfigStatus, FileStatus, HistogramStatus, InputStatus, LaneStatus, MemoryStatus, OutputStatus,
-    SpoolStatus, TOPICS_OTHER, TopicStatus, WindowStatus, Word,
+    BrokerStatus, ConfigStatus, DeadLetterStatus, FileStatus, HistogramStatus, InputStatus, LaneStatus, MemoryStatus,
+    OutputStatus, SpoolStatus, TOPICS_OTHER, TopicStatus, WindowStatus, Word,
 };
 use crate::telemetry::{Histogram, Status, StatusSource, logs, process};
 
@@ -235,6 +236,8 @@ impl LiveOutput {
             status.spool = spool_status(spool);
             status.dropped.insert("drop_oldest".into(), spool.records_dropped);
         }
+        let trouble = deliver.letter.file.trouble.clone();
+        status.dead_letter = dead_letter_status(deliver.letter);
         status.dropped.insert("drop_newest".into(), deliver.records_dropped);
         // Who counts from zero on misses no first time.
         for reason in RecordFault::ALL {
@@ -246,7 +249,9 @@ impl LiveOutput {
             .map(|broker| BrokerStatus { name: broker.name, state: broker.state, last_error: broker.last_error })
             .collect();
         status.last_error = deliver.lanes.iter().find_map(|lane| lane.cause.as_ref().map(ToString::to_string));
-        status.set_lanes(deliver.lanes.into_iter().map(|lane| lane_status(lane, &principal)).collect());
+        status.set_lanes(
+            deliver.lanes.into_iter().map(|lane| lane_status(lane, &principal, trouble.as_deref())).collect(),
+        );
         status
     }
 }
@@ -372,8 +377,24 @@ fn spool_status(spool: &spooler::SpoolStatus) -> SpoolStatus {
     }
 }
 
-fn lane_status(lane: lane::LaneStatus, principal: &str) -> LaneStatus {
-    let (cause, fix) = cause_and_fix(&lane, principal).unzip();
+fn dead_letter_status(letter: LetterStatus) -> DeadLetterStatus {
+    DeadLetterStatus {
+        records: letter.file.records,
+        used_bytes: letter.file.bytes,
+        max_bytes: letter.file.bytes_max,
+        full: letter.file.is_full,
+        trouble: letter.file.trouble,
+        topic: letter.topic.map(|topic| topic.to_string()),
+        topic_records_total: letter.topic_records,
+    }
+}
+
+fn lane_status(lane: lane::LaneStatus, principal: &str, letter_trouble: Option<&str>) -> LaneStatus {
+    let held = letter_trouble.filter(|_| lane.is_refused_burial).map(|trouble| {
+        let fix = "`logferry spool dead` shows what is in it; once it takes records again, the lane goes on by itself";
+        (trouble.to_owned(), fix.to_owned())
+    });
+    let (cause, fix) = held.or_else(|| cause_and_fix(&lane, principal)).unzip();
     LaneStatus {
         topic: lane.topic.to_string(),
         partition: (lane.partition >= 0).then_some(lane.partition),
@@ -445,7 +466,7 @@ mod tests {
             let mut lane = lane::LaneStatus::unknown_topic(&"logs.web".into(), None, 1);
             (lane.fault, lane.partition, lane.state) = (fault, partition, state);
             lane.cause = cause.map(Into::into);
-            let status = lane_status(lane, "User:ferry");
+            let status = lane_status(lane, "User:ferry", None);
             assert_eq!(status.cause.as_deref().zip(status.fix.as_deref()), expect);
             assert_eq!(status.cause.is_some(), status.fix.is_some());
         };

@@ -276,6 +276,32 @@ impl Families<'_> {
             "Records given up by a policy of the config, by reason",
             outputs.iter().flat_map(|output| by_word([("output", &*output.name)], "reason", &output.dropped)).collect(),
         )?;
+        self.gauge(
+            "output_dead_letter_records",
+            "Records in the local dead letter",
+            each(|output| output.dead_letter.records),
+        )?;
+        self.gauge(
+            "output_dead_letter_used_bytes",
+            "What the local dead letter takes on the disk",
+            each(|output| output.dead_letter.used_bytes),
+        )?;
+        self.gauge("output_dead_letter_max_bytes", "The bound of that", each(|output| output.dead_letter.max_bytes))?;
+        self.gauge(
+            "output_dead_letter_full",
+            "1 while a refused record has no room in the local dead letter, so that its partition waits, else 0",
+            each(|output| u64::from(output.dead_letter.full)),
+        )?;
+        self.gauge(
+            "output_dead_letter_broken",
+            "1 while the local dead letter takes nothing, whatever the reason, else 0",
+            each(|output| u64::from(output.dead_letter.trouble.is_some())),
+        )?;
+        self.counter(
+            "output_dead_letter_topic_records",
+            "Records that went to the dead letter's topic",
+            each(|output| output.dead_letter.topic_records_total),
+        )?;
         self.counter("output_rebuilds", "How often the producer was replaced", each(|output| output.rebuilds_total))?;
         self.gauge(
             "output_lanes",
@@ -441,7 +467,7 @@ pub(crate) mod tests {
     use std::collections::BTreeSet;
 
     use super::super::status::{
-        BrokerStatus, ConfigStatus, FileStatus, LaneStatus, MemoryStatus, SpoolStatus, WindowStatus,
+        BrokerStatus, ConfigStatus, DeadLetterStatus, FileStatus, LaneStatus, MemoryStatus, SpoolStatus, WindowStatus,
     };
     use super::*;
 
@@ -484,6 +510,15 @@ pub(crate) mod tests {
             kind: "kafka".into(),
             window: WindowStatus { used_bytes: 10, max_bytes: 100 },
             dropped: [("drop_oldest".into(), 5)].into(),
+            dead_letter: DeadLetterStatus {
+                records: 2,
+                used_bytes: 300,
+                max_bytes: 400,
+                full: true,
+                trouble: Some("dead letter /d/main.jsonl is full".into()),
+                topic: Some("logs.dead".into()),
+                topic_records_total: 3,
+            },
             spool: SpoolStatus {
                 used_bytes: 300,
                 max_bytes: 1_000,

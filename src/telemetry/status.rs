@@ -197,6 +197,8 @@ pub struct OutputStatus {
     pub window: WindowStatus,
     /// What is on the disk behind it.
     pub spool: SpoolStatus,
+    /// Where the records are that were refused for good.
+    pub dead_letter: DeadLetterStatus,
     /// Records given up because the config wants that, by reason: the spool was full (`drop_oldest`, `drop_newest`), or the output
     /// is not required and could not take them (`lane_blocked`, `topic_blocked`, `window_full`, `spool_full`).
     pub dropped: ByReason,
@@ -321,6 +323,24 @@ pub struct SpoolStatus {
     pub lost_records_total: u64,
     /// Why nothing can be written to it now.
     pub trouble: Option<String>,
+}
+
+/// The dead letter of an output.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct DeadLetterStatus {
+    /// Records in the local file, what they take, and `dead_letter.max_bytes`.
+    pub records: u64,
+    pub used_bytes: u64,
+    pub max_bytes: u64,
+    /// It has no room for a record: the partition that the record is of waits.
+    pub full: bool,
+    /// Why it took nothing when it was last asked, whatever the reason.
+    pub trouble: Option<String>,
+    /// The topic, if it is one.
+    pub topic: Option<String>,
+    /// Records that went to the topic since the start.
+    pub topic_records_total: u64,
 }
 
 /// A broker, as the client sees it.

@@ -122,6 +122,7 @@ fn measure(arguments: &Arguments, connection: Connection, topic: &str) -> Result
         max_record_bytes: 1_000_000,
         create_topics: false,
         window_bytes: arguments.window,
+        dead_letter: Default::default(),
     };
     let producer = KafkaProducer::open(&options).map_err(|error| error.to_string())?;
     let topic: Arc<str> = topic.into();

@@ -9,6 +9,7 @@ mod brokers;
 mod campaign;
 mod commands;
 mod connect;
+mod dead_letter;
 mod delivery;
 mod empty_root;
 mod files;

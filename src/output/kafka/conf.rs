@@ -333,6 +333,7 @@ mod tests {
             max_record_bytes: 1_000_000,
             create_topics: false,
             window_bytes: 10 * 1024 * 1024,
+            dead_letter: Default::default(),
         }
     }
 

@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::output::dead_letter::DeadLetterOptions;
+
 /// `compression`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Compression {
@@ -132,4 +134,6 @@ pub struct KafkaOptions {
     pub create_topics: bool,
     /// The bytes in flight; librdkafka's own queue limits are twice it.
     pub window_bytes: usize,
+    /// Where records go that Kafka refuses for good. Not the producer's business.
+    pub dead_letter: DeadLetterOptions,
 }

@@ -51,6 +51,7 @@ fn options(mock: &MockBroker) -> KafkaOptions {
         max_record_bytes: 100_000,
         create_topics: false,
         window_bytes: 10 * 1024 * 1024,
+        dead_letter: Default::default(),
     }
 }
 

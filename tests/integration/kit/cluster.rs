@@ -11,7 +11,9 @@ use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
-use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
+use rdkafka::admin::{
+    AdminClient, AdminOptions, AlterConfig, NewPartitions, NewTopic, ResourceSpecifier, TopicReplication,
+};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::types::RDKafkaErrorCode;
@@ -250,6 +252,16 @@ impl Cluster {
             }
         }
         codecs
+    }
+
+    /// Sets a property of the topic; its others go back to their defaults.
+    pub fn set_property(&self, name: &str, key: &str, value: &str) {
+        let result = self.admin(async |admin, options| {
+            admin.alter_configs([&AlterConfig::new(ResourceSpecifier::Topic(name)).set(key, value)], options).await
+        });
+        for topic in result.expect("the broker answers") {
+            topic.expect("the topic can be changed");
+        }
     }
 
     /// Grows the topic to `partitions`.

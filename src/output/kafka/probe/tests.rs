@@ -45,6 +45,7 @@ fn a_broker_older_than_2_1_is_named() {
         max_record_bytes: 1_000_000,
         create_topics: false,
         window_bytes: 10 << 20,
+        dead_letter: Default::default(),
     };
     let records = Records { time_before: Duration::ZERO, time_after: Duration::ZERO };
     let probed = || text(&probe(&options, &[], records, Duration::from_secs(10)));

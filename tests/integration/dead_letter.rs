@@ -1,0 +1,337 @@
+//! What Kafka refuses for good goes to the dead letter, alone, and can be sent again (I5). And the spool without an agent: drain.
+
+use serde_json::Value;
+
+use crate::kafka_or_skip;
+use crate::kit::agent::{Agent, logferry};
+use crate::kit::check::Check;
+use crate::kit::cluster::Cluster;
+use crate::kit::consumer::Record;
+use crate::kit::jars::Release;
+use crate::kit::wait::until;
+use crate::kit::writer::Writer;
+
+/// Every so many lines one is too long.
+const APART: u64 = 1_000;
+/// How long that one is.
+const LONG_BYTES: usize = 1_500_000;
+/// Lines that a topic of 1 MB takes none of, and an agent that reads them whole.
+const WIDE_INPUT: &str = "max_line_bytes: 2MiB";
+/// Such an output: it sends what it reads, as large as it is.
+const WIDE_OUTPUT: &str = "max_record_bytes: 2MB\nbatch_bytes: 500kB\ncompression: none";
+
+/// Writes `times` times [`APART`] lines, of which one is too long: it is no line of `writer`'s.
+fn write_with_long_ones(writer: &mut Writer, times: u64) {
+    for number in 0..times {
+        writer.write(APART / 2);
+        writer.append(long_line(number).as_bytes());
+        writer.write(APART / 2 - 1);
+    }
+}
+
+fn long_line(number: u64) -> String {
+    format!("{}-{number}\n", "x".repeat(LONG_BYTES))
+}
+
+/// Whether a record or a line of the dead letter is one of those that are too long.
+fn is_long(value: &Value) -> bool {
+    let text = value["message"].as_str().or(value["body"].as_str()).unwrap_or_default();
+    text.len() > LONG_BYTES && text.starts_with("xxx")
+}
+
+fn lines(agent: &Agent) -> Vec<Value> {
+    let text = std::fs::read_to_string(agent.data().join("dead_letter/main.jsonl")).expect("it was written");
+    text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+}
+
+/// The value of a header, as kcat prints it.
+fn header<'a>(record: &'a Record, name: &str) -> Option<&'a str> {
+    let rest = record.headers.split_once(&format!("{name}="))?.1;
+    rest.split_once(",logferry.").map_or(Some(rest), |(value, _)| Some(value))
+}
+
+fn command(agent: &Agent, args: &[&str]) -> (Option<i32>, String, String) {
+    let config = agent.config();
+    let mut all = vec!["spool"];
+    all.extend(args);
+    all.extend(["-c", config.to_str().expect("UTF-8")]);
+    let output = logferry(&all, b"");
+    let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+    (output.status.code(), text(&output.stdout), text(&output.stderr))
+}
+
+fn wait_all_read(agent: &Agent, records: u64) {
+    agent.wait_status("everything to be settled", |status| {
+        (status["inputs"][0]["acked_records_total"] == records).then_some(())
+    });
+}
+
+/// Scenario: one record in 1,000 has 1.5 MB, and the topic takes batches of 1 MB. The agent is stopped, the dead letter looked at;
+/// it is sent again while the topic still refuses; then the topic's limit is raised, and it is sent again.
+/// Guarantee: the other 999 arrive, once, in order, and the guilty are in the dead letter, with all that is needed to send them
+/// again; what is refused again stays, what is acknowledged goes; a running agent is named.
+#[test]
+fn one_in_a_thousand_is_too_large_for_its_topic_and_is_sent_again() {
+    let kafka = kafka_or_skip!();
+    let topic = Cluster::name("wide");
+    kafka.create_with(&topic, 1, &[("max.message.bytes", "1000000")]);
+    let mut agent = Agent::new("wide");
+    agent.ship(
+        WIDE_INPUT,
+        &kafka.bootstrap(),
+        &format!("topic: {topic}\nkey: k\nheaders: {{env: test}}\n{WIDE_OUTPUT}"),
+    );
+    let mut writer = Writer::new(&agent.log("a.log"), "a");
+    write_with_long_ones(&mut writer, 3);
+    agent.start();
+    wait_all_read(&agent, 3 * APART);
+    let letter = agent.status()["outputs"][0]["dead_letter"].clone();
+    assert_eq!((&letter["records"], &letter["full"]), (&3.into(), &false.into()), "{letter}");
+    assert_eq!(agent.metric("logferry_output_dead_letter_records", &["output=\"main\""]), Some(3.0));
+    let (code, _, stderr) = command(&agent, &["dead", "--resend"]);
+    assert_eq!(code, Some(1), "{stderr}");
+    assert!(stderr.contains(&format!("used by another agent (pid {})", agent.status()["pid"])), "{stderr}");
+    agent.stop();
+    Check::of(&kafka.records(&topic), &[&writer]).exact();
+
+    let (path, kept) = (agent.log("a.log"), lines(&agent));
+    assert_eq!(kept.len(), 3);
+    for entry in &kept {
+        let value: Value = serde_json::from_str(entry["value"].as_str().expect("text")).expect("a record is JSON");
+        assert!(is_long(&value));
+        let told = ["reason", "topic", "output", "key", "path"].map(|name| entry[name].as_str().unwrap_or_default());
+        assert_eq!(told, ["too_large", &topic, "main", "k", path.to_str().expect("UTF-8")]);
+        assert_eq!(
+            (&entry["partition"], &entry["headers"][0]["name"]),
+            (&0.into(), &"env".into()),
+            "{}",
+            entry["headers"]
+        );
+        assert_eq!(entry["offset"], value["log"]["offset"]);
+    }
+    let (code, table, stderr) = command(&agent, &["dead"]);
+    assert_eq!((code, table.matches(" too_large ").count()), (Some(0), 3), "{table}{stderr}");
+
+    let file = agent.data().join("dead_letter/main.jsonl");
+    let before = std::fs::read(&file).expect("it is there");
+    let (code, stdout, stderr) = command(&agent, &["dead", "--resend"]);
+    assert_eq!(code, Some(1), "{stdout}{stderr}");
+    assert!(stdout.contains("0 of 3 records sent again"), "{stdout}");
+    assert_eq!(std::fs::read(&file).expect("it is there"), before, "what is refused again stays");
+
+    kafka.set_property(&topic, "max.message.bytes", "4000000");
+    std::fs::write(&file, [&before[..], b"{\"torn\":"].concat()).expect("it is ours");
+    let (code, stdout, stderr) = command(&agent, &["dead", "--resend"]);
+    assert_eq!(code, Some(1), "a line can't be read: {stdout}{stderr}");
+    assert!(
+        stdout.contains("3 of 4 records sent again") && stderr.contains("main.jsonl:4: not a JSON object"),
+        "{stdout}{stderr}"
+    );
+    assert_eq!(std::fs::read_to_string(&file).expect("it is there"), "{\"torn\":\n");
+    let arrived = kafka.records(&topic);
+    let (long, others): (Vec<_>, Vec<_>) = arrived.into_iter().partition(|record| is_long(&record.json()));
+    assert_eq!((long.len(), others.len()), (3, 3 * 999));
+    for (record, entry) in long.iter().zip(&kept) {
+        assert_eq!(Some(std::str::from_utf8(&record.value).expect("text")), entry["value"].as_str());
+        assert_eq!(
+            (record.key_text().as_str(), record.timestamp),
+            ("k", entry["timestamp_ms"].as_i64().expect("a number"))
+        );
+        assert_eq!(record.headers, "env=test");
+    }
+    std::fs::remove_file(&file).expect("it is there");
+    let (code, stdout, _) = command(&agent, &["dead", "--resend"]);
+    assert_eq!((code, stdout.as_str()), (Some(0), "output main: no record was refused\n"));
+}
+
+/// Scenario: the same with a topic as the dead letter; and three records that even the output's own limit refuses, so that the
+/// dead letter's topic can't take them either.
+/// Guarantee: the others arrive, once, in order; the guilty are in the topic, as they were, with headers that say why and
+/// where from; what the topic can't take is in the local file, as the record that it was.
+#[test]
+fn a_topic_is_the_dead_letter() {
+    let kafka = kafka_or_skip!();
+    let (topic, dead) = (Cluster::name("wide"), Cluster::name("dead"));
+    kafka.create_with(&topic, 1, &[("max.message.bytes", "1000000")]);
+    kafka.create_with(&dead, 3, &[("max.message.bytes", "4000000")]);
+    let mut agent = Agent::new("wide-topic");
+    // What is not in `message` can't be cut.
+    let input = format!(
+        "{WIDE_INPUT}\nprocessors:\n  - rename:\n      if: \"[message] =~ '^xxx'\"\n      fields: [{{from: message, to: body}}]"
+    );
+    let output = format!("topic: {topic}\nkey: k\n{WIDE_OUTPUT}\ndead_letter: {{ topic: {dead} }}");
+    agent.ship(&input, &kafka.bootstrap(), &output);
+    let mut writer = Writer::new(&agent.log("a.log"), "a");
+    write_with_long_ones(&mut writer, 3);
+    let too_long = format!("{}\n", "x".repeat(2_050_000));
+    writer.append(too_long.as_bytes());
+    writer.write(APART - 1);
+    agent.start();
+    wait_all_read(&agent, 4 * APART);
+    let letter = agent.status()["outputs"][0]["dead_letter"].clone();
+    assert_eq!((&letter["topic"], &letter["topic_records_total"]), (&dead.as_str().into(), &3.into()), "{letter}");
+    assert_eq!(letter["records"], 1, "{letter}");
+    agent.stop();
+    Check::of(&kafka.records(&topic), &[&writer]).exact();
+    let buried = kafka.records(&dead);
+    assert_eq!(buried.len(), 3);
+    for record in &buried {
+        assert!(is_long(&record.json()));
+        assert_eq!(record.key_text(), "k");
+        let told = |name: &str| header(record, &format!("logferry.dead_letter.{name}")).unwrap_or_default().to_owned();
+        assert_eq!((told("reason"), told("topic"), told("partition")), ("too_large".into(), topic.clone(), "0".into()));
+        assert_eq!(told("path"), agent.log("a.log").to_str().expect("UTF-8"));
+        assert_eq!(Some(told("offset")), record.text("log.offset"));
+    }
+    let kept = lines(&agent);
+    assert_eq!((kept.len(), kept[0]["topic"].as_str()), (1, Some(topic.as_str())), "as the record that it was");
+    assert_eq!((kept[0]["reason"].as_str(), kept[0]["partition"].as_i64()), (Some("too_large"), Some(0)));
+    assert!(
+        kept[0]["message"].as_str().is_some_and(|why| why.contains(&format!("topic {dead} refused it"))),
+        "{}",
+        kept[0]["message"]
+    );
+    assert!(kept[0].get("headers").is_none(), "the record had none");
+}
+
+/// Scenario: the topic that is the dead letter does not exist. The agent is stopped; the topic is created; it starts again.
+/// Guarantee: the refused records wait in the spool, which counts as kept: the others arrive, once, in order, and the whole file is
+/// done with; the refused ones are in the topic once it exists.
+#[test]
+fn a_dead_letter_topic_that_is_missing_is_waited_for_in_the_spool() {
+    let kafka = kafka_or_skip!();
+    let (topic, dead) = (Cluster::name("narrow"), Cluster::name("later"));
+    kafka.create_with(&topic, 1, &[("max.message.bytes", "20000")]);
+    let output = format!("topic: {topic}\ncompression: none\nbatch_bytes: 15000\ndead_letter: {{ topic: {dead} }}");
+    let mut agent = Agent::shipping("later", kafka, &output);
+    let mut writer = Writer::new(&agent.log("a.log"), "a");
+    for _ in 0..3 {
+        writer.write(200).append(format!("{}\n", "x".repeat(30_000)).as_bytes());
+    }
+    agent.start();
+    wait_all_read(&agent, 3 * 200 + 3);
+    let output = agent.status()["outputs"][0].clone();
+    assert_eq!((&output["spool"]["records"], &output["dead_letter"]["records"]), (&3.into(), &0.into()), "{output}");
+    agent.stop();
+    kafka.create(&dead, 2);
+    agent.start();
+    agent.wait_status("the spool to be empty", |status| (status["outputs"][0]["spool"]["records"] == 0).then_some(()));
+    agent.stop();
+    Check::of(&kafka.records(&topic), &[&writer]).exact();
+    let buried = kafka.records(&dead);
+    assert_eq!(buried.len(), 3);
+    for record in &buried {
+        assert_eq!(header(record, "logferry.dead_letter.reason"), Some("too_large"));
+    }
+}
+
+/// Scenario: the dead letter is full; another topic flows beside. Then somebody moves the file away.
+/// Guarantee: the lane holds and says why, once a minute at most, and the metric rings; the other topic flows; once there is
+/// room everything arrives, once and in order, and nothing that was refused is missing.
+#[test]
+fn a_full_dead_letter_holds_and_goes_on() {
+    let kafka = kafka_or_skip!();
+    let (narrow, other) = (Cluster::name("narrow"), Cluster::name("flows"));
+    kafka.create_with(&narrow, 1, &[("max.message.bytes", "20000")]);
+    kafka.create(&other, 1);
+    let mut agent = Agent::new("full-letter");
+    let file = |name: &str, topic: &str| {
+        format!(
+            "  {name}: {{ type: file, paths: [\"{}\"], topic: {topic} }}\n",
+            agent.log(&format!("{name}.log")).display()
+        )
+    };
+    agent.configure(&format!(
+        "inputs:\n{}{}outputs:\n  main:\n    type: kafka\n    brokers: [{}]\n    batch_bytes: 15000\n    compression: none\n    dead_letter: {{ max_bytes: 1MiB }}\n",
+        file("a", &narrow),
+        file("b", &other),
+        kafka.bootstrap()
+    ));
+    let (mut a, mut b) = (Writer::new(&agent.log("a.log"), "a"), Writer::new(&agent.log("b.log"), "b"));
+    for _ in 0..8 {
+        a.write(200).append(format!("{}\n", "x".repeat(200_000)).as_bytes());
+    }
+    a.write(200);
+    agent.start();
+    let lane = agent.wait_status("the dead letter to be full", |status| {
+        let output = &status["outputs"][0];
+        (output["dead_letter"]["full"] == true).then(|| output["lanes"][0].clone())
+    });
+    assert!(lane["cause"].as_str().is_some_and(|cause| cause.contains("is full")), "{lane}");
+    assert_eq!(agent.metric("logferry_output_dead_letter_full", &[]), Some(1.0));
+    let kept = lines(&agent).len();
+    b.write(5_000);
+    kafka.wait_count(&other, 5_000);
+    agent.wait_status("the lane to have been tried again", |status| {
+        // Five seconds apart, and the alarm once a minute.
+        (status["uptime_seconds"].as_f64()? > 12.0).then_some(())
+    });
+    assert_eq!(agent.stderr().matches("can't be kept; its lane holds").count(), 1, "{}", agent.stderr());
+    assert!(agent.status()["inputs"][0]["lag_bytes"].as_u64().is_some_and(|lag| lag > 0), "it holds");
+    let (letter, seen) = (agent.data().join("dead_letter/main.jsonl"), agent.folder().join("seen.jsonl"));
+    std::fs::rename(&letter, &seen).expect("it is there");
+    until("the record that was held to be kept", || letter.exists().then_some(()));
+    let config = std::fs::read_to_string(agent.config()).expect("just written");
+    std::fs::write(agent.config(), config.replace("max_bytes: 1MiB", "max_bytes: 8MiB")).expect("it is ours");
+    agent.signal(libc::SIGHUP);
+    agent.wait_status("everything to be settled", |status| {
+        (status["inputs"][0]["acked_records_total"] == 9 * 200 + 8).then_some(())
+    });
+    assert!(agent.stderr().contains("the dead letter takes records again"));
+    agent.stop();
+    let count = |path: &std::path::Path| std::fs::read_to_string(path).expect("it is there").lines().count();
+    assert_eq!((count(&seen), count(&seen) + count(&letter)), (kept, 8));
+    Check::of(&kafka.records(&narrow), &[&a]).exact();
+    Check::of(&kafka.records(&other), &[&b]).exact();
+}
+
+/// Scenario: Kafka is away until the spool is full; the agent is killed with -9. `spool drain` while Kafka is still away; then
+/// Kafka is back, and it is run again. Then the agent.
+/// Guarantee: the first says what remains and why; the second sends all of it and reads nothing, and all of what was spooled has
+/// arrived; with what the agent reads then, not one line is missing, in order.
+#[test]
+fn a_full_spool_is_drained_after_a_kill() {
+    let Some(kafka) = Cluster::single(Release::Current) else { return };
+    let topic = kafka.topic("drained", 3);
+    let mut agent = Agent::new("drained");
+    agent.ship("", &kafka.bootstrap(), &format!("topic: {topic}\nkey: \"%{{[message]}}\""));
+    let config = std::fs::read_to_string(agent.config()).expect("just written");
+    std::fs::write(agent.config(), config + "spool: { files: always, max_bytes: 64MiB }\n").expect("it is ours");
+    let mut writer = Writer::new(&agent.log("a.log"), "a");
+    writer.write(1_000);
+    agent.start();
+    kafka.wait_count(&topic, 1_000);
+    kafka.kill9(1);
+    writer.write(200_000);
+    // The spool of 64 MiB keeps two segments back, and takes nothing more from then on.
+    let spooled = agent.wait_status("the spool to be full", |status| {
+        let spool = &status["outputs"][0]["spool"];
+        let is_full = spool["used_bytes"].as_u64()? > 34 << 20 && status["inputs"][0]["waiting_count"] == 1;
+        is_full.then(|| spool["records"].as_u64()).flatten()
+    });
+    assert!(spooled > 50_000, "{spooled}");
+    let (code, _, stderr) = command(&agent, &["drain"]);
+    assert!(code == Some(1) && stderr.contains(&format!("(pid {})", agent.status()["pid"])), "{stderr}");
+    agent.kill9();
+    let (code, stdout, stderr) = command(&agent, &["drain", "--timeout", "6s"]);
+    assert_eq!(code, Some(1), "{stdout}{stderr}");
+    let expect = "output main: 0 records acknowledged; ";
+    assert!(stdout.starts_with(expect) && stdout.contains(" records remain in the spool\n"), "{stdout}");
+    assert!(stdout.contains(&format!("  {topic}/")) && stdout.contains("  broker "), "{stdout}");
+
+    kafka.restart(1);
+    let (code, stdout, stderr) = command(&agent, &["drain"]);
+    assert_eq!(code, Some(0), "{stdout}{stderr}");
+    assert!(stdout.ends_with("; the spool is empty\n"), "{stdout}");
+    let count = kafka.count(&topic).expect("it answers");
+    assert!(count >= i64::try_from(1_000 + spooled).expect("small") && count < 201_000, "{count} of {spooled}");
+    let (code, stdout, _) = command(&agent, &["ls"]);
+    assert!(code == Some(0) && !stdout.contains("LANE "), "{stdout}");
+    agent.start();
+    agent.wait_status("the file to be read", |status| {
+        let input = &status["inputs"][0];
+        (input["lag_bytes"] == 0 && input["files_count"] == 1).then_some(())
+    });
+    agent.stop();
+    Check::of(&kafka.records(&topic), &[&writer]).complete();
+}
