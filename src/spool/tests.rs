@@ -414,3 +414,21 @@ proptest! {
         prop_assert!(frame::parse(&bytes, seat).is_err());
     }
 }
+
+/// Scenario: a topic's partition count is heard, or changes, after the segment was begun. Guarantee: it is there after a crash
+/// once the next frame is.
+#[test]
+fn a_partition_count_comes_with_the_next_frame() {
+    let disk = SimDisk::new(1, 1 << 20);
+    let (mut log, _) = open(&disk);
+    append(&mut log, &[&lane("a", -1)], 10);
+    log.set_partitions(&"a".into(), 3);
+    append(&mut log, &[&lane("a", 0)], 10);
+    log.set_partitions(&"a".into(), 6);
+    log.set_partitions(&"b".into(), 1);
+    append(&mut log, &[&lane("b", 0)], 10);
+    drop(log);
+    disk.crash();
+    let (_, recovered) = open(&disk);
+    assert_eq!(recovered.partitions, [("a".into(), 6), ("b".into(), 1)]);
+}
