@@ -579,7 +579,7 @@ impl Checker<'_> {
     fn dead_letter(&mut self, output: &str, options: &KafkaOutput) -> DeadLetterOptions {
         let path = |key| ["outputs", output, "dead_letter", key];
         let dead_letter = &options.dead_letter;
-        self.size_within(&path("max_bytes"), dead_letter.max_bytes, 1 << 20, 1 << 50);
+        self.size_within(&path("max_bytes"), dead_letter.max_bytes, 1 << 20, 1 << 40);
         if dead_letter.topic.is_some() && dead_letter.file.is_some() {
             let at = self.root.key_pos(&path("topic")).max(self.root.key_pos(&path("file")));
             self.say(at, "a dead letter is a `topic` or a `file`, not both (what the topic refuses goes to a file in `data_dir`)");

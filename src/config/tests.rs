@@ -606,7 +606,7 @@ fn a_dead_letter_is_a_topic_or_a_file_of_its_own() {
         "3:88: a dead letter is a `topic` or a `file`, not both (what the topic refuses goes to a file in `data_dir`)";
     check(&text("topic: logs.dead, file: /d"), &[both]);
     check(&text("topic: logs.a"), &["3:77: this is the output's own topic: what it refuses needs another one"]);
-    check(&text("max_bytes: 1kB"), &["3:81: `max_bytes` must be 1MiB to 1PiB"]);
+    check(&text("max_bytes: 1kB"), &["3:81: `max_bytes` must be 1MiB to 1TiB"]);
     check(&text("tpic: a"), &["3:70: unknown key `tpic` in `dead_letter` (did you mean `topic`?)"]);
     let two = "inputs: {a: {type: stdin}}\noutputs:\n  one: {type: kafka, brokers: ['k:1'], dead_letter: {file: /d}}\n  \
                two: {type: kafka, brokers: ['k:1'], dead_letter: {file: /d}}\n";

@@ -512,7 +512,11 @@ fn frames_without_a_partition_keep_their_place_in_their_topic() {
     actions(&mut machine);
     assert_eq!(machine.may_read(&placed, FrameId(2), 100, later), Turn::Take);
     machine.read(&placed, FrameId(2), SourceKey(1), &[share(Place::At(0), 0..1, 100)], later);
-    assert_eq!(machine.may_read(&unplaced, FrameId(3), WINDOW_BYTES, later), Turn::Wait, "the window has no room for it");
+    assert_eq!(
+        machine.may_read(&unplaced, FrameId(3), WINDOW_BYTES, later),
+        Turn::Wait,
+        "the window has no room for it"
+    );
     assert_eq!(machine.may_read(&unplaced, FrameId(3), 100, later), Turn::Take);
 }
 

@@ -195,7 +195,7 @@ fn send_file(path: &Path, output: &KafkaOptions, timeout: Duration) -> anyhow::R
     let mut sender = Sender::new(output, timeout)?;
     let mut sent: Vec<u64> = Vec::new();
     let mut records = 0;
-    let (mut together, mut bytes) = (Vec::new(), 0);
+    let (mut together, mut bytes, mut told) = (Vec::new(), 0, String::new());
     for line in read(path)? {
         let line = line?;
         records += 1;
@@ -207,11 +207,11 @@ fn send_file(path: &Path, output: &KafkaOptions, timeout: Duration) -> anyhow::R
             Err(_) => complain(path, &line)?,
         }
         if together.len() >= TOGETHER_MAX || bytes >= TOGETHER_BYTES_MAX {
-            sent.extend(send_together(path, &mut sender, &std::mem::take(&mut together))?);
+            sent.extend(send_together(path, &mut sender, &std::mem::take(&mut together), &mut told)?);
             bytes = 0;
         }
     }
-    sent.extend(send_together(path, &mut sender, &together)?);
+    sent.extend(send_together(path, &mut sender, &together, &mut told)?);
     drop(sender);
     if !sent.is_empty() {
         // In the order of the file, as it was read.
@@ -221,14 +221,24 @@ fn send_file(path: &Path, output: &KafkaOptions, timeout: Duration) -> anyhow::R
     Ok(Sent { records, remaining: records - sent.len() as u64 })
 }
 
-/// The numbers of the lines that are acknowledged. Why others are not goes to stderr.
-fn send_together(path: &Path, sender: &mut Sender, together: &[(u64, Entry)]) -> anyhow::Result<Vec<u64>> {
+/// The numbers of the lines that are acknowledged. Why others are not goes to stderr, once for those that follow each other with
+/// the same reason; `told` is the last one.
+fn send_together(
+    path: &Path,
+    sender: &mut Sender,
+    together: &[(u64, Entry)],
+    told: &mut String,
+) -> anyhow::Result<Vec<u64>> {
     let entries: Vec<&Entry> = together.iter().map(|(_, entry)| entry).collect();
     let mut sent = Vec::new();
     for ((number, _), result) in together.iter().zip(sender.send(&entries)?) {
         match result {
             Ok(()) => sent.push(*number),
-            Err(why) => writeln!(io::stderr(), "{}:{number}: {}; it stays", path.display(), clean(&why))?,
+            Err(why) if why == *told => {}
+            Err(why) => {
+                writeln!(io::stderr(), "{}:{number}: {}; it stays", path.display(), clean(&why))?;
+                *told = why;
+            }
         }
     }
     Ok(sent)
