@@ -397,12 +397,14 @@ impl Spooler {
     /// Says how the spool is.
     fn tell(&mut self) {
         let log = &self.spool.log;
-        let room = log.room();
+        let drops_oldest = self.spool.when_full == WhenFull::DropOldest;
+        // There is always room then: the log says when it has to be made.
+        let room = if drops_oldest { u64::MAX / 2 } else { log.room() };
         let (stats, trouble) = (log.stats(), self.trouble.clone());
         self.is_empty = stats.live_frames == 0 && trouble.is_none();
         let mut core = self.deliver.lock();
         let greedy: HashSet<LaneKey> =
-            core.machine.spooled_lanes().filter(|lane| log.holds_too_much(lane)).cloned().collect();
+            core.machine.spooled_lanes().filter(|lane| !drops_oldest && log.holds_too_much(lane)).cloned().collect();
         core.spool = Some(SpoolStatus {
             stats,
             trouble: trouble.as_ref().map(|trouble| Arc::clone(&trouble.message)),

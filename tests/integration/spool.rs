@@ -145,9 +145,9 @@ fn slow_and_alive_does_not_touch_the_disk() {
         until("records to flow", || (kafka.count(&topic)? > 100).then_some(()));
         for _ in 0..TIMES {
             kafka.freeze(1, true);
-            let read = agent.input("files")["read_records_total"].as_u64().expect("a number");
-            agent.wait_status("more to be read while Kafka hangs", |status| {
-                (status["inputs"][0]["read_records_total"].as_u64()? > read + 100).then_some(())
+            // Not for so long that the cluster takes it for dead (6 s): then it is not slow, but away.
+            agent.wait_status("records to wait for an answer", |status| {
+                (status["outputs"][0]["in_flight_records"].as_u64()? > 100).then_some(())
             });
             kafka.freeze(1, false);
             let before = kafka.count(&topic).unwrap_or(0);
@@ -329,6 +329,43 @@ fn the_spool_directory_is_deleted_while_it_runs() {
     let after: Vec<String> = (1_000..2_000).map(|number| writer.line(number)).collect();
     assert!(check.invented.is_empty() && check.out_of_order.is_empty(), "{check:?}");
     assert!(after.iter().all(|line| !check.lost.contains(line)), "{check:?}");
+}
+
+/// Scenario: Kafka is away, a pipe brings more than the spool may hold, and the config wants something dropped then; Kafka comes
+/// back. Guarantee: the pipe is not held; what arrives and what is counted as dropped are all that was written; the oldest are
+/// missing, or the newest.
+#[test]
+fn what_is_dropped_is_counted() {
+    for policy in ["drop_oldest", "drop_newest"] {
+        let Some(kafka) = Cluster::single(Release::Current) else { return };
+        let topic = kafka.topic("dropped", 1);
+        let mut agent = Agent::new(policy);
+        agent.configure(&format!(
+            "inputs:\n  in: {{ type: stdin }}\noutputs:\n  main:\n    type: kafka\n    brokers: [{}]\n    topic: {topic}\n    codec: raw\n\
+             spool: {{ max_bytes: 64MiB, when_full: {policy} }}\n",
+            kafka.bootstrap()
+        ));
+        let path = agent.folder().join("lines");
+        let mut writer = Writer::new(&path, "p");
+        writer.write(600_000);
+        agent.spawn(&[], Stdio::piped());
+        let mut pipe = agent.stdin();
+        agent.wait_ready();
+        kafka.kill9(1);
+        std::io::Write::write_all(&mut pipe, &std::fs::read(&path).expect("just written")).expect("it reads");
+        let dropped = agent.wait_status("something to be dropped, and the rest to be spooled", |status| {
+            let dropped = status["outputs"][0]["dropped"][policy].as_u64().filter(|dropped| *dropped > 0)?;
+            (status["inputs"][0]["acked_records_total"] == 600_000).then_some(dropped)
+        });
+        kafka.restart(1);
+        kafka.wait_count(&topic, i64::try_from(600_000 - dropped).expect("small"));
+        agent.stop();
+        let check = Check::raw(&kafka.records(&topic), &[&writer]);
+        assert!(check.invented.is_empty() && check.out_of_order.is_empty(), "{:?}", check.out_of_order.len());
+        assert_eq!((check.lost.len() as u64, check.repeated), (dropped, 0), "{policy}");
+        let first_is_lost = check.lost[0] == writer.line(0);
+        assert_eq!(first_is_lost, policy == "drop_oldest", "{policy}: {}", check.lost[0]);
+    }
 }
 
 /// A disk of its own, in memory; gone with the value.
