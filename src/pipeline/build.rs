@@ -72,6 +72,8 @@ pub struct Pipeline {
     /// What all file inputs may have open together.
     descriptors: Arc<Descriptors>,
     pub(super) make: Maker,
+    /// Where the spools are.
+    pub(super) disk: Arc<dyn Disk>,
     pub(super) pool: Arc<Pool>,
     /// The last number that a waiting source got, at any output.
     pub(super) last_seq: Arc<AtomicU64>,
@@ -128,6 +130,14 @@ impl Pipeline {
     /// # Errors
     /// As [`Pipeline::start`].
     pub fn start_making(checked: Checked, make: Maker) -> anyhow::Result<Self> {
+        Self::start_on(checked, make, Arc::new(RealDisk))
+    }
+
+    /// The same with the spools on this disk. Checkpoints and dead letters stay on the real one.
+    ///
+    /// # Errors
+    /// As [`Pipeline::start`].
+    pub fn start_on(checked: Checked, make: Maker, disk: Arc<dyn Disk>) -> anyhow::Result<Self> {
         let data_dir = DataDir::open(&checked.data_dir)?;
         let store = Arc::new(Store::open(&data_dir)?);
         let ledger = Arc::new(Ledger::default());
@@ -139,7 +149,7 @@ impl Pipeline {
         let mut outputs = Vec::new();
         for (output, id) in checked.outputs.iter().zip(store.outputs(&names)?) {
             let produce = make(output);
-            let disk = Arc::new(RealDisk);
+            let disk = Arc::clone(&disk);
             outputs.push(start_output(&checked, output, id, produce, &sources, &pool, &last_seq, &budget, disk)?);
         }
         let planned = |input| Live { plan: Arc::new(plan_of(&checked, input, &outputs)), running: None };
@@ -179,6 +189,7 @@ impl Pipeline {
             store,
             descriptors,
             make,
+            disk,
             pool,
             last_seq,
             current: checked,
