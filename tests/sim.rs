@@ -47,7 +47,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(4);
 const DISK_BYTES: u64 = 256 << 20;
 /// Calls that fail once the power is cut: more than an agent makes in its last moment.
 const CUT_CALLS: u64 = 3_000;
-/// How long an outage lasts at least, if nobody deletes anything meanwhile: a few times `spool.after`.
+/// How long the spool may take for what is rotated in an outage: a few times `spool.after`.
 const OUTAGE: Duration = Duration::from_millis(400);
 
 /// SplitMix64: the same numbers for the same seed, everywhere.
@@ -716,7 +716,7 @@ impl Run {
         let takes_oldest = oldest.is_some();
         let Some((name, generation)) = oldest.or(current) else { return };
         if !self.has_arrived(&generation) {
-            if !self.is_settled(&name, &generation) {
+            if !self.is_settled(at, &generation) {
                 return;
             }
             // Some of it is in a spool alone.
@@ -738,20 +738,20 @@ impl Run {
         generation.lines.iter().all(|line| self.sides.iter().all(|side| side.arrived.contains(line)))
     }
 
-    /// Whether the agent says that all of the file is safe: wherever it is by now, it must arrive. A file is known by its size
-    /// here, so no other may have that.
-    fn is_settled(&mut self, name: &str, generation: &Generation) -> bool {
+    /// Whether the agent says that all of a file of this log is safe: wherever it is by now, it must arrive. A file is known
+    /// by its size here (the agent keeps the path that its records say), so no other may have that.
+    fn is_settled(&mut self, at: usize, generation: &Generation) -> bool {
         self.look();
         let Some(agent) = &self.agent else { return false };
-        let is_ours = |other: &Generation| other.size == generation.size && other.number != generation.number;
+        let is_like_it = |other: &Generation| other.size == generation.size && other.number != generation.number;
         let mut all = self.logs.iter().flat_map(|log| log.rotated.iter().chain(&log.current));
-        if generation.size == 0 || all.any(is_ours) {
+        if generation.size == 0 || all.any(is_like_it) {
             return false;
         }
-        let status = agent.status();
+        let (status, name) = (agent.status(), &self.logs[at].name);
         let mut files = status.inputs.iter().flat_map(|input| &input.files).filter(|file| {
-            let is_named = Path::new(&file.path).file_name().is_some_and(|of| of == name);
-            is_named && file.size_bytes == generation.size
+            let file_name = Path::new(&file.path).file_name().map(|name| name.to_string_lossy());
+            file.size_bytes == generation.size && file_name.is_some_and(|of| of.starts_with(name.as_str()))
         });
         let is_acked = files.next().is_some_and(|file| file.acked_bytes == generation.size);
         is_acked && files.next().is_none()
@@ -1020,13 +1020,11 @@ impl Run {
         self.rotate(log);
         let begun = Instant::now();
         // A rotated file can't wait: the spool takes it, if it can.
-        while begun.elapsed() < OUTAGE
-            && !self.logs[log].rotated.first().cloned().is_none_or(|first| {
-                let name = format!("{}.1", self.logs[log].name);
-                self.is_settled(&name, &first)
-            })
-        {
-            self.sides[0].broker.let_flow(1, LOOK_AGAIN);
+        while begun.elapsed() < OUTAGE {
+            match self.logs[log].rotated.first().cloned() {
+                Some(rotated) if !self.is_settled(log, &rotated) => self.sides[0].broker.let_flow(1, LOOK_AGAIN),
+                _ => break,
+            }
         }
         for _ in 0..2 {
             self.delete(log);
@@ -1257,4 +1255,27 @@ fn everything_written_arrives_whatever_fails() {
         }
     });
     eprintln!("files deleted while the spool alone had a part of them: {}", deleted_early.into_inner());
+}
+
+/// Scenario: one of two outputs can't be started.
+/// Guarantee: the start says so, and nothing of the other goes on.
+#[test]
+fn what_does_not_start_leaves_nothing_behind() {
+    let mut run = Run::new((0..).find(|seed| Run::new(*seed).sides.len() == 2).expect("half of them have two"));
+    std::fs::create_dir(run.folder()).expect("the temporary directory is writable");
+    let brokers: Vec<_> = run.sides.iter().map(|side| (side.output, Arc::clone(&side.broker))).collect();
+    brokers[1].1.change(|state| state.makes_fail = 1);
+    let of = brokers.clone();
+    let make: Maker = Box::new(move |output| {
+        of.iter().find(|(name, _)| *name == output.name).expect("the config has no other").1.factory()
+    });
+    let error = Pipeline::start_on(run.config(), make, Arc::new(run.disk.clone())).err().expect("one can't be made");
+    assert!(format!("{error:#}").contains("no producer can be made now"), "{error:#}");
+    for (name, broker) in brokers {
+        assert_eq!(broker.lock().clients.len(), 0, "a producer of {name} goes on");
+    }
+    // And the next start works: the directory and its lock are free.
+    run.start();
+    run.settle();
+    run.stop();
 }

@@ -80,7 +80,7 @@ pub struct Pipeline {
     /// What it runs with.
     pub(super) current: Checked,
     /// Held until everything has ended: its lock keeps a second agent away.
-    _data_dir: DataDir,
+    data_dir: DataDir,
 }
 
 /// An input that runs.
@@ -146,11 +146,12 @@ impl Pipeline {
         let last_seq = Arc::default();
         let budget = Budget::new(checked.memory_bytes_max);
         let names: Vec<&str> = checked.outputs.iter().map(|output| output.name.as_str()).collect();
-        let mut outputs = Vec::new();
+        let mut outputs: Vec<Arc<LiveOutput>> = Vec::new();
         for (output, id) in checked.outputs.iter().zip(store.outputs(&names)?) {
-            let produce = make(output);
-            let disk = Arc::clone(&disk);
-            outputs.push(start_output(&checked, output, id, produce, &sources, &pool, &last_seq, &budget, disk)?);
+            let (produce, disk) = (make(output), Arc::clone(&disk));
+            let started = start_output(&checked, output, id, produce, &sources, &pool, &last_seq, &budget, disk);
+            // Those before have threads that would go on for ever.
+            outputs.push(started.inspect_err(|_| outputs.iter().for_each(|output| output.end()))?);
         }
         let planned = |input| Live { plan: Arc::new(plan_of(&checked, input, &outputs)), running: None };
         let inputs: Vec<Live> = checked.inputs.iter().map(planned).collect();
@@ -168,40 +169,49 @@ impl Pipeline {
             workers: Threads::default(),
             committer: Threads::default(),
         });
-        let admin = match checked.admin {
-            Some(listen) => {
-                Some(AdminServer::start(listen, data_dir.path(), Arc::clone(&inner) as Arc<dyn StatusSource>)?)
-            }
-            None => None,
-        };
-        let (committer, thread) = start_committer(Arc::clone(&ledger), Arc::clone(&store))?;
+        let started = start_committer(Arc::clone(&ledger), Arc::clone(&store));
+        let (committer, thread) = started.inspect_err(|_| inner.outputs().iter().for_each(|output| output.end()))?;
         inner.committer.push(thread);
-        let shop =
-            Arc::new(Shop { sources: Arc::clone(&sources), budget: inner.budget.clone(), pool: Arc::clone(&pool) });
-        start_workers(&shop, &inner.workers)?;
-        adopt_files(&checked, &store)?;
-        feed(&inner.inputs().iter().map(|live| Arc::clone(&live.plan)).collect::<Vec<_>>(), &store)?;
-        let descriptors = Descriptors::of_process();
-        let pipeline = Self {
+        let mut pipeline = Self {
             inner,
             committer,
-            admin,
+            admin: None,
             store,
-            descriptors,
+            descriptors: Descriptors::of_process(),
             make,
             disk,
             pool,
             last_seq,
             current: checked,
-            _data_dir: data_dir,
+            data_dir,
         };
-        for (at, input) in pipeline.current.inputs.iter().enumerate() {
-            let plan = Arc::clone(&pipeline.inner.inputs()[at].plan);
-            let running = pipeline.start_input(input, plan, Legacy::default())?;
-            pipeline.inner.inputs()[at].running = Some(running);
+        match pipeline.begin() {
+            Ok(()) => Ok(pipeline),
+            Err(error) => {
+                pipeline.kill();
+                Err(error)
+            }
         }
-        pipeline.inner.set_running();
-        Ok(pipeline)
+    }
+
+    /// Starts the rest, those who read last.
+    fn begin(&mut self) -> anyhow::Result<()> {
+        let inner = &self.inner;
+        if let Some(listen) = self.current.admin {
+            let source = Arc::clone(inner) as Arc<dyn StatusSource>;
+            self.admin = Some(AdminServer::start(listen, self.data_dir.path(), source)?);
+        }
+        let (sources, budget, pool) = (Arc::clone(&inner.sources), inner.budget.clone(), Arc::clone(&self.pool));
+        start_workers(&Arc::new(Shop { sources, budget, pool }), &inner.workers)?;
+        adopt_files(&self.current, &self.store)?;
+        feed(&inner.inputs().iter().map(|live| Arc::clone(&live.plan)).collect::<Vec<_>>(), &self.store)?;
+        for (at, input) in self.current.inputs.iter().enumerate() {
+            let plan = Arc::clone(&inner.inputs()[at].plan);
+            let running = self.start_input(input, plan, Legacy::default())?;
+            inner.inputs()[at].running = Some(running);
+        }
+        inner.set_running();
+        Ok(())
     }
 
     /// Whether everything that is known is read and acknowledged. With [`Pipeline::rescan`] before it: everything there is.
