@@ -384,8 +384,11 @@ impl Deliver {
         let mut core = self.lock();
         let now = self.now();
         let mut gone = Vec::new();
+        // What the machine has said so far is meant for the producer that is there.
+        let mut after = vec![self.act(&mut core)];
         if let Some(older) = core.leaving.take() {
             core.machine.hurried(now);
+            after.push(self.act(&mut core));
             gone.push(older.producer);
         }
         let old = std::mem::replace(&mut core.producer, producer);
@@ -397,7 +400,9 @@ impl Deliver {
         } else {
             gone.push(old);
         }
-        self.act_and_finish(core);
+        after.push(self.act(&mut core));
+        drop(core);
+        after.into_iter().for_each(|after| self.finish(after));
         drop(gone);
     }
 
@@ -527,6 +532,7 @@ impl Deliver {
                 let now = self.now();
                 let mut core = self.lock();
                 events.drain(..).for_each(|event| self.feed(&mut core, epoch, event, now));
+                self.act_and_finish(core);
             }
             producer.poll(wait, &mut events);
             drop(producer);
@@ -624,11 +630,14 @@ impl Deliver {
             Ok(producer) => {
                 tracing::warn!(output = %self.name, why = %message, "producer rebuilt; what is unacknowledged is sent again");
                 let mut core = self.lock();
+                // What the machine has said so far is meant for the old one: it is said again for the new one.
+                let before = self.act(&mut core);
                 let old = (std::mem::replace(&mut core.producer, producer), core.leaving.take());
                 let epoch = core.machine.epoch() + 1;
                 core.machine.rebuilt(epoch, self.now());
                 let after = self.act(&mut core);
                 drop(core);
+                self.finish(before);
                 self.finish(after);
                 drop(old);
             }

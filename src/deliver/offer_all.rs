@@ -503,4 +503,27 @@ mod tests {
         assert_eq!(dropped, [("lane_blocked", 1), ("topic_blocked", 2)].into());
         assert_eq!(pair.delivers[1].status().waiting_sources, 0);
     }
+
+    /// Scenario: a producer is replaced twice, while the first has not reported.
+    /// Guarantee: what is sent again for that goes to one producer only, and is reported once.
+    #[test]
+    fn a_producer_that_is_replaced_at_once_has_what_was_sent_to_it() {
+        let pair = Pair::new();
+        pair.know(0, "t");
+        assert_eq!(pair.offer_one(0, 1, 100), "taken");
+        let next = || {
+            let desk = Arc::new(Desk::default());
+            desk.know("t");
+            let given = Arc::clone(&desk);
+            let produce = Box::new(move || Ok(Arc::clone(&given) as Arc<dyn Producer>));
+            pair.delivers[0].replace(produce, &|| false).expect("it knows the topic");
+            desk
+        };
+        let (second, third) = (next(), next());
+        let produced = |desk: &Desk| desk.produced.lock().expect("unpoisoned").len();
+        assert_eq!((produced(&pair.desks[0]), produced(&second), produced(&third)), (1, 1, 0));
+        second.acknowledge_all();
+        pair.wait("the report of the second", || pair.delivers[0].is_idle());
+        assert_eq!(produced(&third), 0, "it was acknowledged");
+    }
 }

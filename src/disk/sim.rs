@@ -151,6 +151,34 @@ impl SimDisk {
         state.forget_unreachable();
     }
 
+    /// Another disk, with what is certain to survive a crash now, and nothing else.
+    pub fn durable(&self) -> SimDisk {
+        let state = self.lock();
+        let certain = |node: &Node| match node {
+            Node::File(file) => {
+                // A truncation that was not synced may be undone, and what a failed sync claimed is not there.
+                let mut bytes = file.durable.clone();
+                for lied in &file.lied {
+                    let end = lied.end.min(bytes.len());
+                    bytes[lied.start.min(end)..end].fill(0);
+                }
+                let (stable, durable) = (bytes.len(), bytes.clone());
+                Node::File(FileNode { bytes, durable, stable, lied: Vec::new(), reserved: file.reserved })
+            }
+            Node::Dir(dir) => {
+                let names = dir.durable.clone();
+                Node::Dir(DirNode { durable: names.clone(), names, unsynced: Vec::new() })
+            }
+        };
+        let nodes = state.nodes.iter().map(|(id, node)| (*id, certain(node))).collect();
+        let (random, failures) = (Random(state.random.0), BTreeMap::new());
+        let mut copy =
+            State { random, nodes, next_node: state.next_node, epoch: 0, calls: 0, failures, capacity_bytes: u64::MAX };
+        drop(state);
+        copy.forget_unreachable();
+        SimDisk { state: Arc::new(Mutex::new(copy)) }
+    }
+
     /// Overwrites synced bytes behind everybody's back, as a bad medium does.
     ///
     /// # Errors

@@ -72,13 +72,15 @@ pub struct Pipeline {
     /// What all file inputs may have open together.
     descriptors: Arc<Descriptors>,
     pub(super) make: Maker,
+    /// Where the spools are.
+    pub(super) disk: Arc<dyn Disk>,
     pub(super) pool: Arc<Pool>,
     /// The last number that a waiting source got, at any output.
     pub(super) last_seq: Arc<AtomicU64>,
     /// What it runs with.
     pub(super) current: Checked,
     /// Held until everything has ended: its lock keeps a second agent away.
-    _data_dir: DataDir,
+    data_dir: DataDir,
 }
 
 /// An input that runs.
@@ -128,6 +130,14 @@ impl Pipeline {
     /// # Errors
     /// As [`Pipeline::start`].
     pub fn start_making(checked: Checked, make: Maker) -> anyhow::Result<Self> {
+        Self::start_on(checked, make, Arc::new(RealDisk))
+    }
+
+    /// The same with the spools on this disk. Checkpoints and dead letters stay on the real one.
+    ///
+    /// # Errors
+    /// As [`Pipeline::start`].
+    pub fn start_on(checked: Checked, make: Maker, disk: Arc<dyn Disk>) -> anyhow::Result<Self> {
         let data_dir = DataDir::open(&checked.data_dir)?;
         let store = Arc::new(Store::open(&data_dir)?);
         let ledger = Arc::new(Ledger::default());
@@ -136,11 +146,12 @@ impl Pipeline {
         let last_seq = Arc::default();
         let budget = Budget::new(checked.memory_bytes_max);
         let names: Vec<&str> = checked.outputs.iter().map(|output| output.name.as_str()).collect();
-        let mut outputs = Vec::new();
+        let mut outputs: Vec<Arc<LiveOutput>> = Vec::new();
         for (output, id) in checked.outputs.iter().zip(store.outputs(&names)?) {
-            let produce = make(output);
-            let disk = Arc::new(RealDisk);
-            outputs.push(start_output(&checked, output, id, produce, &sources, &pool, &last_seq, &budget, disk)?);
+            let (produce, disk) = (make(output), Arc::clone(&disk));
+            let started = start_output(&checked, output, id, produce, &sources, &pool, &last_seq, &budget, disk);
+            // Those before have threads that would go on for ever.
+            outputs.push(started.inspect_err(|_| outputs.iter().for_each(|output| output.end()))?);
         }
         let planned = |input| Live { plan: Arc::new(plan_of(&checked, input, &outputs)), running: None };
         let inputs: Vec<Live> = checked.inputs.iter().map(planned).collect();
@@ -158,39 +169,49 @@ impl Pipeline {
             workers: Threads::default(),
             committer: Threads::default(),
         });
-        let admin = match checked.admin {
-            Some(listen) => {
-                Some(AdminServer::start(listen, data_dir.path(), Arc::clone(&inner) as Arc<dyn StatusSource>)?)
-            }
-            None => None,
-        };
-        let (committer, thread) = start_committer(Arc::clone(&ledger), Arc::clone(&store))?;
+        let started = start_committer(Arc::clone(&ledger), Arc::clone(&store));
+        let (committer, thread) = started.inspect_err(|_| inner.outputs().iter().for_each(|output| output.end()))?;
         inner.committer.push(thread);
-        let shop =
-            Arc::new(Shop { sources: Arc::clone(&sources), budget: inner.budget.clone(), pool: Arc::clone(&pool) });
-        start_workers(&shop, &inner.workers)?;
-        adopt_files(&checked, &store)?;
-        feed(&inner.inputs().iter().map(|live| Arc::clone(&live.plan)).collect::<Vec<_>>(), &store)?;
-        let descriptors = Descriptors::of_process();
-        let pipeline = Self {
+        let mut pipeline = Self {
             inner,
             committer,
-            admin,
+            admin: None,
             store,
-            descriptors,
+            descriptors: Descriptors::of_process(),
             make,
+            disk,
             pool,
             last_seq,
             current: checked,
-            _data_dir: data_dir,
+            data_dir,
         };
-        for (at, input) in pipeline.current.inputs.iter().enumerate() {
-            let plan = Arc::clone(&pipeline.inner.inputs()[at].plan);
-            let running = pipeline.start_input(input, plan, Legacy::default())?;
-            pipeline.inner.inputs()[at].running = Some(running);
+        match pipeline.begin() {
+            Ok(()) => Ok(pipeline),
+            Err(error) => {
+                pipeline.kill();
+                Err(error)
+            }
         }
-        pipeline.inner.set_running();
-        Ok(pipeline)
+    }
+
+    /// Starts the rest, those who read last.
+    fn begin(&mut self) -> anyhow::Result<()> {
+        let inner = &self.inner;
+        if let Some(listen) = self.current.admin {
+            let source = Arc::clone(inner) as Arc<dyn StatusSource>;
+            self.admin = Some(AdminServer::start(listen, self.data_dir.path(), source)?);
+        }
+        let (sources, budget, pool) = (Arc::clone(&inner.sources), inner.budget.clone(), Arc::clone(&self.pool));
+        start_workers(&Arc::new(Shop { sources, budget, pool }), &inner.workers)?;
+        adopt_files(&self.current, &self.store)?;
+        feed(&inner.inputs().iter().map(|live| Arc::clone(&live.plan)).collect::<Vec<_>>(), &self.store)?;
+        for (at, input) in self.current.inputs.iter().enumerate() {
+            let plan = Arc::clone(&inner.inputs()[at].plan);
+            let running = self.start_input(input, plan, Legacy::default())?;
+            inner.inputs()[at].running = Some(running);
+        }
+        inner.set_running();
+        Ok(())
     }
 
     /// Whether everything that is known is read and acknowledged. With [`Pipeline::rescan`] before it: everything there is.

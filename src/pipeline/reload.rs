@@ -22,7 +22,6 @@ use super::sources::Doing;
 use crate::batch::SourceKey;
 use crate::config::Checked;
 use crate::config::checked::{CheckedInput, CheckedOutput, InputKind};
-use crate::disk::RealDisk;
 use crate::input::file::Legacy;
 use crate::telemetry::logs;
 
@@ -188,7 +187,7 @@ impl Pipeline {
         for (name, id) in names.into_iter().zip(ids) {
             let Some(output) = checked.output(name) else { continue };
             let produce = (self.make)(output);
-            let (sources, budget, disk) = (&self.inner.sources, &self.inner.budget, Arc::new(RealDisk));
+            let (sources, budget, disk) = (&self.inner.sources, &self.inner.budget, Arc::clone(&self.disk));
             match start_output(checked, output, id, produce, sources, &self.pool, &self.last_seq, budget, disk) {
                 Ok(started) => added.push(started),
                 Err(error) => {

@@ -1,0 +1,128 @@
+//! What the fuzz targets do with bytes that anybody may have written: each decoder of the spool and of the dead letter takes
+//! them without a panic, in memory of their own size, and what it understands says the same once it is written again.
+//!
+//! Plain functions, for libFuzzer (`fuzz_targets/`) and for the replay of the corpora in `cargo test` (`replay.rs`). No judgement
+//! of speed, no files of the system: a segment is on a simulated disk.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use logferry::disk::Disk as _;
+use logferry::disk::sim::SimDisk;
+use logferry::output::dead_letter::entry::Entry;
+use logferry::spool::frame::{self, HEAD_BYTES, MAGIC, Parsed, Seat};
+use logferry::spool::{Log, Options, Turn, inspect};
+
+const DIR: &str = "/spool";
+const SEAT: Seat = Seat { segment: 1, offset: frame::PROLOGUE_BYTES as u64 };
+
+/// The bytes as the frame that they may have been before somebody changed them: magic, lengths and checksums fit, where they
+/// can. Without that no fuzzer comes past the checksums.
+fn mended(bytes: &[u8], seat: Seat) -> Vec<u8> {
+    let mut bytes = bytes.to_vec();
+    if bytes.len() < HEAD_BYTES {
+        return bytes;
+    }
+    bytes[..4].copy_from_slice(&MAGIC);
+    let head_bytes = usize::from(u16::from_le_bytes([bytes[10], bytes[11]])).clamp(HEAD_BYTES, bytes.len());
+    let head_len = u16::try_from(head_bytes.min(frame::HEAD_BYTES_MAX)).expect("a head is short");
+    bytes[10..12].copy_from_slice(&head_len.to_le_bytes());
+    let (head, body) = bytes.split_at_mut(head_len.into());
+    let body_bytes = u32::try_from(body.len()).expect("inputs are short");
+    head[12..16].copy_from_slice(&body_bytes.to_le_bytes());
+    head[16..20].copy_from_slice(&crc32c::crc32c(body).to_le_bytes());
+    frame::reseat(head, seat);
+    bytes
+}
+
+/// A frame of any kind, as it is and mended.
+pub fn spool_frame(bytes: &[u8]) {
+    for bytes in [bytes.to_vec(), mended(bytes, SEAT)] {
+        let Ok((parsed, taken)) = frame::parse(&bytes, SEAT) else { continue };
+        assert!(taken <= bytes.len(), "a frame is within its bytes");
+        let elsewhere = Seat { offset: SEAT.offset + 1, ..SEAT };
+        assert!(frame::parse(&bytes, elsewhere).is_err(), "a copy of a frame is none");
+        let mut again = Vec::new();
+        match &parsed {
+            Parsed::Records { content, .. } => {
+                for record in &content.records {
+                    let value = record.value_in(&content.buf);
+                    assert_eq!(value.len(), record.value_len as usize, "its value is within the frame");
+                }
+                let headers = content.headers.iter().flatten();
+                headers
+                    .for_each(|header| assert!(header.value.end as usize <= content.buf.len(), "and so is a header"));
+                continue;
+            }
+            Parsed::Cursors(cursors) => frame::put_cursors(&mut again, SEAT, 0, cursors),
+            Parsed::Partitions(partitions) => {
+                let all = partitions.iter().map(|(topic, count)| (&**topic, *count));
+                frame::put_partitions(&mut again, SEAT, 0, all);
+            }
+        }
+        let (second, _) = frame::parse(&again, SEAT).expect("what was written can be read");
+        assert_eq!(format!("{parsed:?}"), format!("{second:?}"), "and says the same");
+    }
+}
+
+/// The body of cursors.
+pub fn spool_cursors(bytes: &[u8]) {
+    let Ok(cursors) = frame::decode_cursors(bytes) else { return };
+    for cursor in cursors.lanes.values() {
+        let listed = cursor.unacked.iter().chain(&cursor.acked).copied();
+        for id in listed.chain([0, cursor.below, cursor.below.saturating_sub(1), u64::MAX]) {
+            let is_listed = cursor.unacked.contains(&id) || cursor.acked.contains(&id);
+            assert_eq!(cursor.is_acked(id), (id < cursor.below) != is_listed, "frame {id} of {cursor:?}");
+        }
+    }
+    let mut again = Vec::new();
+    frame::put_cursors(&mut again, SEAT, 0, &cursors);
+    match frame::parse(&again, SEAT) {
+        Ok((Parsed::Cursors(second), _)) => assert_eq!(cursors, second, "what was written says the same"),
+        other => panic!("cursors are written as {other:?}"),
+    }
+}
+
+/// The newest segment of a spool, as it is and with its first frame mended: it is opened, read to its end, looked into, and
+/// goes on.
+pub fn spool_segment(bytes: &[u8]) {
+    let mut whole = frame::prologue().to_vec();
+    whole.extend(mended(bytes, SEAT));
+    for bytes in [bytes, &whole] {
+        let disk = SimDisk::new(0, 1 << 30);
+        let dir = Path::new(DIR);
+        let written = disk.create_dir(dir).and_then(|()| {
+            let mut file = disk.append(&dir.join("00000000000000000001.seg"))?;
+            file.append(bytes)?;
+            file.sync()?;
+            disk.sync_dir(dir)
+        });
+        written.expect("the simulated disk is well");
+        // A later version's is refused, and stays.
+        let Ok(listing) = inspect::list(&disk, dir, 1) else { return };
+        let listed: u64 = listing.lanes.iter().map(|lane| lane.frames).sum();
+        drop(inspect::frames(&disk, dir, &mut |_, _| true, &mut |_| Ok(())).expect("the simulated disk is well"));
+        let (mut log, found) = Log::open(Arc::new(disk.clone()), dir, Options::default(), 1).expect("it was listed");
+        assert_eq!(found.lanes.iter().map(|lane| lane.frames).sum::<u64>(), listed, "who looks sees what is opened");
+        let mut read = 0;
+        while log.next(&mut |_| Turn::Take).expect("the simulated disk is well").is_some() {
+            read += 1;
+        }
+        assert!(read <= listed, "{read} frames of {listed}");
+        log.close().expect("the simulated disk is well");
+        Log::open(Arc::new(disk), dir, Options::default(), 1).expect("what it has left can be opened");
+    }
+}
+
+/// A line of the dead letter.
+pub fn dead_letter(bytes: &[u8]) {
+    let Ok(entry) = Entry::parse(bytes) else { return };
+    let line = entry.to_line();
+    assert_eq!(line.iter().filter(|byte| **byte == b'\n').count(), 1, "one line is one record");
+    assert_eq!(Entry::parse(&line).as_ref(), Ok(&entry), "what was written says the same");
+    let mut found = entry.clone();
+    found.find_file();
+    // As the dead letter's topic has it, and back.
+    let sent = Entry { headers: entry.topic_headers(), ..entry.clone() };
+    assert_eq!(sent.unwrapped().value, entry.value, "the record itself is untouched");
+}
