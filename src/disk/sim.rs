@@ -804,4 +804,23 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn what_is_durable_is_what_every_crash_leaves() {
+        let (dir, one, two) = (Path::new("/d"), Path::new("/d/one"), Path::new("/d/two"));
+        let disk = SimDisk::new(1, 1 << 20);
+        disk.create_dir(dir).expect("healthy");
+        disk.sync_dir(Path::new("/")).expect("healthy");
+        let mut file = disk.append(one).expect("healthy");
+        file.append(b"synced").expect("room");
+        file.sync().expect("healthy");
+        disk.sync_dir(dir).expect("healthy");
+        file.append(b", not").expect("room");
+        disk.append(two).expect("healthy");
+        let durable = disk.durable();
+        let names: Vec<(String, u64)> =
+            durable.list(dir).expect("there").into_iter().map(|entry| (entry.name, entry.len)).collect();
+        assert_eq!(names, [("one".to_owned(), 6)]);
+        assert_eq!(file.len().expect("the disk itself goes on"), 11);
+    }
 }
