@@ -603,7 +603,7 @@ impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
 
     fn take(&mut self, source: SourceKey, share: &Share, way: Way, urgent: bool, now: Duration) -> Parcel {
         match way {
-            Way::Append(partition) => self.append(source, share, partition),
+            Way::Append(partition) => self.append(share, partition),
             Way::Drop => self.drop_newest(share),
             Way::Produce(partition) => {
                 if let (Place::Any, Some(topic)) = (share.place, self.topics.get_mut(&share.topic)) {

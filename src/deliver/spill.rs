@@ -10,8 +10,8 @@
 //! ```
 //!
 //! Three rules keep order (I3):
-//! - before a record of a source is appended for a lane, every earlier record of that source in that lane is
-//!   ([`Machine::copy_of_source`]): else, after a crash, the log would overtake the file that is read again;
+//! - before a record is appended for a lane, everything that was handed over for that lane before is ([`Machine::spill_all`]): else,
+//!   after a crash, the log would overtake the file that is read again, or the one that had its name before;
 //! - what arrives for a lane with frames that are not handed over goes behind them, into the log;
 //! - frames whose partition is not known (or gone) go after every older frame of their topic, and before every newer one.
 
@@ -162,9 +162,9 @@ impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
     }
 
     /// Takes a share for the spool.
-    pub(super) fn append(&mut self, source: SourceKey, share: &Share, partition: i32) -> Parcel {
+    pub(super) fn append(&mut self, share: &Share, partition: i32) -> Parcel {
         let key = LaneKey { topic: Arc::clone(&share.topic), partition };
-        self.copy_of_source(&key, source);
+        self.spill_all(&key);
         let parcel = self.new_parcel();
         self.lane(&key).unread_frames += 1;
         self.spooled.unread.insert(key.clone());
@@ -326,22 +326,30 @@ impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
         }
     }
 
-    /// Copies all of a lane.
-    pub(super) fn spill_all(&mut self, key: &LaneKey) {
+    /// Copies what a source has in a lane, and everything that was handed over for the lane before; where the spool is full,
+    /// only the beginning.
+    pub(super) fn copy_of_source(&mut self, key: &LaneKey, source: SourceKey) {
         let Some(lane) = self.lanes.get(key) else { return };
-        let sources: BTreeSet<SourceKey> = lane.flights.iter().map(|flight| flight.source).collect();
-        for source in sources {
-            self.copy_of_source(key, source);
+        let is_its = |flight: &Flight| flight.source == source && flight.copied == Copied::No;
+        if let Some(last) = lane.flights.iter().rev().find(|flight| is_its(flight)) {
+            self.copy_up_to(key, last.parcel);
         }
     }
 
-    /// Copies what a source has in a lane, in its order; where the spool is full, only the beginning.
-    pub(super) fn copy_of_source(&mut self, key: &LaneKey, source: SourceKey) {
+    /// Copies all that a lane has in memory.
+    pub(super) fn spill_all(&mut self, key: &LaneKey) {
+        if let Some(last) = self.lanes.get(key).and_then(|lane| lane.flights.back()) {
+            self.copy_up_to(key, last.parcel);
+        }
+    }
+
+    fn copy_up_to(&mut self, key: &LaneKey, last: Parcel) {
         if !self.spooled.is_open() {
             return;
         }
         let Some(lane) = self.lanes.get_mut(key) else { return };
-        for flight in lane.flights.iter_mut().filter(|flight| flight.source == source && flight.copied == Copied::No) {
+        let flights = lane.flights.iter_mut().take_while(|flight| flight.parcel <= last);
+        for flight in flights.filter(|flight| flight.copied == Copied::No) {
             let on_the_way = self.spooled.append_bytes + self.spooled.copies_bytes;
             if self.spooled.room_bytes < on_the_way + flight.bytes {
                 return;
