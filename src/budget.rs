@@ -112,10 +112,15 @@ pub fn tune_allocator() {
     const ARENAS_MAX: libc::c_int = 2;
     /// Larger blocks are the system's again once they are free. Batches and their buffers are smaller.
     const MAPPED_FROM_BYTES: libc::c_int = 2 << 20;
+    /// So much may be free at the end of a heap. To name the threshold above ends glibc's own adjusting of this one, and it
+    /// stays at 128 KiB: then most buffers go back to the system when they are freed, and each of their pages is a fault when
+    /// it is used again (measured: 40,000 to 160,000 faults for 300 MB, a quarter of all CPU time; with this, 4,000).
+    const KEPT_BYTES: libc::c_int = 4 << 20;
     // SAFETY: mallopt has no preconditions; what an allocator does not know it ignores.
     unsafe {
         libc::mallopt(libc::M_ARENA_MAX, ARENAS_MAX);
         libc::mallopt(libc::M_MMAP_THRESHOLD, MAPPED_FROM_BYTES);
+        libc::mallopt(libc::M_TRIM_THRESHOLD, KEPT_BYTES);
     }
 }
 
