@@ -180,6 +180,11 @@ impl Record {
 }
 
 impl Header {
+    /// Bytes of its name and value.
+    pub fn bytes(&self) -> usize {
+        self.name.len() + self.value.len()
+    }
+
     /// The value, in the buffer that it was encoded into.
     pub fn value_in<'a>(&self, buf: &'a [u8]) -> &'a [u8] {
         &buf[self.value.start as usize..self.value.end as usize]
@@ -254,6 +259,12 @@ impl Encoded {
     /// The headers of a record.
     pub fn headers_of(&self, record: &Record) -> &[Header] {
         record.headers_in(&self.headers)
+    }
+
+    /// Bytes of a record's key, value and headers.
+    pub fn payload_bytes(&self, record: &Record) -> usize {
+        let headers: usize = self.headers_of(record).iter().map(Header::bytes).sum();
+        record.value_len as usize + self.key(record).map_or(0, <[u8]>::len) + headers
     }
 
     /// The value of a header.

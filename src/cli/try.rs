@@ -196,7 +196,7 @@ impl Trial {
         let mut routed = vec![false; batch.events.len()];
         let part = Part::Chosen { from: 0, routed: &mut routed };
         let (plan, target, cache) = (&self.plan, &self.plan.targets[self.target], &mut self.cache);
-        let outgoing = self.encoder.encode_for(plan, target, part, cache, &NoTopics, &mut batch, now(), Vec::new());
+        let outgoing = self.encoder.encode_for(plan, target, part, cache, &NoTopics, &batch, now(), Vec::new());
         for share in &outgoing.shares {
             for record in share.records.clone() {
                 self.print(&outgoing, &share.topic, record as usize)?;

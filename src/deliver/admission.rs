@@ -85,8 +85,8 @@ impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
             }
             // Nobody gives anything back: it goes to the spool, all of it.
             for (way, (_, place, _)) in ways.iter_mut().zip(wants) {
-                if let (Way::Produce(partition), place) = (*way, *place) {
-                    *way = Way::Append(if place == Place::Any { -1 } else { partition });
+                if let Way::Produce(partition) = *way {
+                    *way = Way::Append(if *place == Place::Any { -1 } else { partition });
                 }
             }
         } else if is_mixed && self.waiting.is_behind(&Blocker::Window, seq) {

@@ -288,18 +288,7 @@ impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
     /// Copies everything in memory that only memory has: the agent ends, and its sources can't read it again. How many
     /// parcels are on their way.
     pub fn spill_urgent(&mut self) -> usize {
-        let mut all: Vec<(LaneKey, SourceKey)> = self
-            .lanes
-            .iter()
-            .flat_map(|(key, lane)| lane.flights.iter().map(move |flight| (key, flight)))
-            .filter(|(_, flight)| flight.urgent && flight.copied == Copied::No)
-            .map(|(key, flight)| (key.clone(), flight.source))
-            .collect();
-        all.sort_unstable();
-        all.dedup();
-        for (key, source) in all {
-            self.copy_of_source(&key, source);
-        }
+        self.copy_where(|_, flight| flight.urgent);
         self.spooled.appends.len() + self.spooled.copies.len()
     }
 
@@ -310,14 +299,18 @@ impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
         if !self.spooled.is_open() {
             return;
         }
-        let spills = |flight: &Flight| flight.copied == Copied::No && (flight.urgent || self.limits.spool_always);
+        let always = self.limits.spool_always;
+        self.copy_where(|lane, flight| lane.is_stalled() && (flight.urgent || always));
+    }
+
+    /// Copies what the sources have in a lane of whom something there is due ([`Machine::copy_of_source`]).
+    fn copy_where(&mut self, is_due: impl Fn(&Lane, &Flight) -> bool) {
         let mut due: Vec<(LaneKey, SourceKey)> = self
             .lanes
             .iter()
-            .filter(|(_, lane)| lane.is_stalled())
-            .flat_map(|(key, lane)| {
-                lane.flights.iter().filter(|flight| spills(flight)).map(|flight| (key.clone(), flight.source))
-            })
+            .flat_map(|(key, lane)| lane.flights.iter().map(move |flight| (key, lane, flight)))
+            .filter(|(_, lane, flight)| flight.copied == Copied::No && is_due(lane, flight))
+            .map(|(key, _, flight)| (key.clone(), flight.source))
             .collect();
         due.sort_unstable();
         due.dedup();

@@ -314,9 +314,8 @@ impl Spooler {
         self.has_more = false;
         for _ in 0..READ_FRAMES {
             let mut permit = None;
-            let deliver = Arc::clone(&self.deliver);
-            let budget = self.spool.budget.clone();
-            let next = self.spool.log.next(&mut |meta| {
+            let (deliver, Spool { log, budget, .. }) = (&self.deliver, &mut self.spool);
+            let next = log.next(&mut |meta| {
                 let bytes = meta.payload_bytes + u64::from(meta.records) * RECORD_BYTES;
                 let now = deliver.now();
                 let mut core = deliver.lock();
@@ -419,7 +418,7 @@ impl Spooler {
 impl Job {
     fn payload_bytes(&self) -> u64 {
         let records = &self.encoded.records[self.records.start as usize..self.records.end as usize];
-        records.iter().map(|record| payload_of(&self.encoded, record)).sum()
+        records.iter().map(|record| self.encoded.payload_bytes(record) as u64).sum()
     }
 
     fn frame(&self) -> NewFrame<'_> {
@@ -459,7 +458,7 @@ fn place(encoded: &mut Encoded, lane: &LaneKey, partitions: Option<u32>, of_key:
     let (mut records, mut shares) = (Vec::with_capacity(encoded.records.len()), Vec::new());
     for (place, group) in groups {
         let start = records.len() as u32;
-        let payload_bytes: u64 = group.iter().map(|record| payload_of(encoded, record)).sum();
+        let payload_bytes: u64 = group.iter().map(|record| encoded.payload_bytes(record) as u64).sum();
         let bytes = payload_bytes + group.len() as u64 * RECORD_BYTES;
         records.extend(group);
         let topic = Arc::clone(&lane.topic);
@@ -468,14 +467,8 @@ fn place(encoded: &mut Encoded, lane: &LaneKey, partitions: Option<u32>, of_key:
     (encoded.records, encoded.shares) = (records, shares);
 }
 
-fn payload_of(encoded: &Encoded, record: &Record) -> u64 {
-    let key = encoded.key(record).map_or(0, <[u8]>::len);
-    let headers: usize =
-        encoded.headers_of(record).iter().map(|header| header.name.len() + encoded.header_value(header).len()).sum();
-    (record.value_len as usize + key + headers) as u64
-}
-
-fn now_ms() -> u64 {
+/// The time that frames are stamped with: milliseconds since the epoch.
+pub fn now_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
 use std::sync::{Arc, LazyLock, Mutex};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 
@@ -28,7 +28,7 @@ use crate::config::checked::{CheckedInput, CheckedOutput, InputKind, OutputKind}
 use crate::deliver::burial::{LetterTopic, Letters};
 use crate::deliver::driver::{Deliver, Hooks, Produce};
 use crate::deliver::machine::Limits;
-use crate::deliver::spooler::Spool;
+use crate::deliver::spooler::{Spool, now_ms};
 use crate::disk::{Disk, RealDisk};
 use crate::event::{Shared, SharedOptions};
 use crate::input::file::{Descriptors, FileInput, Legacy, adopt_renamed};
@@ -495,7 +495,7 @@ fn open_spool(
     let started = Instant::now();
     let directory = checked.data_dir.join("spool").join(output);
     let options = spool::Options { max_bytes: checked.spool.bytes_max, clock: Some(monotonic), ..Default::default() };
-    let (log, found) = Log::open(disk, &directory, options, unix_ms()).with_context(|| format!("output {output}"))?;
+    let (log, found) = Log::open(disk, &directory, options, now_ms()).with_context(|| format!("output {output}"))?;
     let (frames, records): (u64, u64) =
         found.lanes.iter().fold((0, 0), |(frames, records), lane| (frames + lane.frames, records + lane.records));
     if frames > 0 || found.damaged_frames > 0 {
@@ -508,11 +508,6 @@ fn open_spool(
     let spool =
         Spool { log, bytes_max, when_full: checked.spool.when_full, budget: budget.clone(), place: route::partition };
     Ok((spool, found))
-}
-
-fn unix_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// A clock that only goes forward.

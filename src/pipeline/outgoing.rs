@@ -13,7 +13,7 @@ use crate::batch::{Batch, Encoded, Header, NONE, Place, Position, RECORD_BYTES, 
 use crate::budget::BytePermit;
 use crate::encode::{self, Codec, Fit};
 use crate::event::{Common, Event, EventView, Timestamp};
-use crate::process::{Chain, Outcome};
+use crate::process::Outcome;
 use crate::route;
 
 /// The tag of a record that went to the fallback topic.
@@ -101,7 +101,11 @@ impl Encoder {
         now: Timestamp,
         buf: Vec<u8>,
     ) -> Outgoing {
-        self.encode_for(plan, &plan.targets[0], Part::Whole, cache, topics, batch, now, buf)
+        let processed = Self::process(plan, batch);
+        let mut out = self.encode_for(plan, &plan.targets[0], Part::Whole, cache, topics, batch, now, buf);
+        out.counts.read_records = processed.read_records;
+        out.counts.dropped_events = processed.dropped_events;
+        out
     }
 
     /// Runs the processors; what they keep stays in the batch, to be encoded for each target.
@@ -123,12 +127,10 @@ impl Encoder {
         mut part: Part<'_>,
         cache: &mut RouteCache,
         topics: &dyn Topics,
-        batch: &mut Batch,
+        batch: &Batch,
         now: Timestamp,
         buf: Vec<u8>,
     ) -> Outgoing {
-        let (plain, none) = (&plan.chain, Chain::default());
-        let chain = if matches!(part, Part::Whole) { plain } else { &none };
         let mut out = Outgoing {
             buf,
             records: Vec::with_capacity(batch.events.len()),
@@ -146,11 +148,7 @@ impl Encoder {
         }
         let mut shared_key = None;
         let common = Arc::clone(&batch.common);
-        for (at, event) in batch.events.iter_mut().enumerate() {
-            if !chain.is_empty() && chain.run(event, &batch.buf, &common) == Outcome::Drop {
-                out.counts.dropped_events += 1;
-                continue;
-            }
+        for (at, event) in batch.events.iter().enumerate() {
             if !part.has(at, target, &EventView { event, buf: &batch.buf, common: &common }) {
                 continue;
             }
@@ -168,7 +166,6 @@ impl Encoder {
                 self.record(target, &view, routed, now, &mut out);
             }
         }
-        out.counts.read_records = batch.events.len() as u64;
         out.counts.encoded_bytes = self.shares.iter().map(|share| share.payload_bytes).sum();
         self.group(&mut out);
         out
@@ -291,7 +288,7 @@ impl Encoder {
             headers: if headers.is_empty() { NONE } else { u32::try_from(out.headers.len()).unwrap_or(NONE) },
             offset: view.event.offset,
         };
-        let bytes = u64::from(value_len) + u64::from(key_len) + header_bytes(&headers);
+        let bytes = u64::from(value_len) + u64::from(key_len) + headers.iter().map(Header::bytes).sum::<usize>() as u64;
         if !headers.is_empty() {
             out.headers.push(headers);
         }
@@ -352,10 +349,6 @@ fn create_time(event: Timestamp, read: Timestamp) -> Timestamp {
     let before = read.0.saturating_sub(i64::try_from(CREATE_TIME_BEFORE.as_nanos()).unwrap_or(i64::MAX));
     let after = read.0.saturating_add(i64::try_from(CREATE_TIME_AFTER.as_nanos()).unwrap_or(i64::MAX));
     if (before..=after).contains(&event.0) { event } else { read }
-}
-
-fn header_bytes(headers: &[Header]) -> u64 {
-    headers.iter().map(|header| header.name.len() as u64 + u64::from(header.value.end - header.value.start)).sum()
 }
 
 fn append(buf: &mut Vec<u8>, bytes: &[u8]) -> Range<u32> {

@@ -133,12 +133,12 @@ impl Plan {
     /// The targets whose progress the source's positions follow: the required ones. If none is, the first: it is told that all
     /// is settled as soon as it is offered.
     pub fn watched(&self) -> impl Iterator<Item = &Target> {
-        let has_required = self.targets.iter().any(|target| target.required);
-        self.targets
-            .iter()
-            .enumerate()
-            .filter(move |(at, one)| one.required || (!has_required && *at == 0))
-            .map(|(_, one)| one)
+        self.targets.iter().enumerate().filter(|(at, _)| self.is_watched(*at)).map(|(_, one)| one)
+    }
+
+    /// Whether the target of this number, among all, is one of [`Plan::watched`].
+    pub fn is_watched(&self, at: usize) -> bool {
+        self.targets[at].required || (at == 0 && self.targets.iter().all(|target| !target.required))
     }
 
     /// The watched target of this number.

@@ -283,14 +283,13 @@ impl Worker {
         let mut counts = found.and(&Encoder::process(&plan, &mut batch));
         self.routed.clear();
         self.routed.resize(batch.events.len(), false);
-        let outgoings = self.encode_all(work, &plan, &mut batch, now, &mut counts);
+        let outgoings = self.encode_all(work, &plan, &batch, now, &mut counts);
         let Batch { buf: raw, events, resume, mut permit, .. } = batch;
         (self.raw, self.events) = (raw, events);
         counts.unrouted_events = self.routed.iter().filter(|routed| !**routed).count() as u64;
         let routed = self.routed.len() as u64 - counts.unrouted_events;
         let flight = Flight { read_at, age_when_read, bytes: counts.read_bytes, records: routed };
-        let is_watched = |target: &Target| plan.watched().any(|watched| std::ptr::eq(watched, target));
-        let watched = plan.targets.iter().zip(&outgoings).filter(|(target, _)| is_watched(target));
+        let watched = outgoings.iter().enumerate().filter(|(at, _)| plan.is_watched(*at));
         let seq = work.ack.issue(resume, flight, watched.map(|(_, outgoing)| count(outgoing.records.len())));
         work.wants.iter_mut().zip(&outgoings).for_each(|(wants, outgoing)| note_wants(wants, outgoing));
         let wants = std::mem::take(&mut work.wants);
@@ -298,7 +297,7 @@ impl Worker {
         let mut mark = 0;
         for (at, (target, outgoing)) in plan.targets.iter().zip(outgoings).enumerate() {
             let records = outgoing.records.len() as u64;
-            let watched = is_watched(target).then(|| work.ack.receipt(seq, mark));
+            let watched = plan.is_watched(at).then(|| work.ack.receipt(seq, mark));
             mark += usize::from(watched.is_some());
             let receipt = match (watched, target.required) {
                 (Some(receipt), true) if records > 0 => receipt,
@@ -353,16 +352,14 @@ impl Worker {
         &mut self,
         work: &mut Work,
         plan: &Plan,
-        batch: &mut Batch,
+        batch: &Batch,
         now: Timestamp,
         counts: &mut Counts,
     ) -> Vec<Outgoing> {
         let mut outgoings = Vec::with_capacity(plan.targets.len());
         let mut haves = work.haves.iter().copied();
-        let has_required = plan.targets.iter().any(|target| target.required);
         for (at, target) in plan.targets.iter().enumerate() {
-            let is_watched = target.required || (!has_required && at == 0);
-            let from = if is_watched { haves.next().unwrap_or(0) } else { 0 };
+            let from = if plan.is_watched(at) { haves.next().unwrap_or(0) } else { 0 };
             let buf = self.buffer();
             let part = Part::Chosen { from, routed: &mut self.routed };
             let topics: &dyn Topics = &**target.deliver();

@@ -314,14 +314,8 @@ fn decode_headers(block: &[u8], block_start: u32, names: &mut Names) -> Result<V
 /// How long the frame of these records will be, in bytes: head and body.
 pub fn records_bytes(new: &NewFrame<'_>) -> u64 {
     let record_bytes = |record: &Record| {
-        let headers: usize = new
-            .encoded
-            .headers_of(record)
-            .iter()
-            .map(|header| HEADER_HEAD_BYTES + header.name.len() + header.value.len())
-            .sum();
-        (RECORD_HEAD_BYTES + new.encoded.key(record).map_or(0, <[u8]>::len) + headers) as u64
-            + u64::from(record.value_len)
+        let heads = RECORD_HEAD_BYTES + HEADER_HEAD_BYTES * new.encoded.headers_of(record).len();
+        (heads + new.encoded.payload_bytes(record)) as u64
     };
     (RECORDS_HEAD_BYTES + new.lane.topic.len()) as u64 + new.kept().map(record_bytes).sum::<u64>()
 }
@@ -367,8 +361,7 @@ pub fn put_records(
 fn put_record(buf: &mut Vec<u8>, new: &NewFrame<'_>, record: &Record) -> usize {
     let encoded = new.encoded;
     let (key, value, headers) = (encoded.key(record), encoded.value(record), encoded.headers_of(record));
-    let headers_len: usize =
-        headers.iter().map(|header| HEADER_HEAD_BYTES + header.name.len() + header.value.len()).sum();
+    let headers_len: usize = headers.iter().map(|header| HEADER_HEAD_BYTES + header.bytes()).sum();
     buf.extend_from_slice(&record.timestamp_ms.to_le_bytes());
     buf.extend_from_slice(&record.offset.to_le_bytes());
     let key_len = key.map_or(NONE, |key| len_u32(key.len()));
@@ -377,16 +370,14 @@ fn put_record(buf: &mut Vec<u8>, new: &NewFrame<'_>, record: &Record) -> usize {
     }
     buf.extend_from_slice(key.unwrap_or_default());
     buf.extend_from_slice(value);
-    let mut payload_bytes = key.map_or(0, <[u8]>::len) + value.len();
     for header in headers {
         let name_len = u16::try_from(header.name.len()).expect("a header's name is at most 64 KiB, the config checks");
         buf.extend_from_slice(&name_len.to_le_bytes());
         buf.extend_from_slice(&len_u32(header.value.len()).to_le_bytes());
         buf.extend_from_slice(header.name.as_bytes());
         buf.extend_from_slice(encoded.header_value(header));
-        payload_bytes += header.name.len() + header.value.len();
     }
-    payload_bytes
+    encoded.payload_bytes(record)
 }
 
 fn len_u32(len: usize) -> u32 {

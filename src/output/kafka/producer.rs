@@ -226,12 +226,7 @@ impl Shared {
     }
 
     fn is_too_large(&self, encoded: &Encoded, record: &Record) -> bool {
-        let mut bytes = record.value_len as usize;
-        if record.key_start != NONE {
-            bytes += record.key_len as usize;
-        }
-        bytes += encoded.headers_of(record).iter().map(|header| header.name.len() + header.value.len()).sum::<usize>();
-        bytes > self.record_bytes_max
+        encoded.payload_bytes(record) > self.record_bytes_max
     }
 
     /// Puts events in front of the next poll, and wakes it.
