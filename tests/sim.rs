@@ -8,7 +8,7 @@
 //! two outputs, each with a broker of its own that fails by itself: every line must arrive at both.
 //!
 //! `SIM_SEED=n` replays one run; `SIM_SEEDS=n` sets how many there are. Threads interleave as the system pleases: a seed
-//! replays the choices of the world, not those of the scheduler.
+//! replays the choices of the world, not those of the scheduler; `SIM_TIMES=n` runs each so often.
 //!
 //! The spools are on a simulated disk, which outlives agents: calls fail, one or many in a row, it is full at any byte, and half
 //! of the kills cut the power: what was not synced is lost or torn, names too. Outages are long enough for the spool to be
@@ -1228,12 +1228,14 @@ impl Run {
     }
 }
 
-fn seeds(default: u64) -> Range<u64> {
+/// The seeds to run, all of them so often.
+fn seeds(default: u64) -> (Range<u64>, u64) {
     let number = |name| std::env::var(name).ok().and_then(|text| text.parse().ok());
-    match number("SIM_SEED") {
+    let seeds = match number("SIM_SEED") {
         Some(seed) => seed..seed + 1,
         None => 0..number("SIM_SEEDS").unwrap_or(default),
-    }
+    };
+    (seeds, number("SIM_TIMES").unwrap_or(1))
 }
 
 /// Scenario: the life of an agent among rotated files, with partitions and producers that fail, kills and restarts.
@@ -1241,17 +1243,19 @@ fn seeds(default: u64) -> Range<u64> {
 /// gap; what was committed, by a clean stop or in time, never comes again; once faults end it comes to rest.
 #[test]
 fn everything_written_arrives_whatever_fails() {
-    let seeds = seeds(40);
-    let (next, deleted_early) = (AtomicU64::new(seeds.start), AtomicU64::new(0));
+    let (seeds, times) = seeds(40);
+    let width = seeds.end - seeds.start;
+    let runs = width * times;
+    let (next, deleted_early) = (AtomicU64::new(0), AtomicU64::new(0));
     std::thread::scope(|scope| {
         for _ in 0..RUNS_AT_ONCE {
             scope.spawn(|| {
                 loop {
-                    let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= seeds.end {
+                    let at = next.fetch_add(1, Ordering::Relaxed);
+                    if at >= runs {
                         return;
                     }
-                    let mut run = Run::new(seed);
+                    let mut run = Run::new(seeds.start + at % width);
                     run.live();
                     run.check();
                     deleted_early.fetch_add(run.deleted_early, Ordering::Relaxed);
@@ -1259,7 +1263,7 @@ fn everything_written_arrives_whatever_fails() {
             });
         }
     });
-    let (runs, deleted_early) = (seeds.end - seeds.start, deleted_early.into_inner());
+    let deleted_early = deleted_early.into_inner();
     eprintln!("{runs} runs; files deleted while the spool alone had a part of them: {deleted_early}");
     assert!(runs < 20 || deleted_early > 0, "no spool was ever needed: the runs prove less than they say");
 }

@@ -470,7 +470,7 @@ impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
     }
 
     /// The reader has read a frame that it was told to take: its records by place, in the frame's order. The parcel of each
-    /// share.
+    /// share; none if the frame is to be read again, behind what was before it in its lane and was given up meanwhile.
     pub fn read(
         &mut self,
         lane: &LaneKey,
@@ -479,6 +479,12 @@ impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
         shares: &[Share],
         now: Duration,
     ) -> Vec<Parcel> {
+        if self.turn_of(lane, frame, 0, now) == Turn::Skip {
+            let lane_of = self.lane(lane);
+            lane_of.skipped_at = Some(lane_of.skipped_at.map_or(frame, |at| at.min(frame)));
+            self.actions.push_back(Action::Unread { lane: lane.clone(), frame });
+            return Vec::new();
+        }
         let mut parcels = Vec::with_capacity(shares.len());
         let held = InMemory { lane: lane.clone(), parcels: shares.len() as u32, is_incomplete: false };
         self.spooled.frames.insert(frame, held);

@@ -1,5 +1,6 @@
 //! The machine's named behaviours, one at a time. Its random lives are in `tests/model/`.
 
+use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
@@ -535,6 +536,46 @@ fn frames_do_not_overtake_one_without_a_partition() {
     let again = |action: &Action<u64>| matches!(action, Action::Again { lane } if *lane == unplaced);
     assert!(actions(&mut machine).iter().any(again), "its turn has come");
     assert_eq!(machine.may_read(&unplaced, FrameId(1), 100, now), Turn::Take);
+}
+
+/// Scenario: the reader was told to take a frame and is fetching it; meanwhile the topic refuses what was read before it, and that
+/// is given up, to be read again. Guarantee: the frame does not go before it: it is read again too, behind it.
+#[test]
+fn a_frame_on_its_way_does_not_overtake_what_was_given_up_before_it() {
+    let now = Duration::ZERO;
+    let mut machine = known();
+    machine.recovered(&[(lane(0), 4)], &[(topic(), PARTITIONS)]);
+    machine.spool(1 << 20, HashSet::new(), None);
+    let one = [share(Place::At(0), 0..1, 100)];
+    let mut parcels = Vec::new();
+    for frame in 1..=3 {
+        assert_eq!(machine.may_read(&lane(0), FrameId(frame), 100, now), Turn::Take);
+        parcels.extend(machine.read(&lane(0), FrameId(frame), SourceKey(frame), &one, now));
+    }
+    assert_eq!(machine.may_read(&lane(0), FrameId(4), 100, now), Turn::Take);
+    for parcel in parcels {
+        let refused = Fault::Topic { reason: TopicFault::Missing, message: Arc::from("no") };
+        machine.report(0, parcel, 0..1, Err(refused), now);
+    }
+    let unread = |said: Vec<Action<u64>>| -> Vec<u64> {
+        let frame = |action| if let Action::Unread { frame, .. } = action { Some(frame.0) } else { None };
+        said.into_iter().filter_map(frame).collect()
+    };
+    assert_eq!(unread(actions(&mut machine)), [2, 3], "all but the first leave memory");
+    assert_eq!(machine.read(&lane(0), FrameId(4), SourceKey(4), &one, now), []);
+    assert_eq!(unread(actions(&mut machine)), [4]);
+    // The topic is well again: the probe, then the others in their order.
+    let now = Duration::from_secs(1);
+    machine.tick(now);
+    let probe = produced(&actions(&mut machine));
+    assert_eq!(probe.len(), 1);
+    machine.report(0, probe[0].0, 0..1, Ok(()), now);
+    actions(&mut machine);
+    for frame in 2..=4 {
+        assert_eq!(machine.may_read(&lane(0), FrameId(frame), 100, now), Turn::Take);
+        assert_eq!(machine.read(&lane(0), FrameId(frame), SourceKey(frame), &one, now).len(), 1);
+    }
+    assert_eq!(machine.may_read(&lane(0), FrameId(4), 100, now), Turn::Have);
 }
 
 fn lane(partition: i32) -> LaneKey {
