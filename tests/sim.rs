@@ -374,8 +374,19 @@ impl Producer for SimProducer {
             .zip(&state.conditions)
             .filter_map(|(at, is)| matches!(is, Condition::Refuses(_)).then_some(at))
             .collect();
-        let client = state.clients.get_mut(&self.id).expect("it lives as long as its producer");
-        client.refusing.retain(|partition, untold| *untold > 0 || refused.contains(partition));
+        let Client { refusing, queues, dead, .. } =
+            state.clients.get_mut(&self.id).expect("it lives as long as its producer");
+        refusing.retain(|partition, untold| {
+            // What was handed over before the refusal was heard of shares its fate.
+            let behind = queues.get_mut(partition).filter(|queue| !queue.is_empty());
+            let is_over = *untold == 0 && !refused.contains(partition);
+            match behind {
+                Some(behind) if is_over && *dead => behind.clear(),
+                Some(_) if is_over => return true,
+                _ => {}
+            }
+            !is_over
+        });
         loop {
             state.work(self.id);
             let client = state.clients.get_mut(&self.id).expect("it lives as long as its producer");
