@@ -148,7 +148,7 @@ impl From<Value> for ValueRef<'_> {
             Value::Bool(value) => Self::Bool(value),
             Value::Int(value) => Self::Int(value),
             Value::Float(value) => Self::Float(value),
-            Value::String(value) => Self::Str(Cow::Owned(value)),
+            Value::String(value) => Self::Str(Cow::Owned(value.into())),
             Value::Array(values) => Self::Array(Cow::Owned(values)),
             Value::Object(object) => Self::Object(Cow::Owned(object)),
         }
@@ -163,8 +163,8 @@ impl ValueRef<'_> {
             Self::Bool(value) => Value::Bool(value),
             Self::Int(value) => Value::Int(value),
             Self::Float(value) => Value::Float(value),
-            Self::Timestamp(time) => Value::String(time.to_string()),
-            Self::Str(value) => Value::String(value.into_owned()),
+            Self::Timestamp(time) => time.to_string().into(),
+            Self::Str(value) => Value::String(value.into()),
             Self::Array(values) => Value::Array(values.into_owned()),
             Self::Object(object) => Value::Object(object.into_owned()),
         }
@@ -221,7 +221,7 @@ impl Event {
             None => {}
         }
         match object.remove("tags") {
-            Some(Value::String(tag)) => own.tags.push(tag),
+            Some(Value::String(tag)) => own.tags.push(tag.into()),
             Some(Value::Array(tags)) if tags.iter().all(|tag| tag.as_str().is_some()) => {
                 own.tags = tags.iter().filter_map(|tag| tag.as_str().map(str::to_owned)).collect();
             }

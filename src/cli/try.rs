@@ -192,11 +192,12 @@ impl Trial {
         let permit = self.budget.try_take(0).context("memory.max_bytes is taken by one line")?;
         let common = Arc::clone(&self.common);
         let mut batch = Batch { buf, events, common, resume: Position::default(), permit };
-        Encoder::process(&self.plan, &mut batch);
+        let now = now();
+        Encoder::process(&self.plan, &mut batch, now);
         let mut routed = vec![false; batch.events.len()];
         let part = Part::Chosen { from: 0, routed: &mut routed };
         let (plan, target, cache) = (&self.plan, &self.plan.targets[self.target], &mut self.cache);
-        let outgoing = self.encoder.encode_for(plan, target, part, cache, &NoTopics, &batch, now(), Vec::new());
+        let outgoing = self.encoder.encode_for(plan, target, part, cache, &NoTopics, &batch, now, Vec::new());
         for share in &outgoing.shares {
             for record in share.records.clone() {
                 self.print(&outgoing, &share.topic, record as usize)?;

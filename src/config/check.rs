@@ -13,14 +13,13 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::decode::{Charset, LineFilter};
 use crate::deliver::machine::WhenFull;
 use crate::encode::Codec;
-use crate::event::{FieldPath, Object, RESERVED_ROOTS, SyntaxError};
+use crate::event::{Object, RESERVED_ROOTS, SyntaxError};
 use crate::input::file::options::{FileOptions, StartAt, Watch};
 use crate::input::stdin::StdinOptions;
 use crate::output::dead_letter::DeadLetterOptions;
 use crate::output::file::options::FileOptions as FileOutputOptions;
 use crate::output::kafka::options as kafka;
 use crate::process::condition::Condition;
-use crate::process::{Processor, Step};
 use crate::route::Template;
 
 use super::checked::{
@@ -129,7 +128,7 @@ fn is_safe_url(url: &str) -> bool {
     url.strip_prefix("https://").is_some_and(|rest| !ends(rest)) || url.strip_prefix("http://").is_some_and(is_here)
 }
 
-struct Checker<'a> {
+pub(super) struct Checker<'a> {
     root: &'a Node,
     world: &'a dyn World,
     mistakes: &'a mut Mistakes,
@@ -142,12 +141,12 @@ impl Checker<'_> {
     }
 
     /// A mistake in the value below `path`.
-    fn say_at(&mut self, path: &[&str], message: impl Into<String>) {
+    pub(super) fn say_at(&mut self, path: &[&str], message: impl Into<String>) {
         let at = self.root.pos_of(path);
         self.say(at, message);
     }
 
-    fn warn_at(&mut self, path: &[&str], message: impl Into<String>) {
+    pub(super) fn warn_at(&mut self, path: &[&str], message: impl Into<String>) {
         self.warnings.push(self.root.pos_of(path), message);
     }
 
@@ -491,45 +490,8 @@ impl Checker<'_> {
     }
 
     /// What parsed before parses again; if it should not, that is a mistake like any other, not a panic.
-    fn parsed<T>(&mut self, result: Result<T, SyntaxError>, path: &[&str]) -> Option<T> {
+    pub(super) fn parsed<T>(&mut self, result: Result<T, SyntaxError>, path: &[&str]) -> Option<T> {
         result.map_err(|error| self.say_at(path, error.message)).ok()
-    }
-
-    fn steps(&mut self, written: &[written::Processor], path: &[&str]) -> Vec<Step> {
-        written.iter().filter_map(|processor| self.step(processor, path)).collect()
-    }
-
-    fn step(&mut self, written: &written::Processor, path: &[&str]) -> Option<Step> {
-        let (inner, processor) = if let Some(add) = &written.add_fields {
-            let target = match add.target.0.as_str() {
-                "" => None,
-                target => Some(self.parsed(FieldPath::parse(target), path)?),
-            };
-            (&add.condition, Processor::AddFields { target, fields: Object::from_json(add.fields.clone()) })
-        } else if let Some(drop) = &written.drop_fields {
-            if !drop.ignore_missing {
-                self.warn_at(
-                    path,
-                    "`ignore_missing: false` has no effect: a field that is not there is never an error",
-                );
-            }
-            let fields = drop.fields.iter().filter_map(|field| self.parsed(FieldPath::parse(&field.0), path)).collect();
-            (&drop.condition, Processor::DropFields { fields })
-        } else if let Some(rename) = &written.rename {
-            let mut fields = Vec::new();
-            for pair in &rename.fields {
-                let from = self.parsed(FieldPath::parse(&pair.from.0), path)?;
-                fields.push((from, self.parsed(FieldPath::parse(&pair.to.0), path)?));
-            }
-            (&rename.condition, Processor::Rename { fields })
-        } else {
-            (&written.drop_event.as_ref()?.condition, Processor::DropEvent)
-        };
-        let condition = match written.condition.as_ref().or(inner.as_ref()) {
-            Some(text) => Some(self.parsed(Condition::parse(&text.0), path)?),
-            None => None,
-        };
-        Some(Step { condition, processor })
     }
 
     fn kafka(&mut self, name: &str, output: &KafkaOutput, config: &Config) -> Option<kafka::KafkaOptions> {

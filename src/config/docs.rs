@@ -313,8 +313,9 @@ event has `@timestamp`, `message`, `log.file.path` (of files), `log.file.id`, `l
 `log.file.path` is the path under which a file was first found, for life. In a name that is not UTF-8, each byte that is none is
 written `\xHH` (`caf\xe9.log`); a backslash that would be taken for that is written `\x5c`. So two paths never look alike.
 
-A processor that can't do its work (the target of `add_fields` is a text, the new name of `rename` is taken) tags the event
-(`_add_fields_failed`, `_rename_failed`) and leaves it as it was.
+A processor that can't do its work (the target of `add_fields` is a text, the new name of `rename` is taken) leaves the event as it
+was and tags it (`_add_fields_failed`, `_rename_failed`; other tags with `tag_on_failure`), or drops it with `on_failure: drop`.
+Either way it is counted, by processor: `processor_failures` in the status, `logferry_input_processor_failures_total`.
 
 ## Templates
 

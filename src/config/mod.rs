@@ -14,6 +14,7 @@
 pub mod checked;
 pub mod docs;
 pub mod mistake;
+pub mod processors;
 pub mod schema;
 pub mod world;
 pub mod written;
@@ -24,6 +25,7 @@ mod marked;
 mod merge;
 mod properties;
 mod shape;
+mod steps;
 mod substitute;
 mod units;
 

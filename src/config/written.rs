@@ -12,6 +12,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
 
+use super::processors::Processor;
 use super::units;
 
 /// A text with a meaning: its `format` in the schema is what the check goes by.
@@ -560,103 +561,6 @@ pub enum CodecName {
     Json,
     /// The bytes of the line; with an `encoding` other than UTF-8, the line in UTF-8. Where it comes from is in the record's headers.
     Raw,
-}
-
-/// One step of processing: exactly one of the processors below, and a condition if you like.
-#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-#[schemars(extend("x-one-of" = ["add_fields", "drop_fields", "rename", "drop_event"], "x-later" = [
-    "grok", "dissect", "json", "logfmt", "kv", "csv", "date", "mutate", "geoip", "user_agent", "parser", "sample", "throttle", "script"
-]))]
-pub struct Processor {
-    /// Do it only for events for which this condition holds.
-    #[serde(rename = "if")]
-    pub condition: Option<ConditionText>,
-    /// Sets fields.
-    pub add_fields: Option<AddFields>,
-    /// Removes fields.
-    pub drop_fields: Option<DropFields>,
-    /// Gives fields other names.
-    pub rename: Option<Rename>,
-    /// Drops the event. It is counted, and its bytes are done with.
-    pub drop_event: Option<DropEvent>,
-}
-
-/// Sets fields.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-#[schemars(extend("required" = ["fields"]))]
-pub struct AddFields {
-    /// Do it only for events for which this condition holds.
-    #[serde(rename = "if")]
-    pub condition: Option<ConditionText>,
-    /// The field below which they are set; `""` means at the top.
-    #[schemars(extend("x-empty" = true))]
-    pub target: Field,
-    /// The fields: any names and values. What has the name already is replaced.
-    #[schemars(extend("minProperties" = 1))]
-    pub fields: Map<String, Value>,
-}
-
-impl Default for AddFields {
-    fn default() -> Self {
-        Self { condition: None, target: Field("fields".to_owned()), fields: Map::new() }
-    }
-}
-
-/// Removes fields.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-#[schemars(extend("required" = ["fields"]))]
-pub struct DropFields {
-    /// Do it only for events for which this condition holds.
-    #[serde(rename = "if")]
-    pub condition: Option<ConditionText>,
-    /// The fields to remove, with all that is below them.
-    #[schemars(extend("minItems" = 1))]
-    pub fields: Vec<Field>,
-    /// Accepted so that a Filebeat config can be carried over: a field that is not there is never an error here.
-    pub ignore_missing: bool,
-}
-
-impl Default for DropFields {
-    fn default() -> Self {
-        Self { condition: None, fields: Vec::new(), ignore_missing: true }
-    }
-}
-
-/// Gives fields other names.
-#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-#[schemars(extend("required" = ["fields"]))]
-pub struct Rename {
-    /// Do it only for events for which this condition holds.
-    #[serde(rename = "if")]
-    pub condition: Option<ConditionText>,
-    /// The fields to rename, in this order. One that is not there is passed over; one whose new name is taken tags the event
-    /// `_rename_failed`.
-    #[schemars(extend("minItems" = 1))]
-    pub fields: Vec<RenameField>,
-}
-
-/// One field to rename.
-#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-#[schemars(extend("required" = ["from", "to"]))]
-pub struct RenameField {
-    /// Its name so far.
-    pub from: Field,
-    /// Its name from now on.
-    pub to: Field,
-}
-
-/// Drops the event.
-#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct DropEvent {
-    /// Do it only for events for which this condition holds.
-    #[serde(rename = "if")]
-    pub condition: Option<ConditionText>,
 }
 
 /// Where records go.

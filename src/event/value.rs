@@ -2,16 +2,18 @@
 //!
 //! Lookups are linear: an event has tens of fields, and a scan over so few is faster than a hash.
 
+use compact_str::CompactString;
+
 use super::path::FieldPath;
 
-/// A value of a field.
+/// A value of a field. Texts and names of up to 24 bytes, most of what a line is parsed into, need no allocation.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Value {
     Null,
     Bool(bool),
     Int(i64),
     Float(f64),
-    String(String),
+    String(CompactString),
     Array(Vec<Value>),
     Object(Object),
 }
@@ -19,7 +21,7 @@ pub enum Value {
 /// Fields in the order in which they were set.
 #[derive(Clone, Debug, Default)]
 pub struct Object {
-    entries: Vec<(String, Value)>,
+    entries: Vec<(CompactString, Value)>,
 }
 
 /// Why a field can't be set.
@@ -81,7 +83,7 @@ impl From<serde_json::Value> for Value {
                 Some(value) => Self::Int(value),
                 None => number.as_f64().map_or(Self::Null, Self::Float),
             },
-            serde_json::Value::String(value) => Self::String(value),
+            serde_json::Value::String(value) => Self::String(value.into()),
             serde_json::Value::Array(values) => Self::Array(values.into_iter().map(Value::from).collect()),
             serde_json::Value::Object(map) => Self::Object(Object::from_json(map)),
         }
@@ -90,12 +92,18 @@ impl From<serde_json::Value> for Value {
 
 impl From<&str> for Value {
     fn from(value: &str) -> Self {
-        Self::String(value.to_owned())
+        Self::String(value.into())
     }
 }
 
 impl From<String> for Value {
     fn from(value: String) -> Self {
+        Self::String(value.into())
+    }
+}
+
+impl From<CompactString> for Value {
+    fn from(value: CompactString) -> Self {
         Self::String(value)
     }
 }
@@ -114,12 +122,12 @@ impl Object {
 
     /// The fields of a JSON object, as they stand there (dots in keys are kept; see [`Object::expanded`]).
     pub fn from_json(map: serde_json::Map<String, serde_json::Value>) -> Self {
-        Self { entries: map.into_iter().map(|(key, value)| (key, value.into())).collect() }
+        Self { entries: map.into_iter().map(|(key, value)| (key.into(), value.into())).collect() }
     }
 
     /// The same as a JSON object.
     pub fn to_json(&self) -> serde_json::Map<String, serde_json::Value> {
-        self.entries.iter().map(|(key, value)| (key.clone(), value.to_json())).collect()
+        self.entries.iter().map(|(key, value)| (key.as_str().to_owned(), value.to_json())).collect()
     }
 
     /// The value named `key`, at this level.
@@ -133,7 +141,7 @@ impl Object {
     }
 
     /// Sets `key` at this level; what it was before.
-    pub fn insert(&mut self, key: impl Into<String>, value: impl Into<Value>) -> Option<Value> {
+    pub fn insert(&mut self, key: impl Into<CompactString>, value: impl Into<Value>) -> Option<Value> {
         let key = key.into();
         match self.get_mut(&key) {
             Some(slot) => Some(std::mem::replace(slot, value.into())),
@@ -238,7 +246,7 @@ impl Object {
             let index = match object.entries.iter().position(|(name, _)| **name == **segment) {
                 Some(index) => index,
                 None => {
-                    object.entries.push((segment.to_string(), Value::Object(Object::new())));
+                    object.entries.push((CompactString::from(&**segment), Value::Object(Object::new())));
                     object.entries.len() - 1
                 }
             };
@@ -267,8 +275,8 @@ impl PartialEq for Object {
     }
 }
 
-impl FromIterator<(String, Value)> for Object {
-    fn from_iter<T: IntoIterator<Item = (String, Value)>>(entries: T) -> Self {
+impl<K: Into<CompactString>> FromIterator<(K, Value)> for Object {
+    fn from_iter<T: IntoIterator<Item = (K, Value)>>(entries: T) -> Self {
         let mut object = Object::new();
         for (key, value) in entries {
             object.insert(key, value);
@@ -278,8 +286,8 @@ impl FromIterator<(String, Value)> for Object {
 }
 
 impl IntoIterator for Object {
-    type Item = (String, Value);
-    type IntoIter = std::vec::IntoIter<(String, Value)>;
+    type Item = (CompactString, Value);
+    type IntoIter = std::vec::IntoIter<(CompactString, Value)>;
 
     fn into_iter(self) -> Self::IntoIter {
         self.entries.into_iter()
@@ -295,7 +303,7 @@ pub(super) fn not_an_object(path: &FieldPath, depth: usize) -> SetError {
 fn nested(segments: &[Box<str>], value: Value) -> Object {
     let (first, rest) = segments.split_first().expect("a path has a segment");
     let value = if rest.is_empty() { value } else { Value::Object(nested(rest, value)) };
-    Object { entries: vec![(first.to_string(), value)] }
+    Object { entries: vec![(CompactString::from(&**first), value)] }
 }
 
 #[cfg(test)]

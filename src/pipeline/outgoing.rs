@@ -13,7 +13,7 @@ use crate::batch::{Batch, Encoded, Header, NONE, Place, Position, RECORD_BYTES, 
 use crate::budget::BytePermit;
 use crate::encode::{self, Codec, Fit};
 use crate::event::{Common, Event, EventView, Timestamp};
-use crate::process::Outcome;
+use crate::process::{Outcome, Tally, Work};
 use crate::route;
 
 /// The tag of a record that went to the fallback topic.
@@ -101,21 +101,31 @@ impl Encoder {
         now: Timestamp,
         buf: Vec<u8>,
     ) -> Outgoing {
-        let processed = Self::process(plan, batch);
+        let processed = Self::process(plan, batch, now);
         let mut out = self.encode_for(plan, &plan.targets[0], Part::Whole, cache, topics, batch, now, buf);
         out.counts.read_records = processed.read_records;
-        out.counts.dropped_events = processed.dropped_events;
+        out.counts.processing = processed.processing;
         out
     }
 
     /// Runs the processors; what they keep stays in the batch, to be encoded for each target.
-    pub fn process(plan: &Plan, batch: &mut Batch) -> Counts {
+    pub fn process(plan: &Plan, batch: &mut Batch, read_at: Timestamp) -> Counts {
         let read_records = batch.events.len() as u64;
+        let mut tally = Tally::default();
         if !plan.chain.is_empty() {
             let Batch { events, buf, common, .. } = batch;
-            events.retain_mut(|event| plan.chain.run(event, buf, common) == Outcome::Keep);
+            events.retain_mut(|event| {
+                let tally = &mut tally;
+                match plan.chain.run(&mut Work { event, buf, common, read_at, tally }) {
+                    Outcome::Keep => true,
+                    Outcome::Drop(reason) => {
+                        Tally::count(&mut tally.dropped, reason);
+                        false
+                    }
+                }
+            });
         }
-        Counts { read_records, dropped_events: read_records - batch.events.len() as u64, ..Counts::default() }
+        Counts { read_records, processing: tally, ..Counts::default() }
     }
 
     /// Encodes for one target what of the batch is for it.

@@ -1,15 +1,15 @@
 //! What the config makes of one input, ready to run: its processors, where its records go, and what it counts.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::batch::{OutputId, Place};
 use crate::config::checked::Route;
 use crate::deliver::driver::Deliver;
 use crate::encode::Codec;
 use crate::event::Common;
-use crate::process::Chain;
 use crate::process::condition::Condition;
+use crate::process::{Chain, Tally};
 use crate::route::Template;
 use crate::telemetry::Histogram;
 
@@ -60,8 +60,8 @@ pub struct Counters {
     pub read_records: AtomicU64,
     pub acked_bytes: AtomicU64,
     pub acked_records: AtomicU64,
-    /// By `drop_event`.
-    pub dropped_events: AtomicU64,
+    /// What processors dropped and could not do.
+    pub processing: Mutex<Tally>,
     /// For which the `when` of no output holds.
     pub unrouted_events: AtomicU64,
     /// Records cut to fit `max_record_bytes`.
@@ -76,11 +76,11 @@ pub struct Counters {
 }
 
 /// What one batch adds to the counters.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     pub read_bytes: u64,
     pub read_records: u64,
-    pub dropped_events: u64,
+    pub processing: Tally,
     pub unrouted_events: u64,
     pub cut_records: u64,
     pub fallback_records: u64,
@@ -94,7 +94,9 @@ impl Counters {
     pub fn add(&self, counts: &Counts) {
         self.read_bytes.fetch_add(counts.read_bytes, Ordering::Relaxed);
         self.read_records.fetch_add(counts.read_records, Ordering::Relaxed);
-        self.dropped_events.fetch_add(counts.dropped_events, Ordering::Relaxed);
+        if counts.processing != Tally::default() {
+            self.processing.lock().unwrap_or_else(PoisonError::into_inner).add(&counts.processing);
+        }
         self.unrouted_events.fetch_add(counts.unrouted_events, Ordering::Relaxed);
         self.cut_records.fetch_add(counts.cut_records, Ordering::Relaxed);
         self.fallback_records.fetch_add(counts.fallback_records, Ordering::Relaxed);

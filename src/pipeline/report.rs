@@ -196,11 +196,15 @@ impl Inner {
         };
         status.set_files(files.into_iter().map(file_status).collect());
         status.dropped = [
-            ("drop_event".into(), get(&counters.dropped_events)),
+            ("drop_event".into(), 0),
             ("line_filter".into(), get(&counters.filtered_lines)),
             ("no_output".into(), get(&counters.unrouted_events)),
         ]
         .into();
+        let processing = counters.processing.lock().unwrap_or_else(PoisonError::into_inner);
+        status.dropped.extend(processing.dropped.iter().map(|(reason, count)| ((*reason).into(), *count)));
+        status.processor_failures = processing.failed.iter().map(|(name, count)| ((*name).into(), *count)).collect();
+        drop(processing);
         let now = Instant::now();
         let mut open = 0;
         self.sources.each(plan, |doing, ack| {

@@ -280,7 +280,7 @@ impl Worker {
         found: Counts,
     ) -> Handed {
         let plan = Arc::clone(&work.plan);
-        let mut counts = found.and(&Encoder::process(&plan, &mut batch));
+        let mut counts = found.and(&Encoder::process(&plan, &mut batch, now));
         self.routed.clear();
         self.routed.resize(batch.events.len(), false);
         let outgoings = self.encode_all(work, &plan, &batch, now, &mut counts);
@@ -438,7 +438,7 @@ impl Counts {
             read_bytes: self.read_bytes,
             filtered_lines: self.filtered_lines,
             truncated_lines: self.truncated_lines,
-            ..*made
+            ..made.clone()
         }
     }
 }

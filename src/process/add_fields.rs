@@ -1,23 +1,47 @@
 //! `add_fields`: sets fields, below a target or at the root. Objects are merged into what is there, so that a field beside
 //! those named stays.
 
-use crate::event::{Common, Event, FieldPath, Object, Value};
+use super::{Failed, Outcome, Process, Work};
+use crate::event::{FieldPath, Object, Value};
 
-const FAILED: &str = "_add_fields_failed";
+/// `add_fields: {target: fields, fields: {…}}`.
+#[derive(Clone, Debug)]
+pub struct AddFields {
+    /// Fields that are no objects, by their full path.
+    leaves: Vec<(FieldPath, Value)>,
+}
 
-/// The fields by their full paths; dots in keys are levels. An empty object is a field too.
-pub(super) fn leaves(target: Option<FieldPath>, fields: Object) -> Vec<(FieldPath, Value)> {
-    let mut leaves = Vec::new();
-    let parents: Vec<String> =
-        target.iter().flat_map(|target| target.segments()).map(|segment| segment.to_string()).collect();
-    collect(&parents, fields.expanded(), &mut leaves);
-    leaves
+impl AddFields {
+    /// Sets `fields` below `target`; `None`: at the root. Dots in keys are levels. An empty object is a field too.
+    pub fn new(target: Option<FieldPath>, fields: Object) -> Self {
+        let mut leaves = Vec::new();
+        let parents: Vec<String> =
+            target.iter().flat_map(|target| target.segments()).map(|segment| segment.to_string()).collect();
+        collect(&parents, fields.expanded(), &mut leaves);
+        Self { leaves }
+    }
+}
+
+impl Process for AddFields {
+    fn name(&self) -> &'static str {
+        "add_fields"
+    }
+
+    fn run(&self, work: &mut Work<'_>) -> Result<Outcome, Failed> {
+        let mut all = Ok(Outcome::Keep);
+        for (path, value) in &self.leaves {
+            if work.set(path, value.clone()).is_err() {
+                all = Err(Failed);
+            }
+        }
+        all
+    }
 }
 
 fn collect(parents: &[String], fields: Object, leaves: &mut Vec<(FieldPath, Value)>) {
     for (key, value) in fields {
         let mut path = parents.to_vec();
-        path.push(key);
+        path.push(key.into());
         match value {
             Value::Object(object) if !object.is_empty() => collect(&path, object, leaves),
             // A field without a name can't be set, nor be looked at.
@@ -26,22 +50,14 @@ fn collect(parents: &[String], fields: Object, leaves: &mut Vec<(FieldPath, Valu
     }
 }
 
-pub(super) fn run(fields: &[(FieldPath, Value)], event: &mut Event, buf: &[u8], common: &Common) {
-    for (path, value) in fields {
-        if event.set(path, value.clone(), buf, common).is_err() {
-            event.add_tag(FAILED, common);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::super::Processor;
     use super::super::tests::{check, object, path};
+    use super::AddFields;
     use serde_json::json;
 
-    fn add(target: &str, fields: serde_json::Value) -> Processor {
-        Processor::AddFields { target: (!target.is_empty()).then(|| path(target)), fields: object(fields) }
+    fn add(target: &str, fields: serde_json::Value) -> AddFields {
+        AddFields::new((!target.is_empty()).then(|| path(target)), object(fields))
     }
 
     #[test]

@@ -1,7 +1,9 @@
 //! Processors (P): what is done to an event between decoding and encoding. One file a processor.
 //!
-//! A processor that can't do its work tags the event (`_add_fields_failed`, `_rename_failed`) and leaves it as it was; only
-//! `drop_event` drops. Each step may have a condition ([`condition`]).
+//! A processor is made once, from checked options, and is then shared by all workers: it has no state of its own. What it
+//! needs beside its options comes with the [`Work`]. One that can't do its work says [`Failed`] and leaves the event as it
+//! was, as far as that makes sense for it; the [`Step`] around it knows what the user wants then. Each step may have a
+//! condition ([`condition`]).
 
 pub mod condition;
 
@@ -10,71 +12,162 @@ mod drop_event;
 mod drop_fields;
 mod rename;
 
-use crate::event::{Common, Event, EventView, FieldPath, Object, Value};
+pub use add_fields::AddFields;
+pub use drop_event::DropEvent;
+pub use drop_fields::DropFields;
+pub use rename::Rename;
 
-/// One processor of a chain, with its condition.
-#[derive(Clone, Debug)]
-pub struct Step {
-    pub condition: Option<condition::Condition>,
-    pub processor: Processor,
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use crate::event::{Common, Event, EventView, FieldPath, SetError, Timestamp, Value, ValueRef};
+
+/// What a processor works on.
+pub struct Work<'a> {
+    pub event: &'a mut Event,
+    /// The bytes that the event's line is a slice of.
+    pub buf: &'a [u8],
+    pub common: &'a Common,
+    /// When the record was read: what stands in for a time that its text leaves open.
+    pub read_at: Timestamp,
+    pub tally: &'a mut Tally,
 }
 
-/// What a step does.
-#[derive(Clone, Debug)]
-pub enum Processor {
-    /// `add_fields: {target: fields, fields: {…}}`: sets fields below `target` (empty: at the root).
-    AddFields { target: Option<FieldPath>, fields: Object },
-    /// `drop_fields: {fields: […]}`; a field that is missing is no failure.
-    DropFields { fields: Vec<FieldPath> },
-    /// `rename: {fields: [{from, to}]}`; a target that is there is a failure.
-    Rename { fields: Vec<(FieldPath, FieldPath)> },
-    /// `drop_event: {}`.
-    DropEvent,
+/// A processor, ready to run.
+pub trait Process: Debug + Send + Sync {
+    /// Its key in the config.
+    fn name(&self) -> &'static str;
+
+    /// Does it to one event.
+    ///
+    /// # Errors
+    /// If it can't be done. It is counted, and the step's `on_failure` says what becomes of the event.
+    fn run(&self, work: &mut Work<'_>) -> Result<Outcome, Failed>;
 }
+
+/// A processor could not do its work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Failed;
 
 /// What becomes of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     Keep,
-    /// By `drop_event`: the caller counts it.
+    /// It becomes no record. Why, as it is counted.
+    Drop(&'static str),
+}
+
+/// What becomes of an event for which a processor failed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnFailure {
+    /// It is tagged and goes on.
+    #[default]
+    Tag,
+    /// It is dropped, and counted as [`Tally::FAILED`].
     Drop,
+}
+
+/// One processor of a chain, with what the config says around it.
+#[derive(Clone, Debug)]
+pub struct Step {
+    pub condition: Option<condition::Condition>,
+    pub processor: Arc<dyn Process>,
+    pub on_failure: OnFailure,
+    /// The tags of a failure.
+    pub tags: Vec<String>,
+}
+
+/// What is counted while the events of a batch are processed; it counts once deliver has taken the batch.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Events dropped, by reason.
+    pub dropped: Vec<(&'static str, u64)>,
+    /// Failures, by the processor's name.
+    pub failed: Vec<(&'static str, u64)>,
 }
 
 /// The processors of an input, in order, ready to run.
 #[derive(Clone, Debug, Default)]
 pub struct Chain {
-    steps: Vec<ReadyStep>,
+    steps: Vec<Step>,
 }
 
-#[derive(Clone, Debug)]
-struct ReadyStep {
-    condition: Option<condition::Condition>,
-    action: Action,
+impl Step {
+    /// Does `processor` to every event; a failure is tagged with these.
+    pub fn new(processor: impl Process + 'static, tags: Vec<String>) -> Self {
+        Self { condition: None, processor: Arc::new(processor), on_failure: OnFailure::Tag, tags }
+    }
 }
 
-/// A processor as it runs.
-#[derive(Clone, Debug)]
-enum Action {
-    /// Fields that are no objects, by their full path.
-    AddFields(Vec<(FieldPath, Value)>),
-    DropFields(Vec<FieldPath>),
-    Rename(Vec<(FieldPath, FieldPath)>),
-    DropEvent,
+impl Tally {
+    /// The reason of [`OnFailure::Drop`].
+    pub const FAILED: &'static str = "processor_failed";
+
+    /// Counts one more under `name`.
+    pub fn count(counts: &mut Vec<(&'static str, u64)>, name: &'static str) {
+        add_to(counts, name, 1);
+    }
+
+    /// Adds what `other` counted.
+    pub fn add(&mut self, other: &Tally) {
+        for (mine, theirs) in [(&mut self.dropped, &other.dropped), (&mut self.failed, &other.failed)] {
+            theirs.iter().for_each(|(name, count)| add_to(mine, name, *count));
+        }
+    }
+}
+
+fn add_to(counts: &mut Vec<(&'static str, u64)>, name: &'static str, more: u64) {
+    match counts.iter_mut().find(|(known, _)| *known == name) {
+        Some((_, count)) => *count += more,
+        None => counts.push((name, more)),
+    }
+}
+
+impl Work<'_> {
+    /// The event as conditions, templates and codecs see it.
+    pub fn view(&self) -> EventView<'_> {
+        EventView { event: self.event, buf: self.buf, common: self.common }
+    }
+
+    /// The value at `path`.
+    pub fn get(&self, path: &FieldPath) -> Option<ValueRef<'_>> {
+        self.view().get(path)
+    }
+
+    /// Sets the field at `path`; objects on the way are made.
+    ///
+    /// # Errors
+    /// As [`Event::set`].
+    pub fn set(&mut self, path: &FieldPath, value: impl Into<Value>) -> Result<(), SetError> {
+        self.event.set(path, value.into(), self.buf, self.common)
+    }
+
+    /// Takes the field at `path` out.
+    pub fn take(&mut self, path: &FieldPath) -> Option<Value> {
+        self.event.take(path, self.buf, self.common)
+    }
+
+    /// Removes the field at `path`. `@timestamp` stays.
+    pub fn remove(&mut self, path: &FieldPath) -> bool {
+        self.event.remove(path, self.buf, self.common)
+    }
+
+    /// Adds a tag, once.
+    pub fn tag(&mut self, tag: &str) {
+        self.event.add_tag(tag, self.common);
+    }
+}
+
+impl From<SetError> for Failed {
+    fn from(_: SetError) -> Self {
+        Self
+    }
 }
 
 impl Chain {
     /// A chain of these steps.
     pub fn new(steps: Vec<Step>) -> Self {
-        let ready = |step: Step| ReadyStep {
-            condition: step.condition,
-            action: match step.processor {
-                Processor::AddFields { target, fields } => Action::AddFields(add_fields::leaves(target, fields)),
-                Processor::DropFields { fields } => Action::DropFields(fields),
-                Processor::Rename { fields } => Action::Rename(fields),
-                Processor::DropEvent => Action::DropEvent,
-            },
-        };
-        Self { steps: steps.into_iter().map(ready).collect() }
+        Self { steps }
     }
 
     /// Nothing is done to events.
@@ -90,18 +183,21 @@ impl Chain {
     }
 
     /// Runs the event through the steps, up to the one that drops it.
-    pub fn run(&self, event: &mut Event, buf: &[u8], common: &Common) -> Outcome {
+    pub fn run(&self, work: &mut Work<'_>) -> Outcome {
         for step in &self.steps {
-            if let Some(condition) = &step.condition
-                && !condition.holds(&EventView { event, buf, common })
-            {
+            if step.condition.as_ref().is_some_and(|condition| !condition.holds(&work.view())) {
                 continue;
             }
-            match &step.action {
-                Action::AddFields(fields) => add_fields::run(fields, event, buf, common),
-                Action::DropFields(fields) => drop_fields::run(fields, event, buf, common),
-                Action::Rename(fields) => rename::run(fields, event, buf, common),
-                Action::DropEvent => return drop_event::run(),
+            match step.processor.run(work) {
+                Ok(Outcome::Keep) => {}
+                Ok(dropped) => return dropped,
+                Err(Failed) => {
+                    Tally::count(&mut work.tally.failed, step.processor.name());
+                    match step.on_failure {
+                        OnFailure::Tag => step.tags.iter().for_each(|tag| work.tag(tag)),
+                        OnFailure::Drop => return Outcome::Drop(Tally::FAILED),
+                    }
+                }
             }
         }
         Outcome::Keep
@@ -111,7 +207,7 @@ impl Chain {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{Flags, Shared, SharedOptions, Timestamp};
+    use crate::event::{Flags, Object, Shared, SharedOptions};
     use proptest::prelude::*;
     use serde_json::json;
 
@@ -140,12 +236,24 @@ mod tests {
         Event::line(0..5, 3, 6, 1, Timestamp(0), Flags::NONE)
     }
 
+    pub(super) fn step(processor: impl Process + 'static) -> Step {
+        let tags = vec![format!("_{}_failed", processor.name())];
+        Step::new(processor, tags)
+    }
+
+    /// What becomes of an event that is a line of [`BUF`], and what was counted.
+    pub(super) fn run(steps: Vec<Step>, event: &mut Event, common: &Common) -> (Outcome, Tally) {
+        let mut tally = Tally::default();
+        let mut work = Work { event, buf: BUF, common, read_at: Timestamp(0), tally: &mut tally };
+        let outcome = Chain::new(steps).run(&mut work);
+        (outcome, tally)
+    }
+
     /// What a processor makes of the line `hello`, without what every event has alike.
-    pub(super) fn check(processor: Processor, expect: serde_json::Value) {
+    pub(super) fn check(processor: impl Process + 'static, expect: serde_json::Value) {
         let common = common();
         let mut event = event();
-        let chain = Chain::new(vec![Step { condition: None, processor }]);
-        assert_eq!(chain.run(&mut event, BUF, &common), Outcome::Keep);
+        assert_eq!(run(vec![step(processor)], &mut event, &common).0, Outcome::Keep);
         let mut seen = EventView { event: &event, buf: BUF, common: &common }.to_object();
         for root in ["@timestamp", "agent", "input", "event"] {
             seen.remove(root);
@@ -155,28 +263,37 @@ mod tests {
 
     #[test]
     fn conditions_guard_steps_and_a_dropped_event_stops() {
-        let condition = |text: &str| Some(condition::Condition::parse(text).expect("a good condition"));
-        let add = |value: i64| Processor::AddFields {
-            target: None,
-            fields: Object::from_iter([("n".to_owned(), Value::Int(value))]),
+        let when = |text: &str, step: Step| {
+            let condition = condition::Condition::parse(text).expect("a good condition");
+            Step { condition: Some(condition), ..step }
         };
-        let chain = Chain::new(vec![
-            Step { condition: condition("message == 'other'"), processor: add(1) },
-            Step { condition: condition("message == 'hello'"), processor: add(2) },
-        ]);
+        let add = |value: i64| step(AddFields::new(None, Object::from_iter([("n", Value::Int(value))])));
         let common = common();
         let mut event = event();
-        assert_eq!(chain.run(&mut event, BUF, &common), Outcome::Keep);
+        let steps = vec![when("message == 'other'", add(1)), when("message == 'hello'", add(2))];
+        assert_eq!(run(steps, &mut event, &common).0, Outcome::Keep);
         let n = |event: &Event| {
             let value = EventView { event, buf: BUF, common: &common }.get(&path("n"));
             value.map(crate::event::ValueRef::into_value)
         };
         assert_eq!(n(&event), Some(Value::Int(2)));
-
-        let drop = Step { condition: condition("n == 2"), processor: Processor::DropEvent };
-        let chain = Chain::new(vec![drop]).then(&Chain::new(vec![Step { condition: None, processor: add(3) }]));
-        assert_eq!(chain.run(&mut event, BUF, &common), Outcome::Drop);
+        let steps = vec![when("n == 2", step(DropEvent)), add(3)];
+        assert_eq!(run(steps, &mut event, &common).0, Outcome::Drop("drop_event"));
         assert_eq!(n(&event), Some(Value::Int(2)), "what follows a drop does not run");
+    }
+
+    #[test]
+    fn a_failure_is_counted_and_the_user_says_what_becomes_of_the_event() {
+        let fails = || step(Rename { fields: vec![(path("message"), path("fields.service"))] });
+        let common = common();
+        let mut tagged = event();
+        let (outcome, tally) = run(vec![fails(), fails()], &mut tagged, &common);
+        assert_eq!((outcome, tally.failed), (Outcome::Keep, vec![("rename", 2)]));
+        let tags = EventView { event: &tagged, buf: BUF, common: &common }.get(&path("tags"));
+        assert_eq!(tags.map(|tags| tags.into_value().to_json()), Some(json!(["a", "_rename_failed"])));
+        let dropping = Step { on_failure: OnFailure::Drop, ..fails() };
+        let (outcome, tally) = run(vec![dropping], &mut event(), &common);
+        assert_eq!((outcome, tally.failed), (Outcome::Drop("processor_failed"), vec![("rename", 1)]));
     }
 
     /// A few roots of every kind, so that random actions meet.
@@ -189,7 +306,7 @@ mod tests {
         })
     }
 
-    fn any_processor() -> impl Strategy<Value = Processor> {
+    fn any_processor() -> impl Strategy<Value = Step> {
         let value = prop_oneof![
             Just(json!(1)),
             Just(json!("text")),
@@ -198,11 +315,10 @@ mod tests {
             Just(json!("2026-03-05T07:08:09Z")),
         ];
         prop_oneof![
-            3 => (any_path(), value).prop_map(|(target, value)| Processor::AddFields {
-                target: Some(target), fields: object(json!({"name": value})),
-            }),
-            3 => any_path().prop_map(|field| Processor::DropFields { fields: vec![field] }),
-            3 => (any_path(), any_path()).prop_map(|pair| Processor::Rename { fields: vec![pair] }),
+            3 => (any_path(), value)
+                .prop_map(|(target, value)| step(AddFields::new(Some(target), object(json!({"name": value}))))),
+            3 => any_path().prop_map(|field| step(DropFields { fields: vec![field] })),
+            3 => (any_path(), any_path()).prop_map(|pair| step(Rename { fields: vec![pair] })),
         ]
     }
 
@@ -222,9 +338,8 @@ mod tests {
             prop_assert!(tree.is_detached());
             tree.set(&host, name, BUF, &common).expect("host is an object");
             for processor in processors {
-                let chain = Chain::new(vec![Step { condition: None, processor }]);
-                prop_assert_eq!(chain.run(&mut overlaid, BUF, &common), Outcome::Keep);
-                prop_assert_eq!(chain.run(&mut tree, BUF, &common), Outcome::Keep);
+                prop_assert_eq!(run(vec![processor.clone()], &mut overlaid, &common).0, Outcome::Keep);
+                prop_assert_eq!(run(vec![processor], &mut tree, &common).0, Outcome::Keep);
                 let (left, right) = (
                     EventView { event: &overlaid, buf: BUF, common: &common },
                     EventView { event: &tree, buf: BUF, common: &common },

@@ -1,31 +1,43 @@
 //! `rename`: moves fields. A field that is missing is not moved, which is no failure. What would overwrite a field fails, as
 //! in Filebeat: drop that one first, so that nothing is lost unseen. What fails is tagged and stays where it was.
 
-use crate::event::{Common, Event, EventView, FieldPath};
+use super::{Failed, Outcome, Process, Work};
+use crate::event::FieldPath;
 
-const FAILED: &str = "_rename_failed";
+/// `rename: {fields: [{from, to}]}`.
+#[derive(Clone, Debug)]
+pub struct Rename {
+    pub fields: Vec<(FieldPath, FieldPath)>,
+}
 
-pub(super) fn run(fields: &[(FieldPath, FieldPath)], event: &mut Event, buf: &[u8], common: &Common) {
-    for (from, to) in fields {
-        if from != to && !moved(from, to, event, buf, common) {
-            event.add_tag(FAILED, common);
+impl Process for Rename {
+    fn name(&self) -> &'static str {
+        "rename"
+    }
+
+    fn run(&self, work: &mut Work<'_>) -> Result<Outcome, Failed> {
+        let mut all = Ok(Outcome::Keep);
+        for (from, to) in self.fields.iter().filter(|(from, to)| from != to) {
+            if !moved(from, to, work) {
+                all = Err(Failed);
+            }
         }
+        all
     }
 }
 
-fn moved(from: &FieldPath, to: &FieldPath, event: &mut Event, buf: &[u8], common: &Common) -> bool {
-    let view = EventView { event, buf, common };
-    let Some(value) = view.get(from) else { return true };
+fn moved(from: &FieldPath, to: &FieldPath, work: &mut Work<'_>) -> bool {
+    let Some(value) = work.get(from) else { return true };
     let is_time = to.root() == "@timestamp";
-    if from.root() == "@timestamp" || is_below(to, from) || !is_time && view.get(to).is_some() {
+    if from.root() == "@timestamp" || is_below(to, from) || !is_time && work.get(to).is_some() {
         return false;
     }
     // First set, then removed: where it can't be set, it stays.
     let value = value.into_value();
-    if event.set(to, value, buf, common).is_err() {
+    if work.set(to, value).is_err() {
         return false;
     }
-    event.remove(from, buf, common);
+    work.remove(from);
     true
 }
 
@@ -36,12 +48,12 @@ fn is_below(path: &FieldPath, parent: &FieldPath) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Processor;
     use super::super::tests::{check, path};
+    use super::Rename;
     use serde_json::json;
 
-    fn rename(pairs: &[(&str, &str)]) -> Processor {
-        Processor::Rename { fields: pairs.iter().map(|(from, to)| (path(from), path(to))).collect() }
+    fn rename(pairs: &[(&str, &str)]) -> Rename {
+        Rename { fields: pairs.iter().map(|(from, to)| (path(from), path(to))).collect() }
     }
 
     #[test]

@@ -183,6 +183,14 @@ impl Families<'_> {
             "Records that did not become a Kafka record, by reason",
             inputs.iter().flat_map(|input| by_word([("input", &*input.name)], "reason", &input.dropped)).collect(),
         )?;
+        self.counter(
+            "input_processor_failures",
+            "Events for which a processor failed",
+            inputs
+                .iter()
+                .flat_map(|input| by_word([("input", &*input.name)], "processor", &input.processor_failures))
+                .collect(),
+        )?;
         self.histograms(
             "input_append_to_ack_seconds",
             "From the append of a record's line (by its file's mtime when it was seen to grow; each batch as its oldest line) to its \
@@ -486,6 +494,7 @@ pub(crate) mod tests {
                 histogram.status()
             },
             dropped: [("exclude_lines".into(), 4)].into(),
+            processor_failures: [("grok".into(), 7)].into(),
             truncated_lines_total: 1,
             read_errors_total: 2,
             last_error: Some("cannot read /var/log/a.log: permission denied".into()),
@@ -603,6 +612,7 @@ pub(crate) mod tests {
             "logferry_input_unlinked_bytes{input=\"nginx\"} 200",
             "logferry_input_oldest_unacked_seconds{input=\"nginx\"} 1.5",
             "logferry_input_dropped_records_total{input=\"nginx\",reason=\"exclude_lines\"} 4",
+            "logferry_input_processor_failures_total{input=\"nginx\",processor=\"grok\"} 7",
             "logferry_input_append_to_ack_seconds_bucket{le=\"1.0\",input=\"nginx\"} 0",
             "logferry_input_append_to_ack_seconds_bucket{le=\"2.5\",input=\"nginx\"} 9",
             "logferry_output_produced_records_total{output=\"main\"} 9",

@@ -120,8 +120,11 @@ pub struct InputStatus {
     pub unlinked_bytes: u64,
     /// The age of the oldest record read and not acknowledged.
     pub oldest_unacked_seconds: Option<f64>,
-    /// Records that did not become a Kafka record, by reason (`line_filter`, `drop_event`, `no_output`: the `when` of no output holds).
+    /// Records that did not become a Kafka record, by reason (`line_filter`, `drop_event`, `processor_failed`: by
+    /// `on_failure: drop`, `no_output`: the `when` of no output holds).
     pub dropped: ByReason,
+    /// Events for which a processor failed, by the processor's name.
+    pub processor_failures: ByReason,
     /// Bytes that are gone before they could be read (a file truncated or deleted while unread).
     pub lost_bytes_total: u64,
     /// Lines longer than `max_line_bytes`: cut, marked and shipped.

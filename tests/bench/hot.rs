@@ -10,7 +10,7 @@ use logferry::decode::{Charset, LineFilter, LineOptions, split_lines};
 use logferry::encode::{Codec, encode};
 use logferry::event::{Common, Event, EventView, FieldPath, Object, Shared, SharedOptions, Timestamp, json};
 use logferry::process::condition::Condition;
-use logferry::process::{Chain, Processor, Step};
+use logferry::process::{AddFields, Chain, Step, Tally, Work};
 use logferry::route::{Template, partition};
 
 const CHUNK_BYTES: usize = 256 << 10;
@@ -79,13 +79,14 @@ fn whole_path(c: &mut Criterion) {
     let mut fields = Object::new();
     fields.insert("environment", "production");
     let target = Some(FieldPath::parse("fields").expect("a path"));
-    let step = Step { condition: None, processor: Processor::AddFields { target, fields } };
+    let step = Step::new(AddFields::new(target, fields), Vec::new());
     let chain = Chain::new(vec![step]);
     group.bench_function("the same with add_fields", |bench| {
         bench.iter(|| {
             split(&log, &mut events);
             for event in &mut events {
-                chain.run(event, &log, &common);
+                let (read_at, tally) = (Timestamp(0), &mut Tally::default());
+                chain.run(&mut Work { event, buf: &log, common: &common, read_at, tally });
             }
             encode_all(Codec::Ecs, &events, &log, &common, &mut out);
         });

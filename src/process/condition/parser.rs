@@ -158,7 +158,7 @@ impl<'a> Parser<'a> {
 
     fn literal(&mut self) -> Result<Option<Value>, SyntaxError> {
         let value = match self.token {
-            Token::Text { inner, .. } => Value::String(unescape(inner, self.at + 1)?),
+            Token::Text { inner, .. } => Value::from(unescape(inner, self.at + 1)?),
             Token::Int(number) => Value::Int(number),
             Token::Float(number) => Value::Float(number),
             Token::Word("true") => Value::Bool(true),

@@ -1,0 +1,139 @@
+//! The processors as they are written in a config file, one block each: see `written`, of which this is a part.
+//!
+//! A block makes the type of a processor's options, with what all have (`if`, `on_failure`, `tag_on_failure`), their
+//! defaults, its place in [`Processor`], and its case in [`Chosen`], which `steps` must know.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::written::{ConditionText, Field};
+
+/// What becomes of an event for which a processor fails. The failure is counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OnFailure {
+    /// It gets the tags of `tag_on_failure` and goes on.
+    #[default]
+    Tag,
+    /// It is dropped, and counted with the reason `processor_failed`.
+    Drop,
+}
+
+/// What every processor's options have.
+pub struct Around<'a> {
+    pub condition: Option<&'a ConditionText>,
+    pub on_failure: OnFailure,
+    pub tags: &'a [String],
+}
+
+macro_rules! processors {
+    ($(
+        $(#[doc = $doc:literal])+
+        $key:ident: $name:ident, required $required:tt, tags $tags:expr, {
+            $($(#[$of_field:meta])* $field:ident: $type:ty = $default:expr,)*
+        }
+    )+) => {
+        $(
+            $(#[doc = $doc])+
+            #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+            #[serde(default, deny_unknown_fields)]
+            #[schemars(extend("required" = $required))]
+            pub struct $name {
+                /// Do it only for events for which this condition holds.
+                #[serde(rename = "if")]
+                pub condition: Option<ConditionText>,
+                $($(#[$of_field])* pub $field: $type,)*
+                /// What becomes of an event for which it fails.
+                pub on_failure: OnFailure,
+                /// The tags of an event for which it fails.
+                pub tag_on_failure: Vec<String>,
+            }
+
+            impl Default for $name {
+                fn default() -> Self {
+                    const TAGS: &[&str] = &$tags;
+                    Self {
+                        condition: None,
+                        $($field: $default,)*
+                        on_failure: OnFailure::Tag,
+                        tag_on_failure: TAGS.iter().map(|tag| (*tag).to_owned()).collect(),
+                    }
+                }
+            }
+        )+
+
+        /// One step of processing: exactly one of the processors below, and a condition if you like.
+        #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+        #[serde(default, deny_unknown_fields)]
+        #[schemars(extend("x-one-of" = [$(stringify!($key)),+], "x-later" = [
+            "grok", "dissect", "json", "logfmt", "kv", "csv", "date", "mutate", "geoip", "user_agent", "parser", "sample",
+            "throttle", "script"
+        ]))]
+        pub struct Processor {
+            /// Do it only for events for which this condition holds.
+            #[serde(rename = "if")]
+            pub condition: Option<ConditionText>,
+            $($(#[doc = $doc])+ pub $key: Option<$name>,)+
+        }
+
+        /// The processor of a step.
+        pub enum Chosen<'a> {
+            $($name(&'a $name),)+
+        }
+
+        impl Processor {
+            /// The processor that is written, its key, and what is written around it; `None` where the check found none.
+            pub fn chosen(&self) -> Option<(&'static str, Chosen<'_>, Around<'_>)> {
+                $(if let Some(options) = &self.$key {
+                    let around = Around {
+                        condition: self.condition.as_ref().or(options.condition.as_ref()),
+                        on_failure: options.on_failure,
+                        tags: &options.tag_on_failure,
+                    };
+                    return Some((stringify!($key), Chosen::$name(options), around));
+                })+
+                None
+            }
+        }
+    };
+}
+
+processors! {
+    /// Sets fields.
+    add_fields: AddFields, required ["fields"], tags ["_add_fields_failed"], {
+        /// The field below which they are set; `""` means at the top.
+        #[schemars(extend("x-empty" = true))]
+        target: Field = Field("fields".to_owned()),
+        /// The fields: any names and values. What has the name already is replaced.
+        #[schemars(extend("minProperties" = 1))]
+        fields: Map<String, Value> = Map::new(),
+    }
+    /// Removes fields.
+    drop_fields: DropFields, required ["fields"], tags [], {
+        /// The fields to remove, with all that is below them.
+        #[schemars(extend("minItems" = 1))]
+        fields: Vec<Field> = Vec::new(),
+        /// Accepted so that a Filebeat config can be carried over: a field that is not there is never an error here.
+        ignore_missing: bool = true,
+    }
+    /// Gives fields other names.
+    rename: Rename, required ["fields"], tags ["_rename_failed"], {
+        /// The fields to rename, in this order. One that is not there is passed over; one whose new name is taken is a failure.
+        #[schemars(extend("minItems" = 1))]
+        fields: Vec<RenameField> = Vec::new(),
+    }
+    /// Drops the event. It is counted, and its bytes are done with.
+    drop_event: DropEvent, required [], tags [], {}
+}
+
+/// One field to rename.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(extend("required" = ["from", "to"]))]
+pub struct RenameField {
+    /// Its name so far.
+    pub from: Field,
+    /// Its name from now on.
+    pub to: Field,
+}
