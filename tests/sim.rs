@@ -470,6 +470,9 @@ struct Side {
     grown: bool,
     /// By life: which lives are judged together for order.
     eras: Vec<usize>,
+    /// Parts of the broker's log in which order is not judged, the last one open while it has no end.
+    unjudged: Vec<Range<usize>>,
+    is_unjudged: bool,
 }
 
 impl Side {
@@ -482,6 +485,8 @@ impl Side {
             marks: Vec::new(),
             grown: false,
             eras: Vec::new(),
+            unjudged: Vec::new(),
+            is_unjudged: false,
         }
     }
 
@@ -617,6 +622,12 @@ impl Run {
         // What a spool has, its sources may not have been told of before a kill.
         self.is_reading_again = self.spool_holds();
         for side in &mut self.sides {
+            // What the spool has goes where the topic of its time had it, beside what is read again and goes elsewhere.
+            if side.grown && self.is_reading_again && !side.is_unjudged {
+                let end = side.broker.lock().log.len();
+                side.unjudged.push(end..end);
+                side.is_unjudged = true;
+            }
             let era = side.eras.last().map_or(0, |last| last + usize::from(std::mem::take(&mut side.grown)));
             side.eras.push(era);
             side.broker.change(|state| {
@@ -895,6 +906,12 @@ impl Run {
         }
         self.is_reading_again = false;
         self.read_logs();
+        for side in &mut self.sides {
+            if std::mem::take(&mut side.is_unjudged) {
+                // All that was written has arrived: what comes from here on is newer, or comes again.
+                side.unjudged.last_mut().expect("it is open").end = side.read_to;
+            }
+        }
         for side in &self.sides {
             if let Some(line) = self.lines.iter().find(|line| !side.arrived.contains(&line.number)) {
                 let (log, output) = (&self.logs[line.log].name, side.output);
@@ -1182,9 +1199,13 @@ impl Run {
             // A topic that has grown moves what was not committed to other partitions after a restart, behind what had
             // gone there already: from then on order is judged anew.
             let era = side.eras[record.life as usize - 1];
+            let is_unjudged = side.unjudged.iter().any(|part| part.contains(&at));
             // What comes again is no first arrival, in whichever partition.
             if let Entry::Vacant(entry) = first.entry(record.line) {
                 entry.insert(era);
+                if is_unjudged {
+                    continue;
+                }
                 let before = last.insert((era, record.partition, &record.path), record.line);
                 if before.is_some_and(|before| before > record.line) {
                     let (partition, line) = (record.partition, record.line);
