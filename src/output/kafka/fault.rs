@@ -84,7 +84,9 @@ pub(super) fn topic_fault(error: c_int) -> Option<TopicFault> {
         code(RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC),
         code(RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_ID),
     ];
-    const GONE: c_int = code(RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION);
+    // What the queue of a partition still has when librdkafka destroys it, since the topic has it no more. (It says the same when
+    // a producer ends, and then nobody listens.)
+    const GONE: [c_int; 2] = [code(RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION), code(RD_KAFKA_RESP_ERR__DESTROY)];
     const NOT_AUTHORIZED: [c_int; 2] =
         [code(RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED), code(RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED)];
     const REFUSED: [c_int; 9] = [
@@ -101,7 +103,7 @@ pub(super) fn topic_fault(error: c_int) -> Option<TopicFault> {
 
     match error {
         error if MISSING.contains(&error) => Some(TopicFault::Missing),
-        GONE => Some(TopicFault::PartitionGone),
+        error if GONE.contains(&error) => Some(TopicFault::PartitionGone),
         error if NOT_AUTHORIZED.contains(&error) => Some(TopicFault::NotAuthorized),
         error if REFUSED.contains(&error) => Some(TopicFault::Refused),
         _ => None,
@@ -173,6 +175,7 @@ mod tests {
         check(RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART, "topic Missing");
         check(RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC, "topic Missing");
         check(RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION, "topic PartitionGone");
+        check(RD_KAFKA_RESP_ERR__DESTROY, "topic PartitionGone");
         check(RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED, "topic NotAuthorized");
         check(RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED, "topic NotAuthorized");
         check(RD_KAFKA_RESP_ERR_POLICY_VIOLATION, "topic Refused");
@@ -180,7 +183,6 @@ mod tests {
         check(RD_KAFKA_RESP_ERR__PURGE_QUEUE, "producer");
         check(RD_KAFKA_RESP_ERR__PURGE_INFLIGHT, "producer");
         check(RD_KAFKA_RESP_ERR__FATAL, "producer");
-        check(RD_KAFKA_RESP_ERR__DESTROY, "producer");
         check(RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER, "producer");
         check(RD_KAFKA_RESP_ERR_UNKNOWN_PRODUCER_ID, "producer");
         check(RD_KAFKA_RESP_ERR_UNKNOWN, "topic Refused");
