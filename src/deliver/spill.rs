@@ -52,6 +52,9 @@ pub(super) struct Spooled {
     greedy: HashSet<LaneKey>,
     /// The agent ends: nothing more is read.
     is_closing: bool,
+    /// What the reader was told to take and has not brought yet; whether something of its topic that is older was given up
+    /// meanwhile.
+    on_its_way: Option<(LaneKey, FrameId, bool)>,
 }
 
 /// Why the spool can't be written.
@@ -400,6 +403,9 @@ impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
             self.actions.push_back(Action::Done { lane: held.lane, frame });
             return;
         }
+        if let Some((other, coming, is_overtaking)) = &mut self.spooled.on_its_way {
+            *is_overtaking |= other.topic == held.lane.topic && frame < *coming;
+        }
         let lane = self.lane(&held.lane);
         lane.unread_frames += 1;
         lane.skipped_at = Some(lane.skipped_at.map_or(frame, |at| at.min(frame)));
@@ -423,6 +429,9 @@ impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
                 Turn::Take => lane.skipped_at = None,
                 Turn::Wait | Turn::Have => {}
             }
+        }
+        if turn == Turn::Take {
+            self.spooled.on_its_way = Some((key.clone(), frame, false));
         }
         turn
     }
@@ -479,7 +488,8 @@ impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
         shares: &[Share],
         now: Duration,
     ) -> Vec<Parcel> {
-        if self.turn_of(lane, frame, 0, now) == Turn::Skip {
+        let is_overtaking = self.spooled.on_its_way.take().is_some_and(|(_, _, is_overtaking)| is_overtaking);
+        if is_overtaking || self.turn_of(lane, frame, 0, now) == Turn::Skip {
             let lane_of = self.lane(lane);
             lane_of.skipped_at = Some(lane_of.skipped_at.map_or(frame, |at| at.min(frame)));
             self.actions.push_back(Action::Unread { lane: lane.clone(), frame });

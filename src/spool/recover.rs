@@ -84,6 +84,9 @@ pub(super) struct Damage {
     pub bytes: u64,
 }
 
+/// More ids than a life can give in vain.
+const ID_GAP: u64 = 1 << 32;
+
 impl Log {
     /// Opens the log in `dir`, or makes it. Nothing is written before the first append, done or partition count, but the
     /// newest segment is cut where it is torn. `now_ms`: since the epoch.
@@ -107,7 +110,10 @@ impl Log {
         }
         log.lanes = survey.lanes;
         log.partitions = survey.partitions.into_iter().collect();
-        (log.next_id, log.next_number) = (survey.next_id, survey.next_number);
+        // What an earlier life wrote in vain and cut off may be there again after a power cut, whole, with ids that it had
+        // given: those of this life are beyond them, so that none is taken for another.
+        log.next_id = if log.segments.is_empty() { survey.next_id } else { survey.next_id + ID_GAP };
+        log.next_number = survey.next_number;
         for (lane, id) in survey.ghosts {
             if let Some(number) = log.lanes.number_of(&lane) {
                 log.lanes.get_mut(number).disown(id);
@@ -134,7 +140,8 @@ impl Log {
         let cut = self.disk.append(&path).and_then(|mut file| {
             // Also gives back what was allocated ahead.
             file.truncate(len)?;
-            if torn_bytes > 0 { file.sync() } else { Ok(()) }
+            // Also if nothing is torn: an earlier life may have cut it, and nobody has made that durable.
+            file.sync()
         });
         match cut {
             Ok(()) if torn_bytes > 0 => {

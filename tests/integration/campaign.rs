@@ -270,7 +270,7 @@ fn a_healthy_topic_keeps_its_latency() {
     let logs = topics.each_ref().map(|topic| Timed::new(&agent.log(&format!("{topic}.log"))));
     agent.start();
     let [healthy, ..] = &logs;
-    let (is_over, lines) = (AtomicBool::new(false), number("HEALTHY_LINES", 4_000));
+    let (is_over, lines) = (AtomicBool::new(false), number("HEALTHY_LINES", 2_500));
     let (from, fault) = std::thread::scope(|scope| {
         scope.spawn(|| {
             while !is_over.load(Ordering::Relaxed) {

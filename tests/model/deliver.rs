@@ -41,8 +41,8 @@ fn limits(random: &mut Random) -> Limits {
 }
 
 /// Scenario: sources with keyed and keyless lines, some of them guilty, over topics that come and go, grow and shrink, refuse
-/// and fall silent; producers that die; a dead letter that fills up; the process killed between any two actions. Then the
-/// faults end. Guarantee: what settles is kept (I1, I2), in order (I3); nobody innocent is buried (I5); the window holds (I4);
+/// and fall silent; producers that die; a dead letter that fills up; a disk that fails, is full, or loses what was not synced;
+/// the process killed between any two actions, or the power cut. Then the faults end. Guarantee: what settles is kept (I1, I2), in order (I3); nobody innocent is buried (I5); the window holds (I4);
 /// every receipt settles once; everything drains, and nothing is left behind.
 #[test]
 fn whatever_happens_nothing_is_lost_and_everything_drains() {
@@ -84,7 +84,7 @@ fn random_world(seed: u64) -> World {
     }
     world.crash_percent = [0, 0, 5, 20][random.index(4)];
     if random.chance(70) {
-        world.log = Some(Log::new(world.limits.window_bytes_max * (2 + random.below(4))));
+        world.log = Some(Log::new(seed, 4 + random.below(8)));
         world.tell_room();
     }
     world
@@ -119,11 +119,8 @@ fn step(world: &mut World) {
         }
         93 => world.lose_producer(),
         94 if world.log.is_some() && world.random.chance(50) => {
-            let broken = world.random.chance(30);
-            if let Some(log) = &mut world.log {
-                log.broken = broken;
-            }
-            world.tell_room();
+            let World { log: Some(log), random, .. } = world else { return };
+            log.change_disk(random);
         }
         94 => world.dead_letter_full = world.random.chance(50),
         95 if world.crash_percent > 0 => world.crash(),

@@ -12,10 +12,10 @@ use logferry::deliver::machine::{Action, Limits, Machine, Offered};
 use logferry::deliver::spill::Trouble;
 use logferry::deliver::waiting::Wants;
 use logferry::output::{Fault, Parcel, RecordFault};
-use logferry::spool::{FrameId, Turn};
+use logferry::spool::FrameId;
 
 use crate::broker::{Broker, Line, Producer, Sent, Topic};
-use crate::log::{Frame, Job, Log};
+use crate::log::{Frame, Job, Log, Mark};
 use crate::random::Random;
 
 /// What a line is.
@@ -145,8 +145,6 @@ pub struct World {
     batch_bytes_max: u64,
     /// Actions after which the process dies, now and then.
     pub crash_percent: u64,
-    /// The partition counts that the log remembers.
-    log_partitions: Vec<(Arc<str>, u32)>,
     /// What was said of batches.
     pub settles: Vec<(usize, Settled)>,
     /// In which order waiters were woken.
@@ -180,7 +178,6 @@ impl World {
             placed: HashMap::new(),
             batch_bytes_max: 0,
             crash_percent: 0,
-            log_partitions: Vec::new(),
             settles: Vec::new(),
             woken: Vec::new(),
         }
@@ -206,6 +203,9 @@ impl World {
     /// Lets time pass.
     pub fn pass(&mut self, ms: u64) {
         self.now += Duration::from_millis(ms);
+        if let Some(log) = self.log.as_mut().filter(|log| log.on_its_way.is_none()) {
+            log.tick(self.now);
+        }
         self.machine.tick(self.now);
         self.leave();
         self.act();
@@ -338,18 +338,19 @@ impl World {
                     let holding = self.holdings.get_mut(&parcel).expect("it stays in memory");
                     holding.receipt.take().expect("it is spooled once").settle(Settled::Spooled);
                 }
-                Action::Done { lane, frame } => {
+                Action::Done { lane, frame: id } => {
                     let log = self.log.as_mut().expect("there is a log");
-                    let frame = log.frames.remove(&frame).expect("a frame is done once");
+                    let frame = log.frames.remove(&id).expect("a frame is done once");
                     assert_eq!(frame.lane, lane);
-                    frame.lines.into_iter().for_each(|line| self.assert_kept(line));
+                    log.marks.push(Mark::Done(lane, id));
+                    frame.lines.into_iter().for_each(|(line, _)| self.assert_kept(line));
                 }
                 Action::Unread { lane, frame } => {
                     let log = self.log.as_mut().expect("there is a log");
                     assert_eq!(log.frames[&frame].lane, lane);
-                    log.position = log.position.min(frame);
+                    log.marks.push(Mark::Unread(lane, frame));
                 }
-                Action::Again { lane } => self.log.as_mut().expect("there is a log").again(&lane),
+                Action::Again { lane } => self.log.as_mut().expect("there is a log").marks.push(Mark::Again(lane)),
             }
             if self.random.chance(self.crash_percent) && self.random.chance(5) {
                 self.crash();
@@ -402,25 +403,46 @@ impl World {
     fn append(&mut self, parcel: Parcel, lane: LaneKey, records: Range<u32>, done: &[Range<u32>]) {
         let holding = &self.holdings[&parcel];
         let left = records.filter(|record| !done.iter().any(|done| done.contains(record)));
-        let lines: Vec<Line> = left.map(|record| holding.lines[record as usize]).collect();
-        let frame = Frame { lane, source: lines[0].0, lines, bytes: holding.bytes };
+        let lines = left.map(|record| holding.lines[record as usize]);
+        let lines: Vec<(Line, u64)> = lines.map(|line| (line, self.spec(line).bytes)).collect();
+        let frame = Frame { lane, source: lines[0].0.0, lines };
         self.log.as_mut().expect("there is a log").queue.push_back(Job { parcel, frame });
     }
 
-    /// The spool writes what is due, or fails.
+    fn spec(&self, (who, number): Line) -> &LineSpec {
+        &self.sources[who].lines[number as usize]
+    }
+
+    /// The clock on the wall, which somebody moves about.
+    fn wall_ms(&mut self) -> u64 {
+        self.random.below(1 << 40)
+    }
+
+    /// The spool writes what is due, or fails. Whether it was written.
     pub fn write_log(&mut self) -> bool {
-        let Some(log) = self.log.as_mut().filter(|log| !log.broken && !log.queue.is_empty()) else { return false };
+        let wall_ms = self.wall_ms();
+        let Some(log) = self.log.as_mut().filter(|log| log.on_its_way.is_none() && !log.queue.is_empty()) else {
+            return false;
+        };
+        let machine = &mut self.machine;
+        log.queue.retain(|job| machine.wants_copy(job.parcel));
+        let count = if log.queue.is_empty() { 0 } else { 1 + self.random.index(log.queue.len()) };
+        let written = match log.write(count, &self.known, wall_ms) {
+            Ok(written) => written,
+            Err(error) => {
+                log.trouble = Some(Trouble { is_full: error.is_full(), message: error.to_string().into() });
+                self.tell_room();
+                return false;
+            }
+        };
         if self.random.chance(5) && self.crash_percent > 0 {
             // Durable, and nobody knows.
-            log.write();
             self.crash();
             return true;
         }
-        let count = 1 + self.random.index(log.queue.len());
         let life = self.life;
-        for _ in 0..count {
-            let Some((parcel, lane, frame)) = self.log.as_mut().and_then(Log::write) else { break };
-            self.machine.committed(parcel, &lane, frame);
+        for (job, frame) in written {
+            self.machine.committed(job.parcel, &job.frame.lane, frame);
             self.act();
             if self.life != life {
                 return true;
@@ -433,46 +455,54 @@ impl World {
     /// The machine hears how the spool is.
     pub fn tell_room(&mut self) {
         let Some(log) = &self.log else { return };
-        let trouble = log.broken.then(|| Trouble { is_full: false, message: "broken".into() });
-        self.machine.spool(log.room(), HashSet::new(), trouble);
+        let greedy = self.machine.spooled_lanes().filter(|lane| log.holds_too_much(lane)).cloned().collect();
+        self.machine.spool(log.room(), greedy, log.trouble.clone());
         self.act();
     }
 
-    /// The spool's reader goes on for up to `frames` of them.
+    /// The spool's reader goes on for up to `frames` of them; anything may happen before the last is handed over.
     pub fn read_log(&mut self, frames: usize) -> bool {
         let (life, mut any) = (self.life, false);
         for _ in 0..frames {
-            let Some(log) = self.log.as_ref() else { return any };
-            let Some((id, frame)) = log.frames.range(log.position..).next() else { return any };
-            let (id, frame) = (*id, frame.clone());
-            let turn = self.machine.may_read(&frame.lane, id, frame.bytes, self.now);
-            let log = self.log.as_mut().expect("just looked at");
-            match turn {
-                Turn::Wait => return any,
-                Turn::Skip => {
-                    _ = log.skipped.entry(frame.lane.clone()).and_modify(|at| *at = (*at).min(id)).or_insert(id)
-                }
-                Turn::Have => {}
-                Turn::Take => {
-                    any = true;
-                    log.position = FrameId(id.0 + 1);
-                    self.read_frame(id, frame);
-                    if self.life != life {
-                        return true;
+            let Some(log) = self.log.as_mut() else { return any };
+            if log.on_its_way.is_none() {
+                log.mark();
+                let (machine, now) = (&mut self.machine, self.now);
+                match log.next(&mut |meta| machine.may_read(&meta.lane, meta.id, meta.payload_bytes, now)) {
+                    Ok(Some(frame)) => log.on_its_way = Some(frame),
+                    Ok(None) => {
+                        self.settle_count();
+                        return any;
                     }
-                    continue;
+                    Err(_) => return any,
+                }
+                if self.random.chance(20) {
+                    return true;
                 }
             }
-            log.position = FrameId(id.0 + 1);
+            let (id, frame) = self.log.as_mut().and_then(|log| log.on_its_way.take()).expect("just put there");
+            any = true;
+            self.read_frame(id, frame);
+            if self.life != life {
+                return true;
+            }
         }
         any
+    }
+
+    /// Frames that turn out to be damaged are never met.
+    fn settle_count(&mut self) {
+        let Some(log) = self.log.as_ref().filter(|log| log.marks.is_empty()) else { return };
+        let none: Vec<LaneKey> = self.machine.spooled_lanes().filter(|lane| !log.has_unread(lane)).cloned().collect();
+        none.iter().for_each(|lane| self.machine.nothing_unread(lane, self.now));
+        self.act();
     }
 
     fn read_frame(&mut self, id: FrameId, frame: Frame) {
         let count = self.machine.partitions(&frame.lane.topic).expect("else it is skipped");
         let mut groups: Vec<(Place, Vec<Line>)> = Vec::new();
-        for line in &frame.lines {
-            let key = self.sources[line.0].lines[line.1 as usize].key;
+        for (line, _) in &frame.lines {
+            let key = self.spec(*line).key;
             let place = match (u32::try_from(frame.lane.partition), key) {
                 (Ok(partition), _) if partition < count => Place::At(frame.lane.partition),
                 (_, Some(key)) => Place::At((key % count) as i32),
@@ -620,10 +650,6 @@ impl World {
             }
             if let Ok(partitions) = result {
                 self.known.insert(Arc::clone(&topic), partitions);
-                self.log_partitions.retain(|(other, _)| *other != topic);
-                if self.random.chance(80) {
-                    self.log_partitions.push((Arc::clone(&topic), partitions));
-                }
             }
             let result = result.map_err(|reason| Fault::Topic { reason, message: "said so".into() });
             self.machine.topic(&topic, result, self.now);
@@ -763,12 +789,12 @@ impl World {
         self.graves.clear();
         self.known.clear();
         (self.rebuild_due, self.replace_due) = (false, false);
+        let wall_ms = self.wall_ms();
         if let Some(log) = &mut self.log {
-            log.crash();
-            log.broken = false;
-            let partitions = self.log_partitions.clone();
-            self.known.extend(partitions.iter().cloned());
-            self.machine.recovered(&log.lanes(), &partitions);
+            let recovered = log.crash(&mut self.random, wall_ms);
+            let lanes: Vec<_> = recovered.lanes.into_iter().map(|found| (found.lane, found.frames)).collect();
+            self.known.extend(recovered.partitions.iter().cloned());
+            self.machine.recovered(&lanes, &recovered.partitions);
             self.machine.spool(log.room(), HashSet::new(), None);
         }
         for source in &mut self.sources {
@@ -789,7 +815,7 @@ impl World {
         }
         self.dead_letter_full = false;
         if let Some(log) = &mut self.log {
-            log.broken = false;
+            log.heal();
         }
         self.tell_room();
         self.crash_percent = 0;
