@@ -238,7 +238,9 @@ impl Spooler {
             match result {
                 Ok(ids) => {
                     self.synced_at = Instant::now();
-                    let written: Vec<(Job, FrameId)> = self.jobs.drain(..count).zip(ids).collect();
+                    // Their batches are let go first: who takes back the buffers must be the last to have them.
+                    let written = self.jobs.drain(..count).zip(ids);
+                    let written = written.map(|(job, id)| (job.parcel, job.lane, id)).collect();
                     self.written(written);
                     self.has_more = true;
                 }
@@ -257,14 +259,14 @@ impl Spooler {
         self.jobs.retain(|job| core.machine.wants_copy(job.parcel));
     }
 
-    fn written(&mut self, written: Vec<(Job, FrameId)>) {
+    fn written(&mut self, written: Vec<(Parcel, LaneKey, FrameId)>) {
         if self.trouble.take().is_some() {
             tracing::info!(output = %self.deliver.name, "the spool can be written again");
         }
         (self.retry_at, self.retry_after) = (None, RETRY_FIRST);
         self.deliver.with_machine(|machine| {
-            for (job, frame) in &written {
-                machine.committed(job.parcel, &job.lane, *frame);
+            for (parcel, lane, frame) in &written {
+                machine.committed(*parcel, lane, *frame);
             }
         });
     }
