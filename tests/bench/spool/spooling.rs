@@ -50,9 +50,10 @@ pub fn run(options: &Options, table: &mut Vec<String>) {
     );
     let (mut rounds, mut synced, mut at_end) = (Vec::new(), Vec::new(), Vec::new());
     for round in 1..=options.rounds.unwrap_or(3) {
-        synced.push(dd("oflag=dsync"));
-        at_end.push(dd("conv=fsync"));
         for (from, codec) in [(From::Pipe, "ecs"), (From::Files, "ecs"), (From::Pipe, "raw"), (From::Files, "raw")] {
+            // Each time, so that both find the page cache in the same state.
+            synced.push(dd("oflag=dsync"));
+            at_end.push(dd("conv=fsync"));
             let one = measure(&kafka, from, codec, &log, options.lines, megabytes);
             println!(
                 "{round:<6} {:<6} {codec:<5} {:>8.1} {:>10.1} {:>8.2} {:>13.1} {:>6}",
