@@ -29,6 +29,10 @@ use crate::batch::{LaneKey, Place, Settled, Share, SourceKey};
 use crate::output::Parcel;
 use crate::spool::{FrameId, Turn};
 
+/// A group of this many bytes is written at once: longer ones are hardly cheaper (a sync takes 2 ms, the copying of so much
+/// 1 ms), and a pipe, whose buffer holds not much more, can go on meanwhile.
+const PRESSING_BYTES: u64 = 3 << 20;
+
 /// What the machine knows of the spool.
 #[derive(Debug, Default)]
 pub(super) struct Spooled {
@@ -153,6 +157,13 @@ impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
             None if self.spooled.append_bytes + bytes <= self.limits.append_bytes_max => SpoolRoom::Takes,
             None => SpoolRoom::Busy,
         }
+    }
+
+    /// Whether so much is on its way to the spool that it should not wait for more: half of what may be, at most
+    /// [`PRESSING_BYTES`].
+    pub fn presses(&self) -> bool {
+        let on_the_way = self.spooled.append_bytes + self.spooled.copies_bytes;
+        on_the_way > 0 && on_the_way >= PRESSING_BYTES.min(self.limits.append_bytes_max / 2)
     }
 
     /// Drops a share: the spool is full, and that is what the user wants then.

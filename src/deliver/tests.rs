@@ -581,3 +581,28 @@ fn a_frame_on_its_way_does_not_overtake_what_was_given_up_before_it() {
 fn lane(partition: i32) -> LaneKey {
     LaneKey { topic: topic(), partition }
 }
+
+/// Scenario: a pipe brings batches for a partition that has frames in the spool, one after the other. Guarantee: they press once half
+/// of what may be on its way to the spool is, so that it is written before the pipe has to wait; written, they don't.
+#[test]
+fn what_fills_half_of_the_way_to_the_spool_presses() {
+    let lane = LaneKey { topic: topic(), partition: 0 };
+    let mut machine = Machine::new(Limits { append_bytes_max: 1_000, ..limits() });
+    machine.topic(&topic(), Ok(PARTITIONS), Duration::ZERO);
+    machine.recovered(&[(lane.clone(), 1)], &[(topic(), PARTITIONS)]);
+    machine.spool(1 << 20, HashSet::new(), None);
+    let mut offer = |bytes| {
+        let offered = machine.offer(1, SourceKey(0), &[share(Place::At(0), 0..1, bytes)], true, Duration::ZERO);
+        (offered, machine.presses())
+    };
+    let (first, presses) = offer(499);
+    assert!(!presses, "{first:?}");
+    let (second, presses) = offer(1);
+    assert!(presses, "{second:?}");
+    assert!(matches!(offer(501), (Offered::Held(Blocker::Spool), true)), "there is a limit, too");
+    let (Offered::Taken(first), Offered::Taken(second)) = (first, second) else { panic!("there is room") };
+    machine.committed(first[0], &lane, FrameId(2));
+    assert!(!machine.presses());
+    machine.committed(second[0], &lane, FrameId(3));
+    assert!(!machine.presses(), "nothing is on its way");
+}
