@@ -15,7 +15,7 @@
 //! - what arrives for a lane with frames that are not handed over goes behind them, into the log;
 //! - frames whose partition is not known (or gone) go after every older frame of their topic, and before every newer one.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::hash::Hash;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -38,6 +38,8 @@ const PRESSING_BYTES: u64 = 3 << 20;
 pub(super) struct Spooled {
     /// Frames in memory: the lane they are logged under, and their parcels that are not done.
     frames: HashMap<FrameId, InMemory>,
+    /// Those of them of which a part was given up while another is in memory: newer ones wait until it is read again.
+    torn: BTreeMap<FrameId, LaneKey>,
     /// Parcels on their way to the spool that are nowhere else in memory.
     appends: HashMap<Parcel, Append>,
     append_bytes: u64,
@@ -220,8 +222,11 @@ impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
             .filter(|(frame, held)| held.lane == *lane && ids.contains(frame))
             .map(|(frame, _)| *frame)
             .collect();
+        let mut counted = 0;
         for frame in &in_memory {
             self.spooled.frames.remove(frame);
+            // One that is torn counts among those to be read.
+            counted += u64::from(self.spooled.torn.remove(frame).is_none());
         }
         if !in_memory.is_empty() {
             for flight in self.lanes.values_mut().flat_map(|lane| lane.flights.iter_mut()) {
@@ -230,7 +235,7 @@ impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
                 }
             }
         }
-        self.fewer_unread(lane, count.saturating_sub(in_memory.len() as u64));
+        self.fewer_unread(lane, count.saturating_sub(counted));
         self.advance(lane, now);
         self.wake();
     }
@@ -238,8 +243,9 @@ impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
     /// The reader has met all there is of a lane: what it did not meet is damaged, and gone.
     pub fn nothing_unread(&mut self, lane: &LaneKey, now: Duration) {
         let coming = self.spooled.appends.values().filter(|append| append.lane == *lane).count() as u64;
+        let torn = self.spooled.torn.values().filter(|torn| *torn == lane).count() as u64;
         let unread = self.lanes.get(lane).map_or(0, |lane| lane.unread_frames);
-        self.fewer_unread(lane, unread.saturating_sub(coming));
+        self.fewer_unread(lane, unread.saturating_sub(coming + torn));
         self.advance(lane, now);
         self.wake();
     }
@@ -405,23 +411,25 @@ impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
     pub(super) fn frame_part_over(&mut self, frame: FrameId, ok: bool) {
         let Some(held) = self.spooled.frames.get_mut(&frame) else { return };
         held.parcels -= 1;
-        held.is_incomplete |= !ok;
-        if held.parcels > 0 {
-            return;
+        let (lane, is_over, is_torn) = (held.lane.clone(), held.parcels == 0, held.is_incomplete || !ok);
+        let tears = is_torn && !std::mem::replace(&mut held.is_incomplete, is_torn);
+        if tears {
+            self.lane(&lane).unread_frames += 1;
+            self.spooled.unread.insert(lane.clone());
+            self.spooled.torn.insert(frame, lane.clone());
         }
-        let held = self.spooled.frames.remove(&frame).expect("just looked up");
-        if !held.is_incomplete {
-            self.actions.push_back(Action::Done { lane: held.lane, frame });
-            return;
+        if is_torn {
+            if let Some((other, coming, is_overtaking)) = &mut self.spooled.on_its_way {
+                *is_overtaking |= other.topic == lane.topic && frame < *coming;
+            }
+            let lane = self.lane(&lane);
+            lane.skipped_at = Some(lane.skipped_at.map_or(frame, |at| at.min(frame)));
         }
-        if let Some((other, coming, is_overtaking)) = &mut self.spooled.on_its_way {
-            *is_overtaking |= other.topic == held.lane.topic && frame < *coming;
+        if is_over {
+            self.spooled.frames.remove(&frame);
+            self.spooled.torn.remove(&frame);
+            self.actions.push_back(if is_torn { Action::Unread { lane, frame } } else { Action::Done { lane, frame } });
         }
-        let lane = self.lane(&held.lane);
-        lane.unread_frames += 1;
-        lane.skipped_at = Some(lane.skipped_at.map_or(frame, |at| at.min(frame)));
-        self.spooled.unread.insert(held.lane.clone());
-        self.actions.push_back(Action::Unread { lane: held.lane, frame });
     }
 
     /// What the reader does with a frame that it meets, of about `bytes`.
@@ -452,7 +460,11 @@ impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
             self.lanes.get(other).and_then(|lane| lane.skipped_at).is_some_and(|skipped| skipped < frame)
         };
         let is_known = self.topics.get(&key.topic).is_some_and(|topic| topic.partitions.is_some());
-        if !is_known || is_older(key) {
+        let is_behind_torn =
+            self.spooled.torn.range(..frame).any(|(_, torn)| {
+                torn == key || torn.topic == key.topic && (!self.is_placed(torn) || !self.is_placed(key))
+            });
+        if !is_known || is_older(key) || is_behind_torn {
             return Turn::Skip;
         }
         if !self.is_placed(key) {
