@@ -25,13 +25,16 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 pub mod common;
+mod joda;
 pub mod json;
 mod path;
+mod template;
 mod timestamp;
 mod value;
 
 pub use common::{Common, RESERVED_ROOTS, Shared, SharedOptions};
 pub use path::{FieldPath, SyntaxError};
+pub use template::{Missing, Template};
 pub use timestamp::{Civil, Timestamp};
 pub use value::{Object, SetError, Value};
 

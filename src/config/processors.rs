@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::written::{ConditionText, Field};
+use super::written::{ConditionText, DateFormatText, Field, LocaleText, TimeZoneText};
 
 /// What becomes of an event for which a processor fails. The failure is counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -67,7 +67,7 @@ macro_rules! processors {
         #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
         #[serde(default, deny_unknown_fields)]
         #[schemars(extend("x-one-of" = [$(stringify!($key)),+], "x-later" = [
-            "grok", "dissect", "json", "logfmt", "kv", "csv", "date", "mutate", "geoip", "user_agent", "parser", "sample",
+            "grok", "dissect", "json", "logfmt", "kv", "csv", "mutate", "geoip", "user_agent", "parser", "sample",
             "throttle", "script"
         ]))]
         pub struct Processor {
@@ -109,6 +109,24 @@ processors! {
         #[schemars(extend("minProperties" = 1))]
         fields: Map<String, Value> = Map::new(),
     }
+    /// Makes a field's text the time of the event, as Logstash's filter of that name does.
+    date: Date, required ["field", "formats"], tags ["_dateparsefailure"], {
+        /// The field. One that is not there, or null, is no failure.
+        field: Field = Field::default(),
+        /// The formats to try, in this order; the first that takes the whole text counts.
+        #[schemars(extend("minItems" = 1))]
+        formats: Vec<DateFormatText> = Vec::new(),
+        /// The time zone of texts that name none: a name of the tz database (it is built in) such as `Europe/Berlin`, an
+        /// offset such as `+01:00`, or a field of the event, `%{[field]}`.
+        timezone: TimeZoneText = TimeZoneText("UTC".to_owned()),
+        /// The language of the names of months and days: `en`, `cs`, `da`, `de`, `es`, `fi`, `fr`, `it`, `nl`, `pl`, `pt`, `sv`. A
+        /// country behind it (`fr_FR`) does not matter.
+        locale: LocaleText = LocaleText("en".to_owned()),
+        /// The field that gets the time. In another one than `@timestamp` it is a text as `2026-11-25T15:35:43.123Z`.
+        target: Field = Field("@timestamp".to_owned()),
+        /// How many digits of the second are kept; the others are cut.
+        precision: Precision = Precision::Milliseconds,
+    }
     /// Removes fields.
     drop_fields: DropFields, required ["fields"], tags [], {
         /// The fields to remove, with all that is below them.
@@ -125,6 +143,18 @@ processors! {
     }
     /// Drops the event. It is counted, and its bytes are done with.
     drop_event: DropEvent, required [], tags [], {}
+}
+
+/// How fine a time is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Precision {
+    /// As Logstash does.
+    #[default]
+    Milliseconds,
+    Microseconds,
+    /// All that a time can have.
+    Nanoseconds,
 }
 
 /// One field to rename.

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use super::check::Checker;
-use super::processors::{Chosen, OnFailure, Processor};
+use super::processors::{Chosen, OnFailure, Precision, Processor};
+use super::written::DateFormatText;
 use crate::event::{FieldPath, Object};
 use crate::process::condition::Condition;
-use crate::process::{self, Process, Step};
+use crate::process::{self, DateFormat, Locale, Process, Step, Zone};
 
 impl Checker<'_> {
     /// The steps of the list at `path`.
@@ -42,6 +43,22 @@ impl Checker<'_> {
                     target => Some(self.parsed(FieldPath::parse(target), path)?),
                 };
                 Arc::new(process::AddFields::new(target, Object::from_json(add.fields.clone())))
+            }
+            Chosen::Date(date) => {
+                let locale = Locale::parse(&date.locale.0)?;
+                let format = |format: &DateFormatText| self.parsed(DateFormat::parse(&format.0, locale), path);
+                let formats = date.formats.iter().map(format).collect::<Option<_>>()?;
+                Arc::new(process::Date {
+                    field: self.parsed(FieldPath::parse(&date.field.0), path)?,
+                    formats,
+                    zone: self.parsed(Zone::parse(&date.timezone.0), path)?,
+                    target: self.parsed(FieldPath::parse(&date.target.0), path)?,
+                    unit_nanos: match date.precision {
+                        Precision::Milliseconds => 1_000_000,
+                        Precision::Microseconds => 1_000,
+                        Precision::Nanoseconds => 1,
+                    },
+                })
             }
             Chosen::DropFields(drop) => {
                 if !drop.ignore_missing {

@@ -425,7 +425,7 @@ outputs:
     let InputKind::File(file) = &checked.inputs[0].kind else { panic!("a file input") };
     assert_eq!(file.max_line_bytes, 2 << 20);
     assert!(checked.inputs[0].fields_under_root);
-    assert_eq!(checked.inputs[0].routes[0].topic, crate::route::Template::parse("t1-x").expect("a template"));
+    assert_eq!(checked.inputs[0].routes[0].topic, crate::event::Template::parse("t1-x").expect("a template"));
     let fields = &checked.inputs[0].fields;
     assert_eq!(fields.get("a"), Some(&"5".into()));
     assert_eq!(fields.get("b"), Some(&"${TOPIC} ${TOPIC}".into()));
@@ -713,7 +713,7 @@ shutdown_after: 1m30s
     assert_eq!(checked.shutdown_after, Duration::from_secs(90));
     assert_eq!((kafka(&checked).linger, kafka(&checked).create_topics), (Duration::from_millis(5), true));
     let [a, b, c] = checked.inputs.as_slice() else { panic!("three inputs") };
-    let template = |text: &str| crate::route::Template::parse(text).expect("a template");
+    let template = |text: &str| crate::event::Template::parse(text).expect("a template");
     assert_eq!(a.routes[0].topic, template("all"));
     assert_eq!(a.routes[0].key, Some(template("%{[host.name]}%{[log.file.path]}")));
     let headers: Vec<_> =

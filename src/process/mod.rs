@@ -8,11 +8,13 @@
 pub mod condition;
 
 mod add_fields;
+mod date;
 mod drop_event;
 mod drop_fields;
 mod rename;
 
 pub use add_fields::AddFields;
+pub use date::{Date, DateFormat, Locale, Zone};
 pub use drop_event::DropEvent;
 pub use drop_fields::DropFields;
 pub use rename::Rename;
