@@ -366,6 +366,27 @@ impl Event {
         }
     }
 
+    /// Removes all fields but those at or below these paths, `@timestamp`, `@metadata`, `tags`, and what the agent adds:
+    /// `log.file`, `log.offset`, `log.length`, `log.flags`, `event.id`, and the shared fields that are not the user's.
+    pub fn keep_only(&mut self, fields: &[FieldPath], buf: &[u8], common: &Common) {
+        let kept: Vec<&[Box<str>]> = fields.iter().map(FieldPath::segments).collect();
+        let mut agent = common.agent.clone();
+        agent.merge(EventView { event: self, buf, common }.intrinsic());
+        agent.insert("tags", Value::Null);
+        self.detach(buf, common);
+        let own = self.own_mut();
+        own.fields.keep_only(&agent, &kept);
+        let of_message = kept.iter().filter(|path| *path[0] == *"message");
+        match &mut own.message {
+            _ if of_message.clone().any(|path| path.len() == 1) => {}
+            Message::Value(Value::Object(object)) if of_message.clone().next().is_some() => {
+                let below: Vec<&[Box<str>]> = of_message.map(|path| &path[1..]).collect();
+                object.keep_only(&Object::new(), &below);
+            }
+            message => *message = Message::Removed,
+        }
+    }
+
     /// Adds a tag, once.
     pub fn add_tag(&mut self, tag: &str, common: &Common) {
         let is_shared = |tags: Option<&Value>| match tags {

@@ -584,7 +584,7 @@ fn the_rules_see_code_and_nothing_else() {
     for left in ["fn g<'a>(h: &'a u8) {}", "let k =", "m::n;", "let r =", "let c ="] {
         assert!(code.contains(left), "{left} is gone from {code}");
     }
-    let text = "use crate::{ack::Watermark, input::{file, stdin}, config};\nlet x = crate::event::Template;";
+    let text = "use crate::{ack::Watermark, input::{file, stdin}, config};\nlet x = crate::route::Template;";
     let source = Source { path: "src/deliver/mod.rs".into(), code: code_of(text), text: text.into() };
     let names: BTreeMap<String, usize> = imports(&source).into_iter().collect();
     assert_eq!(names.into_keys().collect::<Vec<_>>(), ["ack", "config", "input", "route"]);

@@ -246,12 +246,30 @@ processors:
 
 const EXAMPLES: &[(&str, &str)] = &[
     ("add_fields", "  - add_fields:\n      target: labels\n      fields: { environment: production, region: eu-1 }\n"),
+    ("add_tags", "  - add_tags:\n      tags: [access_log, \"from-%{[host.name]}\"]\n"),
+    ("convert", "  - convert:\n      fields: { http.response.status_code: integer, took: float }\n"),
+    ("copy", "  - copy:\n      fields:\n        - { from: message, to: event.original }\n"),
     (
         "date",
         "  - date:\n      field: timestamp\n      formats: [\"dd/MMM/yyyy:HH:mm:ss Z\", ISO8601]\n      timezone: Europe/Berlin\n",
     ),
     ("drop_fields", "  - drop_fields:\n      fields: [agent, log.offset]\n"),
     ("rename", "  - rename:\n      fields:\n        - { from: fields.service, to: service.name }\n"),
+    (
+        "gsub",
+        "  - gsub:\n      fields:\n        - { field: url.path, pattern: '[?#].*', replacement: \"\" }\n        \
+         - { field: user.email, pattern: '^(.).*@', replacement: '\\1***@' }\n",
+    ),
+    ("join", "  - join:\n      fields: { labels: \", \" }\n"),
+    ("keep", "  - keep:\n      fields: [message, http, url.path]\n"),
+    ("lowercase", "  - lowercase:\n      fields: [log.level]\n"),
+    ("remove", "  - remove:\n      fields: [timestamp, event.original]\n"),
+    ("remove_tags", "  - remove_tags:\n      tags: [_dateparsefailure]\n"),
+    ("set", "  - set:\n      fields: { service.name: \"%{[fields.service]:unknown}\", event.kind: event }\n"),
+    ("split", "  - split:\n      fields: { x_forwarded_for: \", \" }\n"),
+    ("strip", "  - strip:\n      fields: [message]\n"),
+    ("truncate", "  - truncate:\n      fields: [error.stack_trace]\n      max_bytes: 32KiB\n"),
+    ("uppercase", "  - uppercase:\n      fields: [http.request.method]\n"),
     ("drop_event", "  - drop_event:\n      if: \"[log.level] in ['debug', 'trace']\"\n"),
 ];
 

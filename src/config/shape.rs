@@ -18,7 +18,7 @@ use super::written::NAME_PATTERN;
 static NAME: LazyLock<Regex> = LazyLock::new(|| Regex::new(NAME_PATTERN).expect("the pattern is a constant"));
 
 /// Words of other shippers for keys of ours.
-const FOREIGN: [(&str, &str); 12] = [
+const FOREIGN: &[(&str, &str)] = &[
     ("hosts", "brokers"),
     ("bootstrap_servers", "brokers"),
     ("required_acks", "acks"),
@@ -31,6 +31,19 @@ const FOREIGN: [(&str, &str); 12] = [
     ("output", "outputs"),
     ("input", "inputs"),
     ("ssl", "tls"),
+    ("mutate", "set"),
+    ("add_field", "set"),
+    ("replace", "set"),
+    ("update", "set"),
+    ("add_tag", "add_tags"),
+    ("remove_tag", "remove_tags"),
+    ("remove_field", "remove"),
+    ("copy_fields", "copy"),
+    ("truncate_fields", "truncate"),
+    ("include_fields", "keep"),
+    ("prune", "keep"),
+    ("drop", "drop_event"),
+    ("timestamp", "date"),
 ];
 
 /// The parts of `parsed` that are as the schema says, as JSON.
