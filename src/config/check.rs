@@ -130,7 +130,7 @@ fn is_safe_url(url: &str) -> bool {
 
 pub(super) struct Checker<'a> {
     root: &'a Node,
-    world: &'a dyn World,
+    pub(super) world: &'a dyn World,
     mistakes: &'a mut Mistakes,
     warnings: &'a mut Mistakes,
 }

@@ -260,6 +260,7 @@ const EXAMPLES: &[(&str, &str)] = &[
         "  - gsub:\n      fields:\n        - { field: url.path, pattern: '[?#].*', replacement: \"\" }\n        \
          - { field: user.email, pattern: '^(.).*@', replacement: '\\1***@' }\n",
     ),
+    ("host", "  - host: {}\n"),
     ("join", "  - join:\n      fields: { labels: \", \" }\n"),
     ("keep", "  - keep:\n      fields: [message, http, url.path]\n"),
     ("lowercase", "  - lowercase:\n      fields: [log.level]\n"),

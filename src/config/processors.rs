@@ -166,6 +166,14 @@ processors! {
         #[schemars(extend("minItems" = 1))]
         fields: Vec<GsubField> = Vec::new(),
     }
+    /// Adds what is known of this host below `host`, in ECS's fields: `hostname`, `id` (the machine-id), `architecture`,
+    /// `os.{type,platform,family,name,version,codename,kernel}`, `ip` and `mac`. It is looked up once, when the config is read:
+    /// a host whose addresses changed needs a reload. What can't be found is left out; `host.name` stays. In a container it is
+    /// what the container sees. An event whose `host` is a text is a failure.
+    host: Host, required [], tags ["_host_failed"], {
+        /// With the addresses, `ip` and `mac`; not those of the loopback.
+        netinfo: bool = true,
+    }
     /// Joins lists: each becomes the text of its elements.
     join: Join, required ["fields"], tags ["_join_failed"], {
         /// What stands between the elements of each field. One that is not there is passed over; one that is no list, or has
@@ -294,11 +302,12 @@ pub struct GsubField {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Precision {
-    /// As Logstash does.
+    /// Three digits of the second, as Logstash has it.
     #[default]
     Milliseconds,
+    /// Six digits of the second.
     Microseconds,
-    /// All that a time can have.
+    /// Nine digits of the second: all that a time can have.
     Nanoseconds,
 }
 

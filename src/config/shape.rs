@@ -31,6 +31,7 @@ const FOREIGN: &[(&str, &str)] = &[
     ("output", "outputs"),
     ("input", "inputs"),
     ("ssl", "tls"),
+    ("add_host_metadata", "host"),
     ("mutate", "set"),
     ("add_field", "set"),
     ("replace", "set"),

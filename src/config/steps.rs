@@ -77,6 +77,14 @@ impl Checker<'_> {
                 };
                 Arc::new(self.parsed(made, &[path, &["fields", &name]].concat())?)
             }
+            Chosen::Host(host) => {
+                let mut facts = self.world.host();
+                if !host.netinfo {
+                    facts.addresses.clear();
+                    facts.macs.clear();
+                }
+                Arc::new(process::Host::new(&facts))
+            }
             Chosen::Copy(copy) => {
                 let pairs = copy.fields.iter().map(|pair| (&pair.from, &pair.to));
                 Arc::new(process::Copy { fields: self.pairs(pairs, path)?, overwrite: copy.overwrite })
