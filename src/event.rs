@@ -19,6 +19,8 @@
 //! @metadata                        for templates and conditions, never sent
 //! ```
 //!
+//! [`Template`] makes texts of an event: topics, keys and headers, and values that processors set.
+//!
 //! Not here: parsing of lines (decode), rules (process), the form of records (encode).
 
 use std::borrow::Cow;

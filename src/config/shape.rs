@@ -32,6 +32,8 @@ const FOREIGN: &[(&str, &str)] = &[
     ("input", "inputs"),
     ("ssl", "tls"),
     ("add_host_metadata", "host"),
+    ("match", "formats"),
+    ("layouts", "formats"),
     ("mutate", "set"),
     ("add_field", "set"),
     ("replace", "set"),

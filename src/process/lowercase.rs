@@ -16,7 +16,9 @@ impl Process for Lowercase {
     }
 
     fn run(&self, work: &mut Work<'_>) -> Result<Outcome, Failed> {
-        change_each(&self.fields, work, |text| Some(text.to_lowercase().into()))?;
+        // What is lower case already is not made anew.
+        let is_lower = |text: &str| text.bytes().all(|byte| byte.is_ascii() && !byte.is_ascii_uppercase());
+        change_each(&self.fields, work, |text| (!is_lower(text)).then(|| text.to_lowercase().into()))?;
         Ok(Outcome::Keep)
     }
 }

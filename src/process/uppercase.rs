@@ -16,7 +16,9 @@ impl Process for Uppercase {
     }
 
     fn run(&self, work: &mut Work<'_>) -> Result<Outcome, Failed> {
-        change_each(&self.fields, work, |text| Some(text.to_uppercase().into()))?;
+        // What is upper case already is not made anew.
+        let is_upper = |text: &str| text.bytes().all(|byte| byte.is_ascii() && !byte.is_ascii_lowercase());
+        change_each(&self.fields, work, |text| (!is_upper(text)).then(|| text.to_uppercase().into()))?;
         Ok(Outcome::Keep)
     }
 }
