@@ -20,6 +20,7 @@ pub mod world;
 pub mod written;
 
 mod check;
+mod host;
 mod leaf;
 mod marked;
 mod merge;

@@ -1,12 +1,14 @@
 //! Processors as written, to processors ready to run.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::check::Checker;
-use super::processors::{Chosen, OnFailure, Processor};
-use crate::event::{FieldPath, Object};
+use super::processors::{Chosen, ConvertType, Date, OnFailure, Precision, Processor};
+use super::written::{Count, DateFormatText, Field, Size};
+use crate::event::{FieldPath, Object, Template};
 use crate::process::condition::Condition;
-use crate::process::{self, Process, Step};
+use crate::process::{self, DateFormat, Limit, Locale, Process, Step, Type, Zone};
 
 impl Checker<'_> {
     /// The steps of the list at `path`.
@@ -43,6 +45,7 @@ impl Checker<'_> {
                 };
                 Arc::new(process::AddFields::new(target, Object::from_json(add.fields.clone())))
             }
+            Chosen::Date(date) => Arc::new(self.date(date, path)?),
             Chosen::DropFields(drop) => {
                 if !drop.ignore_missing {
                     self.warn_at(
@@ -50,18 +53,130 @@ impl Checker<'_> {
                         "`ignore_missing: false` has no effect: a field that is not there is never an error",
                     );
                 }
-                let field = |field: &super::written::Field| self.parsed(FieldPath::parse(&field.0), path);
-                Arc::new(process::DropFields { fields: drop.fields.iter().map(field).collect::<Option<_>>()? })
+                Arc::new(process::DropFields { name: "drop_fields", fields: self.fields(&drop.fields, path)? })
+            }
+            Chosen::Remove(remove) => {
+                Arc::new(process::DropFields { name: "remove", fields: self.fields(&remove.fields, path)? })
+            }
+            Chosen::Keep(keep) => Arc::new(process::Keep { fields: self.fields(&keep.fields, path)? }),
+            Chosen::Lowercase(lower) => Arc::new(process::Lowercase { fields: self.fields(&lower.fields, path)? }),
+            Chosen::Uppercase(upper) => Arc::new(process::Uppercase { fields: self.fields(&upper.fields, path)? }),
+            Chosen::Strip(strip) => Arc::new(process::Strip { fields: self.fields(&strip.fields, path)? }),
+            Chosen::Split(split) => Arc::new(process::Split { fields: self.by_field(&split.fields, path)? }),
+            Chosen::Join(join) => Arc::new(process::Join { fields: self.by_field(&join.fields, path)? }),
+            Chosen::Convert(convert) => {
+                let types = self.by_field(&convert.fields, path)?;
+                let fields = types.into_iter().map(|(field, to)| (field, type_of(to)));
+                Arc::new(process::Convert { fields: fields.collect() })
+            }
+            Chosen::Set(set) => {
+                let made = process::Set::new(Object::from_json(set.fields.clone()), set.overwrite);
+                let (name, made) = match made {
+                    Ok(set) => (String::new(), Ok(set)),
+                    Err((name, error)) => (name, Err(error)),
+                };
+                Arc::new(self.parsed(made, &[path, &["fields", &name]].concat())?)
+            }
+            Chosen::Host(host) => {
+                let mut facts = self.world.host();
+                if !host.netinfo {
+                    facts.addresses.clear();
+                    facts.macs.clear();
+                }
+                Arc::new(process::Host::new(&facts))
+            }
+            Chosen::Copy(copy) => {
+                let pairs = copy.fields.iter().map(|pair| (&pair.from, &pair.to));
+                Arc::new(process::Copy { fields: self.pairs(pairs, path)?, overwrite: copy.overwrite })
+            }
+            Chosen::Gsub(gsub) => {
+                let mut fields = Vec::with_capacity(gsub.fields.len());
+                for (index, one) in gsub.fields.iter().enumerate() {
+                    let field = self.parsed(FieldPath::parse(&one.field.0), path)?;
+                    let made = process::Substitution::new(field, &one.pattern.0, &one.replacement);
+                    let index = index.to_string();
+                    fields.push(self.parsed(made, &[path, &["fields", &index, "replacement"]].concat())?);
+                }
+                Arc::new(process::Gsub { fields })
+            }
+            Chosen::Truncate(truncate) => {
+                let limit = match (truncate.max_bytes, truncate.max_characters) {
+                    (Some(Size(bytes)), None) => Limit::Bytes(usize::try_from(bytes).unwrap_or(usize::MAX)),
+                    (None, Some(Count(characters))) => Limit::Characters(characters as usize),
+                    _ => {
+                        self.say_at(path, "expected one of `max_bytes` and `max_characters`");
+                        return None;
+                    }
+                };
+                Arc::new(process::Truncate { fields: self.fields(&truncate.fields, path)?, limit })
+            }
+            Chosen::AddTags(add) => {
+                let tags = add.tags.iter().map(|tag| self.parsed(Template::parse(&tag.0), path));
+                Arc::new(process::AddTags { tags: tags.collect::<Option<_>>()? })
+            }
+            Chosen::RemoveTags(remove) => {
+                Arc::new(process::RemoveTags::new(remove.tags.iter().map(|tag| tag.0.clone()).collect()))
             }
             Chosen::Rename(rename) => {
-                let mut fields = Vec::with_capacity(rename.fields.len());
-                for pair in &rename.fields {
-                    let from = self.parsed(FieldPath::parse(&pair.from.0), path)?;
-                    fields.push((from, self.parsed(FieldPath::parse(&pair.to.0), path)?));
-                }
-                Arc::new(process::Rename { fields })
+                let pairs = rename.fields.iter().map(|pair| (&pair.from, &pair.to));
+                Arc::new(process::Rename { fields: self.pairs(pairs, path)? })
             }
             Chosen::DropEvent(_) => Arc::new(process::DropEvent),
         })
+    }
+
+    fn date(&mut self, date: &Date, path: &[&str]) -> Option<process::Date> {
+        let locale = Locale::parse(&date.locale.0)?;
+        let format = |format: &DateFormatText| self.parsed(DateFormat::parse(&format.0, locale), path);
+        let formats = date.formats.iter().map(format).collect::<Option<_>>()?;
+        Some(process::Date {
+            field: self.parsed(FieldPath::parse(&date.field.0), path)?,
+            formats,
+            zone: self.parsed(Zone::parse(&date.timezone.0), path)?,
+            target: self.parsed(FieldPath::parse(&date.target.0), path)?,
+            unit_nanos: match date.precision {
+                Precision::Milliseconds => 1_000_000,
+                Precision::Microseconds => 1_000,
+                Precision::Nanoseconds => 1,
+            },
+        })
+    }
+
+    fn fields(&mut self, written: &[Field], path: &[&str]) -> Option<Vec<FieldPath>> {
+        written.iter().map(|field| self.parsed(FieldPath::parse(&field.0), path)).collect()
+    }
+
+    fn pairs<'a>(
+        &mut self,
+        written: impl Iterator<Item = (&'a Field, &'a Field)>,
+        path: &[&str],
+    ) -> Option<Vec<(FieldPath, FieldPath)>> {
+        let mut pairs = Vec::new();
+        for (from, to) in written {
+            let from = self.parsed(FieldPath::parse(&from.0), path)?;
+            pairs.push((from, self.parsed(FieldPath::parse(&to.0), path)?));
+        }
+        Some(pairs)
+    }
+
+    /// What is written for each field of a map `fields`.
+    fn by_field<T: Clone>(&mut self, written: &BTreeMap<String, T>, path: &[&str]) -> Option<Vec<(FieldPath, T)>> {
+        let mut made = Vec::with_capacity(written.len());
+        for (name, value) in written {
+            let field = self.parsed(FieldPath::parse(name), &[path, &["fields", name]].concat())?;
+            made.push((field, value.clone()));
+        }
+        Some(made)
+    }
+}
+
+fn type_of(written: ConvertType) -> Type {
+    match written {
+        ConvertType::Integer => Type::Integer,
+        ConvertType::IntegerEu => Type::IntegerEu,
+        ConvertType::Float => Type::Float,
+        ConvertType::FloatEu => Type::FloatEu,
+        ConvertType::String => Type::String,
+        ConvertType::Boolean => Type::Boolean,
     }
 }

@@ -382,9 +382,9 @@ mod tests {
     use crate::batch::Position;
     use crate::budget::Budget;
     use crate::decode::{Charset, LineFilter, LineOptions, split_lines};
+    use crate::event::Template;
     use crate::event::{Object, Shared, SharedOptions};
     use crate::process::Chain;
-    use crate::route::Template;
 
     /// Topics with these partition counts; `room`: whether others may be used.
     struct Known {
