@@ -48,12 +48,15 @@ pub(super) struct ToSpool {
     pub waits: bool,
     /// The thread waits for the time at which it writes the appends: more of them are no reason to wake it.
     pub is_timed: bool,
+    /// Other bounds: the most that it may take on the disk, and what happens then.
+    pub bounds: Option<(u64, WhenFull)>,
 }
 
 impl ToSpool {
     /// Whether there is something to do that the thread does not know of. `presses`: appends can't wait for their time.
     pub(super) fn is_due(&self, presses: bool) -> bool {
-        !self.marks.is_empty() || self.has_room || (!self.appends.is_empty() && (presses || !self.is_timed))
+        let writes = !self.appends.is_empty() && (presses || !self.is_timed);
+        writes || !self.marks.is_empty() || self.has_room || self.bounds.is_some()
     }
 }
 
@@ -160,7 +163,7 @@ impl Spooler {
         let mut core = self.deliver.lock();
         let until = Instant::now() + self.pause();
         loop {
-            let due = !core.to_spool.marks.is_empty() || core.to_spool.has_room;
+            let due = !core.to_spool.marks.is_empty() || core.to_spool.has_room || core.to_spool.bounds.is_some();
             let writes = !core.to_spool.appends.is_empty() && self.retry_at.is_none();
             let is_stopping = self.deliver.is_stopping();
             let now = Instant::now();
@@ -172,7 +175,11 @@ impl Spooler {
                 }
                 let marks = std::mem::take(&mut to_spool.marks);
                 self.has_more |= std::mem::take(&mut to_spool.has_room);
+                let bounds = to_spool.bounds.take();
                 drop(core);
+                if let Some((bytes_max, when_full)) = bounds {
+                    self.bound(bytes_max, when_full);
+                }
                 self.mark(marks);
                 return is_stopping;
             }
@@ -181,6 +188,13 @@ impl Spooler {
             core = self.deliver.wait_for_spool(core, wait);
             core.to_spool.is_timed = false;
         }
+    }
+
+    fn bound(&mut self, bytes_max: u64, when_full: WhenFull) {
+        (self.spool.bytes_max, self.spool.when_full) = (bytes_max, when_full);
+        self.spool.log.set_max_bytes(bytes_max);
+        // What did not fit may fit now.
+        (self.retry_at, self.retry_after) = (None, RETRY_FIRST);
     }
 
     fn pause(&self) -> Duration {

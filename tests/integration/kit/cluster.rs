@@ -294,6 +294,11 @@ impl Cluster {
         });
     }
 
+    /// A consumer of no group, for what is measured, not judged.
+    pub fn consumer(&self) -> BaseConsumer {
+        client_config(&self.ports).set("group.id", "kit").create().expect("the configuration is valid")
+    }
+
     /// The names of all topics.
     pub fn topics(&self) -> Vec<String> {
         let metadata = wait::until("the brokers to answer", || self.client.fetch_metadata(None, ASK).ok());

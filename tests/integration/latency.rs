@@ -1,0 +1,194 @@
+//! A healthy topic keeps its pace while another one is at fault (I6): latencies from append to consumer, before and during.
+
+use std::time::Duration;
+
+use crate::kafka_or_skip;
+use crate::kit::cluster::{self, Cluster, SASL_PASSWORD, SASL_USER, secure};
+use crate::kit::latency::{Latency, measured};
+use crate::kit::writer::{Rotation, during};
+use crate::kit::{agent::Agent, check::Check, writer::Writer};
+
+/// So many lines are measured in each phase; about six seconds.
+const LINES: u64 = 1_500;
+/// What else runs on the machine can only add to a latency: one undisturbed round shows what the agent can do.
+const ROUNDS: u32 = 3;
+
+/// The promise: within twice the p99 before the fault, or within 100 ms of it.
+fn is_kept(before: &Latency, with_fault: &Latency) -> bool {
+    let allowed = (before.p99() * 2).max(before.p99() + Duration::from_millis(100));
+    with_fault.p99() <= allowed
+}
+
+/// A fault and its end, as a test brings them about.
+struct Trouble<'a> {
+    /// What is told when it was felt.
+    name: &'a str,
+    begin: &'a dyn Fn(),
+    /// Waits until the agent has felt it.
+    felt: &'a dyn Fn(),
+    end: &'a dyn Fn(),
+}
+
+/// Measures `topic` without and with the trouble, at most [`ROUNDS`] times, until the promise is kept; panics if it never is.
+fn keeps_its_pace(kafka: &Cluster, topic: &str, writer: &mut Writer, trouble: &Trouble<'_>) {
+    let mut told = String::new();
+    // The start is slower, and no measure.
+    writer.write(100);
+    kafka.wait_count(topic, 100);
+    for _ in 0..ROUNDS {
+        let enough = |seen: &dyn Fn() -> u64| {
+            let had = seen();
+            crate::kit::wait::until("lines to be measured", || (seen() >= had + LINES).then_some(()));
+        };
+        let before = measured(kafka, topic, writer, |seen| enough(seen));
+        (trouble.begin)();
+        let with_fault = measured(kafka, topic, writer, |seen| {
+            (trouble.felt)();
+            enough(seen);
+        });
+        (trouble.end)();
+        let line = format!(
+            "{}: p50 {:?} p99 {:?} max {:?} of {} lines before; p50 {:?} p99 {:?} max {:?} of {} with it\n",
+            trouble.name,
+            before.at(0.5),
+            before.p99(),
+            before.at(1.0),
+            before.count(),
+            with_fault.at(0.5),
+            with_fault.p99(),
+            with_fault.at(1.0),
+            with_fault.count(),
+        );
+        eprint!("{line}");
+        told.push_str(&line);
+        if is_kept(&before, &with_fault) {
+            return;
+        }
+    }
+    panic!("the healthy topic was held up in every round:\n{told}");
+}
+
+/// Waits until a lane of the topic is at fault.
+fn wait_fault(agent: &Agent, topic: &str) {
+    agent.wait_status("a lane of the topic to be at fault", |status| {
+        let mut lanes = status["outputs"][0]["lanes"].as_array()?.iter();
+        lanes.find(|lane| lane["topic"] == topic && lane["state"] != "direct").map(|_| ())
+    });
+}
+
+/// A config of file inputs, each to a topic of its own.
+fn configure(agent: &Agent, inputs: &[(&str, &str)], output: &str) {
+    let input = |(name, topic): &(&str, &str)| {
+        let path = agent.log(&format!("{name}.log"));
+        format!("  {name}: {{ type: file, paths: [\"{}*\"], topic: \"{topic}\" }}\n", path.display())
+    };
+    let inputs: String = inputs.iter().map(input).collect();
+    agent.configure(&format!("inputs:\n{inputs}outputs:\n  main:\n    type: kafka\n{output}"));
+}
+
+/// Scenario: three brokers, a topic on each, all under load; the third broker hangs (its sockets stay open) until the cluster takes
+/// it for dead.
+/// Guarantee: the topic on the first broker keeps its p99, from append to consumer, within twice what it was or 100 ms more; when
+/// the broker goes on, so does what waited for it, in order.
+#[test]
+fn a_hanging_broker_does_not_slow_a_topic_that_is_not_on_it() {
+    let Some(kafka) = cluster::three() else { return };
+    let topics: Vec<String> = (1..=3).map(|node| Cluster::name(&format!("pace-{node}"))).collect();
+    (1..).zip(&topics).for_each(|(node, topic)| kafka.create_on(topic, node));
+    let mut agent = Agent::new("pace-hang");
+    let output = format!("    brokers: [{}]\n", kafka.bootstrap());
+    configure(&agent, &[("a", &topics[0]), ("b", &topics[1]), ("c", &topics[2])], &output);
+    let mut writers = ["a", "b", "c"].map(|name| Writer::new(&agent.log(&format!("{name}.log")), name));
+    agent.start();
+    let [a, b, c] = &mut writers;
+    during(b, 500, Rotation::Rename(3_000), || {
+        during(c, 500, Rotation::Rename(3_000), || {
+            let trouble = Trouble {
+                name: "one of three brokers hangs",
+                begin: &|| kafka.freeze(3, true),
+                felt: &|| wait_fault(&agent, &topics[2]),
+                end: &|| {
+                    kafka.freeze(3, false);
+                    let before = kafka.count(&topics[2]).unwrap_or(0);
+                    kafka.wait_count(&topics[2], before + 500);
+                },
+            };
+            keeps_its_pace(&kafka, &topics[0], a, &trouble);
+        });
+    });
+    for (topic, writer) in topics.iter().zip(&writers) {
+        kafka.wait_count(topic, i64::try_from(writer.written).expect("small"));
+    }
+    agent.stop();
+    Check::of(&kafka.records(&topics[0]), &[&writers[0]]).exact();
+    Check::of(&kafka.records(&topics[2]), &[&writers[2]]).complete();
+}
+
+/// Scenario: two topics under load; one of them is deleted, and made again.
+/// Guarantee: the other one keeps its p99, from append to consumer, within twice what it was or 100 ms more.
+#[test]
+fn a_deleted_topic_does_not_slow_another() {
+    let kafka = kafka_or_skip!();
+    let (kept, gone) = (kafka.topic("pace-kept", 1), kafka.topic("pace-gone", 1));
+    let mut agent = Agent::new("pace-deleted");
+    configure(&agent, &[("a", &kept), ("b", &gone)], &format!("    brokers: [{}]\n", kafka.bootstrap()));
+    let mut writers = ["a", "b"].map(|name| Writer::new(&agent.log(&format!("{name}.log")), name));
+    agent.start();
+    let [a, b] = &mut writers;
+    during(b, 500, Rotation::Rename(3_000), || {
+        let trouble = Trouble {
+            name: "a topic is deleted",
+            begin: &|| kafka.delete(&gone),
+            felt: &|| wait_fault(&agent, &gone),
+            end: &|| {
+                kafka.create(&gone, 1);
+                kafka.wait_count(&gone, 500);
+            },
+        };
+        keeps_its_pace(kafka, &kept, a, &trouble);
+    });
+    agent.stop();
+    Check::of(&kafka.records(&kept), &[&writers[0]]).exact();
+}
+
+/// Scenario: two topics under load; the right to write to one is taken away while the agent runs, and given back.
+/// Guarantee: the other one keeps its p99, from append to consumer, within twice what it was or 100 ms more; when the right is back,
+/// everything arrives, once and in order.
+#[test]
+fn a_right_taken_away_does_not_slow_another_topic() {
+    let Some(kafka) = secure() else { return };
+    let (kept, lost) = (kafka.cluster.topic("pace-kept", 1), kafka.cluster.topic("pace-lost", 1));
+    let principal = format!("User:{SASL_USER}");
+    kafka.allow(&principal, &kept);
+    kafka.allow(&principal, &lost);
+    let mut agent = Agent::new("pace-right");
+    let output = format!(
+        "    brokers: [\"127.0.0.1:{}\"]\n    tls: {{ ca_file: \"{}\" }}\n    \
+         sasl: {{ mechanism: PLAIN, username: {SASL_USER}, password: \"{SASL_PASSWORD}\" }}\n",
+        kafka.sasl_port,
+        kafka.pki.ca.display(),
+    );
+    configure(&agent, &[("a", &kept), ("b", &lost)], &output);
+    let mut writers = ["a", "b"].map(|name| Writer::new(&agent.log(&format!("{name}.log")), name));
+    agent.start();
+    let [a, b] = &mut writers;
+    during(b, 500, Rotation::Rename(3_000), || {
+        let trouble = Trouble {
+            name: "the right to write to a topic is taken away",
+            begin: &|| kafka.forbid(&principal, &lost),
+            felt: &|| wait_fault(&agent, &lost),
+            end: &|| {
+                kafka.allow(&principal, &lost);
+                let before = kafka.cluster.count(&lost).unwrap_or(0);
+                kafka.cluster.wait_count(&lost, before + 500);
+            },
+        };
+        keeps_its_pace(&kafka.cluster, &kept, a, &trouble);
+    });
+    for (topic, writer) in [&kept, &lost].into_iter().zip(&writers) {
+        kafka.cluster.wait_count(topic, i64::try_from(writer.written).expect("small"));
+    }
+    agent.stop();
+    Check::of(&kafka.cluster.records(&kept), &[&writers[0]]).exact();
+    Check::of(&kafka.cluster.records(&lost), &[&writers[1]]).complete();
+}
