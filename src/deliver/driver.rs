@@ -727,7 +727,10 @@ impl Core {
                 }
                 Action::Wake(who) => after.woken.push(who),
                 Action::Lookup { topic } => self.producer.lookup(&topic),
-                Action::Forget { topic } => after.forgotten.push(topic),
+                Action::Forget { topic } => {
+                    self.producer.forget(&topic);
+                    after.forgotten.push(topic);
+                }
                 Action::Rebuild { message } => self.rebuild = Some(message),
                 Action::Replace { message } => self.replace = Some(message),
                 Action::Spooled { parcel } => {

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use crate::kafka_or_skip;
 use crate::kit::cluster::{self, Cluster, SASL_PASSWORD, SASL_USER, secure};
+use crate::kit::jars::Release;
 use crate::kit::latency::{Latency, measured};
+use crate::kit::wait;
 use crate::kit::writer::{Rotation, during};
 use crate::kit::{agent::Agent, check::Check, writer::Writer};
 
@@ -38,7 +40,7 @@ fn keeps_its_pace(kafka: &Cluster, topic: &str, writer: &mut Writer, trouble: &T
     for _ in 0..ROUNDS {
         let enough = |seen: &dyn Fn() -> u64| {
             let had = seen();
-            crate::kit::wait::until("lines to be measured", || (seen() >= had + LINES).then_some(()));
+            wait::until("lines to be measured", || (seen() >= had + LINES).then_some(()));
         };
         let before = measured(kafka, topic, writer, |seen| enough(seen));
         (trouble.begin)();
@@ -191,4 +193,69 @@ fn a_right_taken_away_does_not_slow_another_topic() {
     agent.stop();
     Check::of(&kafka.cluster.records(&kept), &[&writers[0]]).exact();
     Check::of(&kafka.cluster.records(&lost), &[&writers[1]]).complete();
+}
+
+/// The status of an output.
+fn output<'a>(status: &'a serde_json::Value, name: &str) -> Option<&'a serde_json::Value> {
+    status["outputs"].as_array()?.iter().find(|output| output["name"] == name)
+}
+
+/// Scenario: two clusters get the same lines; the second dies under load, and comes back; then it dies for so long that its spool,
+/// which its output bounds at 64 MiB, is full; and comes back.
+/// Guarantee: while the spool takes what the dead one misses, the other keeps its p99 within twice what it was or 100 ms more. Then
+/// both wait, and say so; at the end both have every line in order, and the one that was never away has none twice.
+#[test]
+fn a_dead_output_does_not_slow_another_until_its_spool_is_full() {
+    let kafka = kafka_or_skip!();
+    let Some(second) = Cluster::single(Release::Current) else { return };
+    let (here, there) = (kafka.topic("pace-here", 1), second.topic("pace-there", 1));
+    let mut agent = Agent::new("pace-dead");
+    agent.configure(&format!(
+        "inputs:\n  a: {{ type: file, paths: [\"{}\"] }}\noutputs:\n  \
+         here: {{ type: kafka, brokers: [{}], topic: {here} }}\n  \
+         there: {{ type: kafka, brokers: [{}], topic: {there}, spool: {{ max_bytes: 64MiB, after: 500ms }} }}\n",
+        agent.log("a.log").display(),
+        kafka.bootstrap(),
+        second.bootstrap(),
+    ));
+    let mut writer = Writer::new(&agent.log("a.log"), "a");
+    agent.start();
+    let spooled = |status: &serde_json::Value| output(status, "there")?["spool"]["records"].as_u64();
+    let trouble = Trouble {
+        name: "the cluster of another output dies",
+        begin: &|| second.kill9(1),
+        felt: &|| agent.wait_status("records to be spooled", |status| (spooled(status)? > 0).then_some(())),
+        end: &|| {
+            second.restart(1);
+            second.all_up();
+            agent.wait_status("the spool to be empty", |status| (spooled(status)? == 0).then_some(()));
+        },
+    };
+    keeps_its_pace(kafka, &here, &mut writer, &trouble);
+    second.kill9(1);
+    writer.write(20_000);
+    kafka.wait_count(&here, i64::try_from(writer.written).expect("small"));
+    let waiting = |status: &serde_json::Value| status["inputs"][0]["waiting_count"].as_u64();
+    writer.write(200_000);
+    let (bytes, records) = agent.wait_status("the spool to be full, and the file to wait", |status| {
+        let spool = &output(status, "there")?["spool"];
+        let is_full = spool["used_bytes"].as_u64()? > 32 << 20 && waiting(status)? == 1;
+        (is_full && output(status, "here")?["in_flight_records"] == 0).then_some(())?;
+        Some((spool["live_bytes"].as_u64()?, spool["records"].as_u64()?))
+    });
+    eprintln!("{records} records took {bytes} bytes of the spool");
+    let count = wait::until("the broker to answer", || kafka.count(&here));
+    assert!(count < i64::try_from(writer.written).expect("small"), "what is full holds the file: {count}");
+    second.restart(1);
+    second.all_up();
+    for (cluster, topic) in [(kafka, &here), (&second, &there)] {
+        cluster.wait_count(topic, i64::try_from(writer.written).expect("small"));
+    }
+    agent.wait_status("everything to be acknowledged", |status| {
+        (spooled(status)? == 0 && status["inputs"][0]["lag_bytes"] == 0).then_some(())
+    });
+    assert_eq!(agent.status()["drops"], serde_json::json!({}), "nothing is given up");
+    agent.stop();
+    Check::of(&kafka.records(&here), &[&writer]).exact();
+    Check::of(&second.records(&there), &[&writer]).complete();
 }
