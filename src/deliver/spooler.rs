@@ -53,10 +53,22 @@ pub(super) struct ToSpool {
 }
 
 impl ToSpool {
+    /// Whether the machine has said what became of the frame, and the log does not know yet. To the log the frame is in memory until
+    /// then: read now, it would be sent again, and count as one less that waits.
+    fn has_mark_of(&self, frame: FrameId) -> bool {
+        self.marks.iter().any(|mark| mark.is_of(frame))
+    }
+
     /// Whether there is something to do that the thread does not know of. `presses`: appends can't wait for their time.
     pub(super) fn is_due(&self, presses: bool) -> bool {
         let writes = !self.appends.is_empty() && (presses || !self.is_timed);
         writes || !self.marks.is_empty() || self.has_room || self.bounds.is_some()
+    }
+}
+
+impl Mark {
+    fn is_of(&self, id: FrameId) -> bool {
+        matches!(self, Self::Done { frame, .. } | Self::Unread { frame, .. } if *frame == id)
     }
 }
 
@@ -344,6 +356,9 @@ impl Spooler {
                 let bytes = meta.payload_bytes + u64::from(meta.records) * RECORD_BYTES;
                 let now = deliver.now();
                 let mut core = deliver.lock();
+                if core.to_spool.has_mark_of(meta.id) {
+                    return Turn::Have;
+                }
                 let turn = match core.machine.may_read(&meta.lane, meta.id, bytes, now) {
                     Turn::Take => {
                         permit = budget.try_take(memory_of(meta.frame_bytes, meta.records));
@@ -496,4 +511,41 @@ fn place(encoded: &mut Encoded, lane: &LaneKey, partitions: Option<u32>, of_key:
 pub fn now_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::offer_all::tests::Pair;
+    use super::*;
+    use crate::disk::RealDisk;
+
+    /// Scenario: a batch in flight is copied to the spool, and acknowledged before the reader meets its frame and before the log is
+    /// told. Guarantee: it is not sent a second time, and what arrives later is not handed over as if a frame less waited.
+    #[test]
+    fn a_frame_that_is_done_and_not_marked_is_not_read() {
+        let (pair, dir) = (Pair::new(), tempfile::tempdir().expect("a directory"));
+        let deliver = &pair.delivers[0];
+        pair.know(0, "t");
+        let (log, _) = Log::open(Arc::new(RealDisk), dir.path(), spool::Options::default(), now_ms()).expect("a log");
+        let spool = Spool {
+            log,
+            bytes_max: 1 << 30,
+            when_full: WhenFull::Block,
+            budget: Budget::new(1 << 20),
+            place: |_, _| 0,
+        };
+        let mut spooler = Spooler::new(Arc::clone(deliver), spool);
+        spooler.tell();
+        assert!(pair.offers(0, 1, 100, true));
+        assert_eq!(deliver.spill_urgent(), 1);
+        spooler.take();
+        spooler.write();
+        let (parcel, records) = pair.desks[0].produced.lock().expect("unpoisoned").first().cloned().expect("one");
+        deliver.with_machine(|machine| machine.report(0, parcel, records, Ok(()), Duration::ZERO));
+        spooler.read();
+        assert_eq!(pair.desks[0].produced.lock().expect("unpoisoned").len(), 1, "it was acknowledged");
+        spooler.take();
+        spooler.read();
+        assert_eq!(spooler.spool.log.stats().live_frames, 0, "the log has been told by now");
+    }
 }
