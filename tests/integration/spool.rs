@@ -368,6 +368,49 @@ fn what_is_dropped_is_counted() {
     }
 }
 
+/// Scenario: Kafka is away until the spool is full and the file waits; then the config gives the output's spool more room, and another
+/// policy, by SIGHUP.
+/// Guarantee: it takes effect at once, without Kafka and with the producer that was there: all of the file is spooled; then everything
+/// arrives, in order.
+#[test]
+fn a_full_spool_gets_more_room_by_a_reload() {
+    let Some(kafka) = Cluster::single(Release::Current) else { return };
+    let topic = kafka.topic("more-room", 3);
+    let mut agent = Agent::new("more-room");
+    agent.ship(
+        "",
+        &kafka.bootstrap(),
+        &format!("topic: {topic}\nkey: \"%{{[message]}}\"\nspool: {{ max_bytes: 64MiB }}"),
+    );
+    let config = std::fs::read_to_string(agent.config()).expect("just written") + "spool: { files: always }\n";
+    std::fs::write(agent.config(), &config).expect("it is ours");
+    let mut writer = Writer::new(&agent.log("a.log"), "a");
+    writer.write(1_000);
+    agent.start();
+    kafka.wait_count(&topic, 1_000);
+    kafka.kill9(1);
+    writer.write(150_000);
+    agent.wait_status("the spool to be full", |status| {
+        assert_eq!(spool(status, "max_bytes"), Some(64 << 20));
+        (spool(status, "used_bytes")? > 32 << 20 && status["inputs"][0]["waiting_count"] == 1).then_some(())
+    });
+    let larger = "max_bytes: 512MiB, when_full: drop_newest";
+    std::fs::write(agent.config(), config.replace("max_bytes: 64MiB", larger)).expect("it is ours");
+    agent.signal(libc::SIGHUP);
+    let rebuilds = agent.wait_status("all of the file to be spooled", |status| {
+        let is_read = status["inputs"][0]["acked_records_total"] == 151_000;
+        (is_read && spool(status, "max_bytes")? == 512 << 20).then(|| status["outputs"][0]["rebuilds_total"].as_u64())
+    });
+    assert_eq!(rebuilds, Some(0), "the producer stays");
+    assert!(agent.stderr().contains("config reloaded; outputs changed: main"), "{}", agent.stderr());
+    kafka.restart(1);
+    kafka.wait_count(&topic, 151_000);
+    agent.wait_status("the spool to be empty", |status| (spool(status, "records")? == 0).then_some(()));
+    assert_eq!(agent.status()["drops"], serde_json::json!({}), "there was room");
+    agent.stop();
+    Check::of(&kafka.records(&topic), &[&writer]).complete();
+}
+
 /// A disk of its own, in memory; gone with the value.
 struct SmallDisk(std::path::PathBuf);
 
