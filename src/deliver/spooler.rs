@@ -11,7 +11,7 @@
 
 use std::collections::{HashSet, VecDeque};
 use std::io;
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -57,6 +57,12 @@ impl ToSpool {
     /// then: read now, it would be sent again, and count as one less that waits.
     fn has_mark_of(&self, frame: FrameId) -> bool {
         self.marks.iter().any(|mark| mark.is_of(frame))
+    }
+
+    /// How many of these frames the machine has called done, and the log does not know yet.
+    fn done_among(&self, lane: &LaneKey, ids: &RangeInclusive<FrameId>) -> u64 {
+        let is_one = |mark: &&Mark| matches!(mark, Mark::Done { lane: of, frame } if of == lane && ids.contains(frame));
+        self.marks.iter().filter(is_one).count() as u64
     }
 
     /// Whether there is something to do that the thread does not know of. `presses`: appends can't wait for their time.
@@ -339,11 +345,14 @@ impl Spooler {
 
     fn gone(&self, frames: &[Dropped]) {
         let now = self.deliver.now();
-        self.deliver.with_machine(|machine| {
-            for one in frames {
-                machine.frames_gone(&one.lane, one.first_id..=one.last_id, one.frames, now);
-            }
-        });
+        let mut core = self.deliver.lock();
+        for one in frames {
+            let ids = one.first_id..=one.last_id;
+            // Done, which the log did not know when it counted them: the machine does not wait for those.
+            let done = core.to_spool.done_among(&one.lane, &ids);
+            core.machine.frames_gone(&one.lane, ids, one.frames.saturating_sub(done), now);
+        }
+        self.deliver.act_and_finish(core);
     }
 
     /// Reads on, while the machine has room.

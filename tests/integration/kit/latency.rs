@@ -65,7 +65,7 @@ pub fn measured(
             while !stop.load(Ordering::Relaxed) {
                 appended.lock().unwrap_or_else(PoisonError::into_inner).push(Instant::now());
                 writer.write(1);
-                std::thread::sleep(PACE);
+                std::thread::park_timeout(PACE);
             }
         });
         // Also when it panics: else the writer would write on for ever.
