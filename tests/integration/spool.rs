@@ -34,16 +34,19 @@ fn rotated_and_deleted_while_kafka_is_away() {
     kafka.wait_count(&topic, 1_000);
     kafka.kill9(1);
     let mut bytes = std::fs::metadata(agent.log("a.log")).expect("it is there").len();
+    let mut followed = Vec::new();
     for generation in 0..3 {
         writer.write(5_000);
         let size = std::fs::metadata(agent.log("a.log")).expect("it is there").len();
         bytes = if generation == 0 { size } else { bytes + size };
         let rotated = agent.folder().join("old.log");
-        // A file that nobody has seen before it was gone can't be read.
-        agent.wait_status("the file to be followed", |status| {
-            let files = status["inputs"][0]["files"].as_array()?;
-            files.iter().any(|file| file["size_bytes"] == size && file["state"] != "waiting").then_some(())
+        // A file that nobody has seen before it was gone can't be read. The one before may have the same size.
+        let id = agent.wait_status("the file to be followed", |status| {
+            let mut files = status["inputs"][0]["files"].as_array()?.iter();
+            let is_it = |file: &&serde_json::Value| file["size_bytes"] == size && file["state"] != "waiting";
+            files.find(|file| is_it(file) && !followed.contains(&file["id"])).map(|file| file["id"].clone())
         });
+        followed.push(id);
         writer.rotate_to(&rotated);
         if generation % 2 == 0 {
             agent.wait_status("the rotated file to be spooled", |status| {
