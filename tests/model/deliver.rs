@@ -130,6 +130,10 @@ fn step(world: &mut World) {
                 _ => log.change_disk(random),
             }
         }
+        94 if world.random.chance(30) => {
+            let who = world.random.index(world.sources.len());
+            world.give_up(who);
+        }
         94 => world.dead_letter_full = world.random.chance(50),
         95 if world.crash_percent > 0 => world.crash(),
         96 => world.replace(),

@@ -378,6 +378,8 @@ impl World {
         assert_eq!(self.machine.bytes_used(), used, "what is used is what is held");
         let bound = self.machine.bytes_max() + self.batch_bytes_max;
         assert!(used <= bound, "{used} bytes are in flight, the window and a batch are {bound}");
+        let counted: u64 = self.machine.tally().rows().iter().map(|(_, counts)| counts.records_dropped).sum();
+        assert_eq!(counted, self.dropped_records, "what is dropped on arrival is counted");
         self.hear();
     }
 
@@ -599,6 +601,15 @@ impl World {
         self.sources[who].urgent = true;
         self.sources[who].parked = false;
         self.machine.urgent(SourceKey(who as u64));
+        self.act();
+    }
+
+    /// The source's input was reloaded: what waits of it is given up, and read again.
+    pub fn give_up(&mut self, who: usize) {
+        let is_theirs = |holding: &Holding| holding.lines[holding.records.start as usize].0 == who;
+        let theirs = self.holdings.iter().filter(|(_, holding)| is_theirs(holding));
+        let parcels: HashSet<Parcel> = theirs.map(|(parcel, _)| *parcel).collect();
+        self.machine.give_up(&parcels);
         self.act();
     }
 
@@ -831,7 +842,6 @@ impl World {
 
     /// kill -9, and the next start: what is not in a log, the dead letter or a durable checkpoint is gone.
     pub fn crash(&mut self) {
-        self.assert_counted();
         self.dropped_records = 0;
         self.life += 1;
         self.forget_leaving();
@@ -879,12 +889,6 @@ impl World {
             *may_arrive.entry(line).or_default() += 1;
         }
         self.broker.may_arrive = may_arrive;
-    }
-
-    /// What arrived while the spool was full is dropped only if it is counted.
-    fn assert_counted(&self) {
-        let counted: u64 = self.machine.tally().rows().iter().map(|(_, counts)| counts.records_dropped).sum();
-        assert_eq!(counted, self.dropped_records, "records that were dropped on arrival");
     }
 
     /// Faults end: topics exist, everybody answers and is authorised, the dead letter has room.
@@ -945,7 +949,6 @@ impl World {
     pub fn assert_clean(&self) {
         assert_eq!(self.machine.lanes(self.now), [], "a lane without records is forgotten");
         assert_eq!((self.machine.bytes_used(), self.holdings.len()), (0, 0));
-        self.assert_counted();
         let in_log = self.log.iter().flat_map(Log::lines).collect::<Vec<_>>();
         assert_eq!(in_log, [], "nothing is left in the spool");
         let is_given_up = |line| {
