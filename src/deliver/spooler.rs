@@ -113,8 +113,6 @@ pub struct SpoolStatus {
     pub trouble: Option<Arc<str>>,
     /// The most that it may take on the disk.
     pub bytes_max: u64,
-    /// Records given up by `when_full: drop_oldest`.
-    pub records_dropped: u64,
 }
 
 /// The thread's own.
@@ -132,7 +130,6 @@ pub(super) struct Spooler {
     read_failed: bool,
     /// Nothing was in the spool when that was last looked at.
     is_empty: bool,
-    records_dropped: u64,
 }
 
 impl Spooler {
@@ -150,7 +147,6 @@ impl Spooler {
             has_more: true,
             read_failed: false,
             is_empty: false,
-            records_dropped: 0,
         }
     }
 
@@ -326,7 +322,6 @@ impl Spooler {
             Ok(dropped) if dropped.is_empty() => false,
             Ok(dropped) => {
                 for one in &dropped {
-                    self.records_dropped += one.records;
                     tracing::warn!(
                         output = %self.deliver.name, topic = %one.lane.topic, partition = one.lane.partition,
                         records = one.records, bytes = one.bytes,
@@ -457,7 +452,6 @@ impl Spooler {
             stats,
             trouble: trouble.as_ref().map(|trouble| Arc::clone(&trouble.message)),
             bytes_max: self.spool.bytes_max,
-            records_dropped: self.records_dropped,
         });
         core.machine.spool(room, greedy, trouble);
         self.deliver.act_and_finish(core);

@@ -206,6 +206,22 @@ impl SimDisk {
         Ok(())
     }
 
+    /// Somebody removes a directory and the files in it, behind everybody's back. None of that is synced.
+    ///
+    /// # Errors
+    /// If there is no such directory.
+    pub fn remove_tree(&self, path: &Path) -> io::Result<()> {
+        let mut state = self.lock();
+        let node = state.find(path)?;
+        let dir = state.dir(node)?;
+        for name in dir.names.keys().cloned().collect::<Vec<_>>() {
+            dir.change(Change::Unlink { name });
+        }
+        let (above, name) = state.place(path)?;
+        state.dir(above)?.change(Change::Unlink { name });
+        Ok(())
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -238,7 +238,7 @@ impl LiveOutput {
         status.set_topics(deliver.topics.into_iter().map(|(topic, counts)| topic_status(topic.as_deref(), counts)));
         if let Some(spool) = &deliver.spool {
             status.spool = spool_status(spool);
-            status.dropped.insert("drop_oldest".into(), spool.records_dropped);
+            status.dropped.insert("drop_oldest".into(), spool.stats.dropped_records);
         }
         let trouble = deliver.letter.file.trouble.clone();
         status.dead_letter = dead_letter_status(deliver.letter);

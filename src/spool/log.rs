@@ -421,9 +421,11 @@ impl Log {
         used > max_bytes - max_bytes / 4 && held > max_bytes / 2
     }
 
-    /// Whether the reader has frames of the lane ahead: not acknowledged, not in the owner's memory.
+    /// Whether the reader has frames of the lane ahead: not acknowledged, not in the owner's memory. Those that somebody removed
+    /// count until [`Log::take_lost`] tells of them: else the owner would take them off twice.
     pub fn has_unread(&self, lane: &LaneKey) -> bool {
-        self.lanes.number_of(lane).is_some_and(|number| self.lanes.get(number).has_unread(self.reader.pos))
+        self.lost.iter().any(|lost| lost.lane == *lane)
+            || self.lanes.number_of(lane).is_some_and(|number| self.lanes.get(number).has_unread(self.reader.pos))
     }
 
     /// What the log holds of each lane that has frames left, in the order of their names.

@@ -54,6 +54,8 @@ pub(super) struct Segment {
     pub left_at_bytes: u64,
     /// Where damage was found: it is counted once.
     pub damaged_at: BTreeSet<u64>,
+    /// Frames were acknowledged whose sizes are not known: what is left is a guess.
+    pub is_guessed: bool,
 }
 
 impl Segment {
@@ -68,6 +70,7 @@ impl Segment {
             generation: 0,
             left_at_bytes: u64::MAX,
             damaged_at: BTreeSet::new(),
+            is_guessed: false,
         }
     }
 
@@ -100,7 +103,10 @@ impl Segment {
                 records: u64::from(size.records).min(live.records),
                 bytes: size.bytes.min(live.bytes),
             },
-            None => Tally { frames: 1, records: live.records / live.frames, bytes: live.bytes / live.frames },
+            None => {
+                self.is_guessed = true;
+                Tally { frames: 1, records: live.records / live.frames, bytes: live.bytes / live.frames }
+            }
         };
         part.live.take(gone);
         self.live.take(gone);

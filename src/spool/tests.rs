@@ -331,9 +331,12 @@ fn a_removed_directory_is_noticed_and_made_again() {
     let encoded = encoded(&values(1, 10));
     let error = log.append(&[new_frame(&encoded, &a)], 5).expect_err("its segment is gone");
     assert!(!error.is_full(), "{error}");
+    assert!(read_all(&mut log).is_empty() && log.has_unread(&a), "the owner does not know yet that they are gone");
+    let lost = log.take_lost();
+    assert!(!log.has_unread(&a));
     let id = log.append(&[new_frame(&encoded, &a)], 5).expect("a new segment");
     tick(&mut log, 1);
-    let lost = log.take_lost();
+    assert_eq!(log.take_lost(), []);
     assert_eq!((lost.len(), lost[0].frames, log.stats().lost_frames), (1, 2, 2));
     disk.crash();
     let (mut log, _) = open(&disk);
@@ -364,6 +367,21 @@ fn full_is_told_and_the_oldest_can_go() {
     let first = read_all(&mut log);
     assert_eq!(first[0], dropped[0].last_id.0 + 1);
     assert_eq!(first.len() as u64, count - dropped[0].frames + 1);
+}
+
+/// Scenario: of frames of different lengths one was acknowledged that the reader has not met; then the oldest segment is
+/// dropped. Guarantee: exactly the records of the others are counted.
+#[test]
+fn what_is_dropped_is_counted_to_the_record() {
+    let disk = SimDisk::new(1, 1 << 20);
+    let (mut log, _) = open(&disk);
+    let a = lane("a", 0);
+    let (long, short) = (encoded(&values(9, 10)), encoded(&values(1, 10)));
+    let ids = log.append(&[new_frame(&long, &a), new_frame(&short, &a)], 5).expect("appended");
+    log.done(&a, ids[0]);
+    let dropped = log.drop_oldest().expect("healthy");
+    assert_eq!((dropped.len(), dropped[0].frames, dropped[0].records), (1, 1, 1));
+    assert_eq!(log.stats().dropped_records, 1);
 }
 
 /// Scenario: a byte of a frame's body, then of a head, is damaged on the medium. Guarantee: that frame is lost and counted,

@@ -186,6 +186,10 @@ impl Log {
             self.close_current();
             self.new_segment(true)?;
         }
+        if self.segments[index].is_guessed {
+            // If it can't be read, the guess has to do.
+            drop(self.recount(index));
+        }
         self.remove_file(self.segments[index].number)?;
         let dropped = self.remove_segment(index);
         for lane in &dropped {
@@ -430,6 +434,7 @@ impl Log {
         }
         let segment = &mut self.segments[index];
         segment.live = live;
+        segment.is_guessed = false;
         for (number, part) in std::mem::replace(&mut segment.parts, parts) {
             self.lanes.get_mut(number).live.take(part.live);
             self.lanes.release(number);

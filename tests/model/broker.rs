@@ -39,7 +39,8 @@ pub struct Report {
 pub struct Topic {
     pub partitions: u32,
     pub exists: bool,
-    pub authorized: bool,
+    /// Why it takes nothing, though it exists.
+    pub refuses: Option<TopicFault>,
     /// Partitions that take requests and don't answer.
     pub silent: BTreeSet<i32>,
 }
@@ -48,9 +49,10 @@ pub struct Topic {
 #[derive(Default)]
 pub struct Broker {
     pub topics: BTreeMap<Arc<str>, Topic>,
-    pub logs: BTreeMap<LaneKey, Vec<Line>>,
-    /// Lines that are in some log.
-    pub arrived: HashSet<Line>,
+    /// Lines that are in some log, and how often.
+    pub arrived: HashMap<Line, u32>,
+    /// How often a line may arrive, if that is not once.
+    pub may_arrive: HashMap<Line, u32>,
     /// Per source and lane, the keyed lines that arrived there, and when they had been handed over.
     arrived_in: HashMap<(LaneKey, usize), BTreeMap<u32, u64>>,
     /// Lines that were refused: records with up to this number were handed over before that was told, and may overtake them. `u64::MAX`: not reported yet.
@@ -65,7 +67,7 @@ impl Broker {
         let topic = &self.topics[&lane.topic];
         match u32::try_from(lane.partition) {
             _ if !topic.exists => Some(TopicFault::Missing),
-            Ok(partition) if partition < topic.partitions => (!topic.authorized).then_some(TopicFault::NotAuthorized),
+            Ok(partition) if partition < topic.partitions => topic.refuses,
             _ => Some(TopicFault::PartitionGone),
         }
     }
@@ -80,11 +82,28 @@ impl Broker {
         if topic.exists { Ok(topic.partitions) } else { Err(TopicFault::Missing) }
     }
 
-    /// Takes a record into its log, and holds its first arrival to the order of its source (I3).
+    /// Something has happened over which lines may come once more.
+    pub fn may_repeat(&mut self, lines: impl IntoIterator<Item = Line>) {
+        for line in lines {
+            *self.may_arrive.entry(line).or_insert(1) += 1;
+        }
+    }
+
+    pub fn has(&self, line: Line) -> bool {
+        self.arrived.contains_key(&line)
+    }
+
+    /// Takes a record into its log; counts it, and holds its first arrival to the order of its source (I3).
     fn append(&mut self, lane: &LaneKey, sent: &Sent) {
         let (source, number) = sent.line;
-        self.logs.entry(lane.clone()).or_default().push(sent.line);
-        let first = self.arrived.insert(sent.line);
+        let copies = self.arrived.entry(sent.line).or_default();
+        *copies += 1;
+        let (first, bound) = (*copies == 1, self.may_arrive.get(&sent.line).copied().unwrap_or(1));
+        assert!(
+            *copies <= bound,
+            "{:?} arrives for the {copies}. time, in {lane:?}; {bound} are accounted for",
+            sent.line
+        );
         if !sent.keyed {
             return;
         }
@@ -169,6 +188,11 @@ impl Producer {
             }
         }
         news
+    }
+
+    /// What it may still send.
+    pub fn queued(&self) -> impl Iterator<Item = Line> {
+        self.queues.values().flatten().map(|sent| sent.line)
     }
 
     pub fn lanes(&self) -> Vec<LaneKey> {

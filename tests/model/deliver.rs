@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use logferry::deliver::machine::{Limits, WhenFull};
-use logferry::output::RecordFault;
+use logferry::output::{RecordFault, TopicFault};
 
 use crate::log::Log;
 use crate::random::Random;
@@ -16,7 +16,11 @@ use crate::world::{LineSpec, World};
 fn for_seeds(cases: u64, case: fn(u64)) {
     let seeds = match std::env::var("SIM_SEED").ok().and_then(|seed| seed.parse::<u64>().ok()) {
         Some(seed) => seed..seed + 1,
-        None => 0..std::env::var("MODEL_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(cases),
+        None => {
+            let number = |name| std::env::var(name).ok().and_then(|number| number.parse::<u64>().ok());
+            let first = number("MODEL_FIRST").unwrap_or(0);
+            first..first + number("MODEL_CASES").unwrap_or(cases)
+        }
     };
     for seed in seeds {
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| case(seed))) {
@@ -36,7 +40,7 @@ fn limits(random: &mut Random) -> Limits {
         topic_kept: Duration::from_secs(1 + random.below(30)),
         append_bytes_max: 1 + random.below(1_000),
         spool_always: random.chance(20),
-        when_full: WhenFull::Block,
+        when_full: [WhenFull::Block, WhenFull::Block, WhenFull::DropOldest, WhenFull::DropNewest][random.index(4)],
     }
 }
 
@@ -84,7 +88,7 @@ fn random_world(seed: u64) -> World {
     }
     world.crash_percent = [0, 0, 5, 20][random.index(4)];
     if random.chance(70) {
-        world.log = Some(Log::new(seed, 4 + random.below(8)));
+        world.log = Some(Log::new(seed, 3 + random.below(9)));
         world.tell_room();
     }
     world
@@ -100,7 +104,8 @@ fn step(world: &mut World) {
         30..48 => world.send(records_max),
         48..68 => drop(world.report()),
         68..76 => {
-            let ms = [1, 50, 300, 2_500][world.random.index(4)];
+            // Also as long as a machine may sleep.
+            let ms = if world.random.chance(2) { 3_600_000 } else { [1, 50, 300, 2_500][world.random.index(4)] };
             world.pass(ms);
         }
         76..78 => drop(world.bury()),
@@ -120,7 +125,14 @@ fn step(world: &mut World) {
         93 => world.lose_producer(),
         94 if world.log.is_some() && world.random.chance(50) => {
             let World { log: Some(log), random, .. } = world else { return };
-            log.change_disk(random);
+            match random.below(20) {
+                0 => log.remove(),
+                _ => log.change_disk(random),
+            }
+        }
+        94 if world.random.chance(30) => {
+            let who = world.random.index(world.sources.len());
+            world.give_up(who);
         }
         94 => world.dead_letter_full = world.random.chance(50),
         95 if world.crash_percent > 0 => world.crash(),
@@ -137,8 +149,12 @@ fn change_topic(world: &mut World) {
     let topic = world.topic_mut(name);
     match what {
         0 => topic.exists = false,
-        1 => topic.authorized = false,
-        2 => topic.authorized = true,
+        1 => {
+            topic.refuses = [TopicFault::NotAuthorized, TopicFault::Refused, TopicFault::NotWritable]
+                .get(partition as usize)
+                .copied();
+        }
+        2 => topic.refuses = None,
         3 => drop(topic.silent.insert(partition)),
         4 => topic.silent.clear(),
         5 => topic.partitions = topic.partitions.max(partitions),
@@ -186,7 +202,8 @@ fn sick_lanes_hold_only_who_feeds_them() {
         // A topic that refuses everything, or is not there at all: its lanes hold what they have in flight.
         let refusing = world.add_topic("c", partitions);
         let exists = random.chance(50);
-        (world.topic_mut("c").exists, world.topic_mut("c").authorized) = (exists, !exists);
+        (world.topic_mut("c").exists, world.topic_mut("c").refuses) =
+            (exists, exists.then_some(TopicFault::NotAuthorized));
         for _ in 0..random.below(3) {
             let lines = (0..50).map(|number| LineSpec {
                 topic: Arc::clone(&refusing),

@@ -3,7 +3,7 @@
 //! What the spool's thread does is done here one step at a time, so that anything may happen between two of them: what the
 //! machine says of frames waits while a frame is on its way from the disk to the machine.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use logferry::budget::Budget;
 use logferry::deliver::spill::Trouble;
 use logferry::disk::sim::SimDisk;
 use logferry::output::Parcel;
-use logferry::spool::{self, AppendError, FrameId, NewFrame, Options, Recovered};
+use logferry::spool::{self, AppendError, Dropped, FrameId, NewFrame, Options, Recovered, Turn};
 
 use crate::broker::Line;
 use crate::random::Random;
@@ -24,6 +24,8 @@ const SEGMENT_BYTES: u64 = 4096;
 const ROOMY: u64 = 1 << 20;
 /// More calls than a step makes.
 const CALLS: u64 = 40;
+/// What was acknowledged so long before the log's last chores is in its cursors.
+const CURSORS_EVERY: Duration = Duration::from_secs(1);
 
 /// What is to be written.
 pub struct Job {
@@ -56,9 +58,15 @@ pub struct Log {
     pub marks: Vec<Mark>,
     /// Read, and not handed over yet.
     pub on_its_way: Option<(FrameId, Frame)>,
-    /// Those that count as durable, are not done, and are known to the world.
+    /// Those that count as durable, are not done, and were not given up.
     pub frames: BTreeMap<FrameId, Frame>,
+    /// Lines of frames that are gone because the spool was full, or somebody removed it. They may come all the same: what was
+    /// in memory is sent, and what was removed is there again if that was not synced.
+    pub given_up: HashSet<Line>,
     pub trouble: Option<Trouble>,
+    /// When the log heard of frames that they are done.
+    done: BTreeMap<FrameId, Duration>,
+    ticked_at: Duration,
     /// The disk has failed: after that even what was cut off may be there again, in pieces.
     has_failed: bool,
 }
@@ -76,7 +84,10 @@ impl Log {
             marks: Vec::new(),
             on_its_way: None,
             frames: BTreeMap::new(),
+            given_up: HashSet::new(),
             trouble: None,
+            done: BTreeMap::new(),
+            ticked_at: Duration::ZERO,
             has_failed: false,
         }
     }
@@ -86,9 +97,10 @@ impl Log {
         &mut self,
         count: usize,
         partitions: &HashMap<Arc<str>, u32>,
+        now: Duration,
         now_ms: u64,
     ) -> Result<Vec<(Job, FrameId)>, AppendError> {
-        self.mark();
+        self.mark(now);
         let group = self.queue.range(..count);
         for topic in group.clone().map(|job| &job.frame.lane.topic) {
             if let Some(count) = partitions.get(topic) {
@@ -120,10 +132,13 @@ impl Log {
     }
 
     /// What was said of frames reaches the log.
-    pub fn mark(&mut self) {
+    pub fn mark(&mut self, now: Duration) {
         for mark in self.marks.drain(..) {
             match mark {
-                Mark::Done(lane, frame) => self.log.done(&lane, frame),
+                Mark::Done(lane, frame) => {
+                    self.log.done(&lane, frame);
+                    self.done.insert(frame, now);
+                }
                 Mark::Unread(lane, frame) => self.log.unread(&lane, frame),
                 Mark::Again(lane) => self.log.again(&lane),
             }
@@ -132,13 +147,43 @@ impl Log {
 
     /// The next frame that `judge` takes; `None` also if the disk fails.
     pub fn next(&mut self, judge: &mut dyn FnMut(&spool::Meta) -> spool::Turn) -> io::Result<Option<(FrameId, Frame)>> {
-        let Some(spool::Frame { meta, content }) = self.log.next(judge)? else { return Ok(None) };
-        let line = |record: &Record| line_of(record.value_in(&content.buf));
-        let lines = content.records.iter().map(line).collect();
-        let frame = Frame { lane: meta.lane, source: meta.source.0 as usize, lines };
-        let known = self.frames.entry(meta.id).or_insert_with(|| frame.clone());
-        assert_eq!(*known, frame, "it is read as it was written");
-        Ok(Some((meta.id, frame)))
+        let Some(frame) = self.log.next(judge)? else { return Ok(None) };
+        let (id, frame) = known(frame);
+        assert_eq!(self.frames.get(&id), Some(&frame), "it is read as it was written, and not after it was done");
+        Ok(Some((id, frame)))
+    }
+
+    /// The spool is full, and its oldest frames go: which.
+    pub fn drop_oldest(&mut self) -> Vec<Dropped> {
+        let before = self.log.stats().dropped_records;
+        let dropped = self.log.drop_oldest().unwrap_or_default();
+        for one in &dropped {
+            let records = self.forget(one);
+            assert!(self.has_failed || records == one.records, "{records} records are gone, not {one:?}");
+        }
+        let counted = self.log.stats().dropped_records - before;
+        assert_eq!(counted, dropped.iter().map(|one| one.records).sum::<u64>(), "what is dropped is counted");
+        dropped
+    }
+
+    /// Somebody removes the directory.
+    pub fn remove(&mut self) {
+        if self.disk.remove_tree(Path::new(DIR)).is_ok() {
+            self.has_failed = true;
+            self.given_up.extend(self.frames.values().flat_map(Frame::lines));
+        }
+    }
+
+    /// Forgets what is gone; how many records that were known.
+    fn forget(&mut self, gone: &Dropped) -> u64 {
+        let is_gone = |(_, frame): &(&FrameId, &Frame)| frame.lane == gone.lane;
+        let ids: Vec<FrameId> =
+            self.frames.range(gone.first_id..=gone.last_id).filter(is_gone).map(|(id, _)| *id).collect();
+        assert!(ids.len() as u64 <= gone.frames, "more is gone than is counted: {ids:?}, {gone:?}");
+        let frames = ids.iter().filter_map(|id| self.frames.remove(id));
+        let lines: Vec<Line> = frames.flat_map(|frame| frame.lines).map(|(line, _)| line).collect();
+        self.given_up.extend(&lines);
+        lines.len() as u64
     }
 
     pub fn has_unread(&self, lane: &LaneKey) -> bool {
@@ -149,11 +194,17 @@ impl Log {
         self.log.holds_too_much(lane)
     }
 
-    pub fn tick(&mut self, now: Duration) {
-        self.mark();
+    /// What is found to be gone with files that somebody removed.
+    pub fn tick(&mut self, now: Duration) -> Vec<Dropped> {
+        self.mark(now);
         // Whatever it could not do it tries again.
         drop(self.log.tick(now));
-        assert_eq!(self.log.take_lost(), [], "nobody deletes anything");
+        self.ticked_at = now;
+        let lost = self.log.take_lost();
+        for one in &lost {
+            self.forget(one);
+        }
+        lost
     }
 
     pub fn room(&self) -> u64 {
@@ -161,7 +212,12 @@ impl Log {
     }
 
     pub fn has(&self, line: Line) -> bool {
-        self.frames.values().any(|frame| frame.lines.iter().any(|(other, _)| *other == line))
+        self.given_up.contains(&line) || self.lines().any(|other| other == line)
+    }
+
+    /// All lines in the log, as often as they are in it.
+    pub fn lines(&self) -> impl Iterator<Item = Line> {
+        self.frames.values().flat_map(Frame::lines)
     }
 
     /// The disk begins to fail, fills up, or is well again.
@@ -183,8 +239,8 @@ impl Log {
     }
 
     /// The process died, or the power was cut, perhaps in the middle of a write: what was not written is gone. What is found
-    /// at the next start.
-    pub fn crash(&mut self, random: &mut Random, now_ms: u64) -> Recovered {
+    /// at the next start: everything that counted as durable, and hardly anything that was done.
+    pub fn crash(&mut self, random: &mut Random, now: Duration, now_ms: u64) -> Recovered {
         if random.chance(50) {
             if random.chance(50) {
                 self.has_failed = true;
@@ -192,7 +248,7 @@ impl Log {
                 (after..after + CALLS).for_each(|call| self.disk.fail_after(call, io::ErrorKind::Other));
                 // Frames that are written half, and whole ones that nobody hears of.
                 let count = random.index(self.queue.len() + 1);
-                drop(self.write(count, &HashMap::new(), now_ms));
+                drop(self.write(count, &HashMap::new(), now, now_ms));
                 drop(self.log.tick(Duration::from_millis(random.below(10_000))));
             }
             self.disk.crash();
@@ -204,11 +260,40 @@ impl Log {
         let (log, recovered) = open(&self.disk, self.options);
         self.log = log;
         assert!(self.has_failed || recovered.damaged_frames == 0, "nothing that was synced was changed");
+        self.look();
         recovered
+    }
+
+    /// Compares what there is with what there was before a crash.
+    fn look(&mut self) {
+        // What the reader does here is no business of the log that goes on.
+        let (mut log, recovered) = open(&self.disk.as_seen(), self.options);
+        let mut found = BTreeMap::new();
+        while let Some(frame) = log.next(&mut |_| Turn::Take).expect("a healthy disk") {
+            found.extend([known(frame)]);
+        }
+        let is_given_up = |frame: &Frame| frame.lines().all(|line| self.given_up.contains(&line));
+        for (id, frame) in &self.frames {
+            assert!(found.get(id) == Some(frame) || is_given_up(frame), "{id:?} was durable and is lost: {frame:?}");
+        }
+        let counted: u64 = recovered.lanes.iter().map(|lane| lane.frames).sum();
+        assert!(self.has_failed || counted == found.len() as u64, "{counted} frames are counted: {found:?}");
+        for id in found.keys() {
+            let done_at = self.done.get(id).filter(|_| !self.has_failed);
+            let is_late = done_at.is_none_or(|at| *at + CURSORS_EVERY > self.ticked_at);
+            assert!(is_late, "{id:?} was done at {done_at:?}, cursors were due until {:?}", self.ticked_at);
+        }
+        self.frames = found;
+        self.done.clear();
+        self.ticked_at = Duration::ZERO;
     }
 }
 
 impl Frame {
+    fn lines(&self) -> impl Iterator<Item = Line> {
+        self.lines.iter().map(|(line, _)| *line)
+    }
+
     fn encoded(&self) -> Encoded {
         let (mut buf, mut records) = (Vec::new(), Vec::new());
         for ((source, number), bytes) in &self.lines {
@@ -230,6 +315,12 @@ impl Frame {
         let (source, resume) = (SourceKey(self.source as u64), Position::default());
         Encoded { buf, records, headers: Vec::new(), shares: Vec::new(), source, resume, permit }
     }
+}
+
+/// A frame as it was read.
+fn known(spool::Frame { meta, content }: spool::Frame) -> (FrameId, Frame) {
+    let lines = content.records.iter().map(|record: &Record| line_of(record.value_in(&content.buf))).collect();
+    (meta.id, Frame { lane: meta.lane, source: meta.source.0 as usize, lines })
 }
 
 /// The line that a record is, and its bytes.

@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use logferry::ack::Watermark;
 use logferry::batch::{LaneKey, Place, Position, Receipt, SettleSink, Settled, Share, SourceKey};
-use logferry::deliver::machine::{Action, Limits, Machine, Offered};
+use logferry::deliver::machine::{Action, Limits, Machine, Offered, WhenFull};
 use logferry::deliver::spill::Trouble;
 use logferry::deliver::waiting::Wants;
 use logferry::output::{Fault, Parcel, RecordFault};
-use logferry::spool::FrameId;
+use logferry::spool::{Dropped, FrameId};
 
 use crate::broker::{Broker, Line, Producer, Sent, Topic};
 use crate::log::{Frame, Job, Log, Mark};
@@ -138,6 +138,9 @@ pub struct World {
     graves: Vec<Grave>,
     pub buried: HashSet<Line>,
     pub dead_letter_full: bool,
+    /// Lines that were dropped on arrival, and how many the machine of this life has dropped.
+    dropped_newest: HashSet<Line>,
+    dropped_records: u64,
     rebuild_due: bool,
     replace_due: bool,
     /// Where keyed lines were placed first.
@@ -173,6 +176,8 @@ impl World {
             graves: Vec::new(),
             buried: HashSet::new(),
             dead_letter_full: false,
+            dropped_newest: HashSet::new(),
+            dropped_records: 0,
             rebuild_due: false,
             replace_due: false,
             placed: HashMap::new(),
@@ -185,7 +190,7 @@ impl World {
 
     pub fn add_topic(&mut self, name: &str, partitions: u32) -> Arc<str> {
         let name: Arc<str> = name.into();
-        let topic = Topic { partitions, exists: true, authorized: true, silent: Default::default() };
+        let topic = Topic { partitions, exists: true, refuses: None, silent: Default::default() };
         self.broker.topics.insert(Arc::clone(&name), topic);
         name
     }
@@ -204,7 +209,8 @@ impl World {
     pub fn pass(&mut self, ms: u64) {
         self.now += Duration::from_millis(ms);
         if let Some(log) = self.log.as_mut().filter(|log| log.on_its_way.is_none()) {
-            log.tick(self.now);
+            let lost = log.tick(self.now);
+            self.gone(&lost);
         }
         self.machine.tick(self.now);
         self.leave();
@@ -336,11 +342,19 @@ impl World {
                 Action::Append { parcel, lane, records, done } => self.append(parcel, lane, records, &done),
                 Action::Spooled { parcel } => {
                     let holding = self.holdings.get_mut(&parcel).expect("it stays in memory");
-                    holding.receipt.take().expect("it is spooled once").settle(Settled::Spooled);
+                    match holding.receipt.take() {
+                        Some(receipt) => receipt.settle(Settled::Spooled),
+                        None => {
+                            // The frame that had it is gone: what is in memory is written again.
+                            let given_up = &self.log.as_ref().expect("there is a log").given_up;
+                            let mut lines = holding.records.clone().map(|record| holding.lines[record as usize]);
+                            assert!(lines.any(|line| given_up.contains(&line)), "it is spooled once");
+                        }
+                    }
                 }
                 Action::Done { lane, frame: id } => {
                     let log = self.log.as_mut().expect("there is a log");
-                    let frame = log.frames.remove(&id).expect("a frame is done once");
+                    let frame = log.frames.remove(&id).expect("a frame is done once, and not after it is gone");
                     assert_eq!(frame.lane, lane);
                     log.marks.push(Mark::Done(lane, id));
                     frame.lines.into_iter().for_each(|(line, _)| self.assert_kept(line));
@@ -348,6 +362,10 @@ impl World {
                 Action::Unread { lane, frame } => {
                     let log = self.log.as_mut().expect("there is a log");
                     assert_eq!(log.frames[&frame].lane, lane);
+                    // A part of it may have been delivered to another partition.
+                    let lines = log.frames[&frame].lines.iter().map(|(line, _)| *line);
+                    let again: Vec<Line> = lines.filter(|line| self.broker.has(*line)).collect();
+                    self.broker.may_repeat(again);
                     log.marks.push(Mark::Unread(lane, frame));
                 }
                 Action::Again { lane } => self.log.as_mut().expect("there is a log").marks.push(Mark::Again(lane)),
@@ -360,6 +378,8 @@ impl World {
         assert_eq!(self.machine.bytes_used(), used, "what is used is what is held");
         let bound = self.machine.bytes_max() + self.batch_bytes_max;
         assert!(used <= bound, "{used} bytes are in flight, the window and a batch are {bound}");
+        let counted: u64 = self.machine.tally().rows().iter().map(|(_, counts)| counts.records_dropped).sum();
+        assert_eq!(counted, self.dropped_records, "what is dropped on arrival is counted");
         self.hear();
     }
 
@@ -386,13 +406,18 @@ impl World {
         for record in holding.records.clone() {
             let line = holding.lines[record as usize];
             match how {
-                Settled::Delivered => assert!(self.broker.arrived.contains(&line), "{line:?} settled, not arrived"),
+                Settled::Delivered => assert!(self.broker.has(line), "{line:?} settled, not arrived"),
                 Settled::DeadLettered => self.assert_kept(line),
                 Settled::Abandoned => {
                     self.broker.excused.insert(line);
                 }
                 Settled::Spooled => self.assert_kept(line),
-                other @ Settled::Dropped => panic!("the machine never says {other:?}"),
+                Settled::Dropped => {
+                    assert_eq!(self.limits.when_full, WhenFull::DropNewest);
+                    self.dropped_newest.insert(line);
+                    self.dropped_records += 1;
+                    self.broker.excused.insert(line);
+                }
             }
         }
         if let Some(receipt) = holding.receipt {
@@ -427,9 +452,17 @@ impl World {
         let machine = &mut self.machine;
         log.queue.retain(|job| machine.wants_copy(job.parcel));
         let count = if log.queue.is_empty() { 0 } else { 1 + self.random.index(log.queue.len()) };
-        let written = match log.write(count, &self.known, wall_ms) {
+        let written = match log.write(count, &self.known, self.now, wall_ms) {
             Ok(written) => written,
             Err(error) => {
+                if error.is_full() && self.limits.when_full == WhenFull::DropOldest {
+                    let dropped = log.drop_oldest();
+                    self.gone(&dropped);
+                    if !dropped.is_empty() {
+                        return true;
+                    }
+                }
+                let Some(log) = self.log.as_mut().filter(|log| !log.queue.is_empty()) else { return true };
                 log.trouble = Some(Trouble { is_full: error.is_full(), message: error.to_string().into() });
                 self.tell_room();
                 return false;
@@ -452,11 +485,27 @@ impl World {
         true
     }
 
+    /// Frames are gone from the log: nobody waits for them, nor for what comes after them in their order.
+    fn gone(&mut self, frames: &[Dropped]) {
+        let Some(log) = &self.log else { return };
+        self.broker.excused.extend(&log.given_up);
+        let life = self.life;
+        for one in frames.iter() {
+            if self.life == life {
+                self.machine.frames_gone(&one.lane, one.first_id..=one.last_id, one.frames, self.now);
+                self.act();
+            }
+        }
+    }
+
     /// The machine hears how the spool is.
     pub fn tell_room(&mut self) {
         let Some(log) = &self.log else { return };
-        let greedy = self.machine.spooled_lanes().filter(|lane| log.holds_too_much(lane)).cloned().collect();
-        self.machine.spool(log.room(), greedy, log.trouble.clone());
+        let drops_oldest = self.limits.when_full == WhenFull::DropOldest;
+        let holds_too_much = |lane: &&LaneKey| !drops_oldest && log.holds_too_much(lane);
+        let greedy = self.machine.spooled_lanes().filter(holds_too_much).cloned().collect();
+        let room = if drops_oldest { u64::MAX / 2 } else { log.room() };
+        self.machine.spool(room, greedy, log.trouble.clone());
         self.act();
     }
 
@@ -466,7 +515,7 @@ impl World {
         for _ in 0..frames {
             let Some(log) = self.log.as_mut() else { return any };
             if log.on_its_way.is_none() {
-                log.mark();
+                log.mark(self.now);
                 let (machine, now) = (&mut self.machine, self.now);
                 match log.next(&mut |meta| machine.may_read(&meta.lane, meta.id, meta.payload_bytes, now)) {
                     Ok(Some(frame)) => log.on_its_way = Some(frame),
@@ -555,6 +604,15 @@ impl World {
         self.act();
     }
 
+    /// The source's input was reloaded: what waits of it is given up, and read again.
+    pub fn give_up(&mut self, who: usize) {
+        let is_theirs = |holding: &Holding| holding.lines[holding.records.start as usize].0 == who;
+        let theirs = self.holdings.iter().filter(|(_, holding)| is_theirs(holding));
+        let parcels: HashSet<Parcel> = theirs.map(|(parcel, _)| *parcel).collect();
+        self.machine.give_up(&parcels);
+        self.act();
+    }
+
     /// What sources hear: the watermark moves over what is kept only (I1, I2).
     fn hear(&mut self) {
         let heard = std::mem::take(&mut *self.heard.lock().expect("no panic while locked"));
@@ -568,8 +626,10 @@ impl World {
                 continue;
             }
             if how == Settled::Abandoned {
-                source.position = source.watermark.rewind().offset as u32;
+                let from = source.watermark.rewind().offset as u32;
+                let to = std::mem::replace(&mut source.position, from);
                 source.unsettled.clear();
+                self.broker.may_repeat((from..to).map(|number| (who, number)));
                 continue;
             }
             let before = source.watermark.position().offset as u32;
@@ -581,7 +641,8 @@ impl World {
 
     fn assert_kept(&self, line: Line) {
         let is_logged = || self.log.as_ref().is_some_and(|log| log.has(line));
-        let kept = self.broker.arrived.contains(&line) || self.buried.contains(&line) || is_logged();
+        let kept =
+            self.broker.has(line) || self.buried.contains(&line) || self.dropped_newest.contains(&line) || is_logged();
         assert!(kept, "{line:?} counts as settled and is neither in a log nor in the dead letter");
     }
 
@@ -737,11 +798,16 @@ impl World {
     /// What the old producer still says goes unheard.
     fn forget_leaving(&mut self) {
         let Some(mut old) = self.leaving.take() else { return };
-        let line = |(parcel, record): &(Parcel, u32)| Some(self.holdings.get(parcel)?.lines[*record as usize]);
-        let unheard: Vec<Line> = old.out.iter().filter_map(line).collect();
+        let unheard = self.lines_of(&old.out);
         self.broker.refusals_known(&unheard, self.handed_over);
+        self.broker.may_repeat(unheard);
         old.producer.gone_at = Some(self.handed_over);
         self.zombies.push((old.epoch, old.producer));
+    }
+
+    fn lines_of(&self, records: &HashSet<(Parcel, u32)>) -> Vec<Line> {
+        let line = |(parcel, record): &(Parcel, u32)| Some(self.holdings.get(parcel)?.lines[*record as usize]);
+        records.iter().filter_map(line).collect()
     }
 
     /// Makes the new producer, if one is due.
@@ -758,6 +824,8 @@ impl World {
         let mut old = std::mem::take(&mut self.producer);
         old.gone_at = Some(self.handed_over);
         self.zombies.push((epoch, old));
+        let unheard = self.lines_of(&self.out);
+        self.broker.may_repeat(unheard);
         self.out.clear();
         self.broker.all_refusals_known(self.handed_over);
         self.machine.rebuilt(epoch + 1, self.now);
@@ -774,6 +842,7 @@ impl World {
 
     /// kill -9, and the next start: what is not in a log, the dead letter or a durable checkpoint is gone.
     pub fn crash(&mut self) {
+        self.dropped_records = 0;
         self.life += 1;
         self.forget_leaving();
         self.machine = Machine::new(self.limits.clone());
@@ -791,11 +860,11 @@ impl World {
         (self.rebuild_due, self.replace_due) = (false, false);
         let wall_ms = self.wall_ms();
         if let Some(log) = &mut self.log {
-            let recovered = log.crash(&mut self.random, wall_ms);
+            let recovered = log.crash(&mut self.random, self.now, wall_ms);
+            self.broker.excused.extend(&log.given_up);
             let lanes: Vec<_> = recovered.lanes.into_iter().map(|found| (found.lane, found.frames)).collect();
             self.known.extend(recovered.partitions.iter().cloned());
             self.machine.recovered(&lanes, &recovered.partitions);
-            self.machine.spool(log.room(), HashSet::new(), None);
         }
         for source in &mut self.sources {
             source.position = source.committed;
@@ -804,13 +873,29 @@ impl World {
             source.last_wants.clear();
             source.unsettled.clear();
         }
+        self.account_for_repeats();
+        self.tell_room();
+    }
+
+    /// After a crash: what may come is what has come, what the producers of before still have, what sources read again, and
+    /// what the log holds.
+    fn account_for_repeats(&mut self) {
+        let mut may_arrive = self.broker.arrived.clone();
+        let zombies = self.zombies.iter().flat_map(|(_, producer)| producer.queued());
+        let sources = self.sources.iter().enumerate();
+        let read = sources.flat_map(|(who, source)| (source.committed..source.len()).map(move |number| (who, number)));
+        let logged = self.log.iter().flat_map(Log::lines);
+        for line in zombies.chain(read).chain(logged) {
+            *may_arrive.entry(line).or_default() += 1;
+        }
+        self.broker.may_arrive = may_arrive;
     }
 
     /// Faults end: topics exist, everybody answers and is authorised, the dead letter has room.
     pub fn heal(&mut self) {
         for topic in self.broker.topics.values_mut() {
             topic.exists = true;
-            topic.authorized = true;
+            topic.refuses = None;
             topic.silent.clear();
         }
         self.dead_letter_full = false;
@@ -864,11 +949,17 @@ impl World {
     pub fn assert_clean(&self) {
         assert_eq!(self.machine.lanes(self.now), [], "a lane without records is forgotten");
         assert_eq!((self.machine.bytes_used(), self.holdings.len()), (0, 0));
+        let in_log = self.log.iter().flat_map(Log::lines).collect::<Vec<_>>();
+        assert_eq!(in_log, [], "nothing is left in the spool");
+        let is_given_up = |line| {
+            self.dropped_newest.contains(&line) || self.log.as_ref().is_some_and(|log| log.given_up.contains(&line))
+        };
         for (who, source) in self.sources.iter().enumerate() {
             for (number, spec) in source.lines.iter().enumerate() {
                 let line = (who, number as u32);
-                let (arrived, buried) = (self.broker.arrived.contains(&line), self.buried.contains(&line));
-                assert_eq!((arrived, buried), (spec.guilt.is_none(), spec.guilt.is_some()), "{line:?}");
+                let (arrived, buried) = (self.broker.has(line), self.buried.contains(&line));
+                let is_gone = (arrived, buried) == (false, false) && is_given_up(line);
+                assert!(is_gone || (arrived, buried) == (spec.guilt.is_none(), spec.guilt.is_some()), "{line:?}");
             }
         }
     }
