@@ -433,7 +433,18 @@ impl Event {
 impl<'a> EventView<'a> {
     /// The value at `path`; `None` if there is none.
     pub fn get(&self, path: &FieldPath) -> Option<ValueRef<'a>> {
-        let (root, rest) = path.segments().split_first()?;
+        self.get_segments(path.segments())
+    }
+
+    /// Whether nothing above `path` is there and no object: it can be set.
+    pub fn is_open(&self, path: &FieldPath) -> bool {
+        let segments = path.segments();
+        (1..segments.len())
+            .all(|depth| matches!(self.get_segments(&segments[..depth]), None | Some(ValueRef::Object(_))))
+    }
+
+    fn get_segments(&self, segments: &[Box<str>]) -> Option<ValueRef<'a>> {
+        let (root, rest) = segments.split_first()?;
         match &**root {
             "@timestamp" => rest.is_empty().then_some(ValueRef::Timestamp(self.event.timestamp)),
             "@metadata" => {
@@ -448,7 +459,7 @@ impl<'a> EventView<'a> {
                 MessageRef::Value(value) => found(value.probe(rest)).map(ValueRef::from),
                 MessageRef::Removed => None,
             },
-            _ => self.field(path.segments()),
+            _ => self.field(segments),
         }
     }
 

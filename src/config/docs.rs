@@ -166,6 +166,7 @@ impl Page<'_> {
             (_, Some("topic")) => "topic".to_owned(),
             (_, Some("condition")) => "[condition](#conditions)".to_owned(),
             (_, Some("field")) => "[field](#fields)".to_owned(),
+            (_, Some("tokenizer")) => "tokenizer".to_owned(),
             (_, Some("broker")) => "`HOST:PORT`".to_owned(),
             (_, Some("listen")) => "`ADDRESS:PORT` \\| `off`".to_owned(),
             (_, Some("property")) => "text, number or boolean".to_owned(),
@@ -241,8 +242,12 @@ processors:
 
 "#;
 
-const EXAMPLES: [(&str, &str); 4] = [
+const EXAMPLES: &[(&str, &str)] = &[
     ("add_fields", "  - add_fields:\n      target: labels\n      fields: { environment: production, region: eu-1 }\n"),
+    (
+        "dissect",
+        "  - dissect:\n      tokenizer: \"%{client.ip} - %{user.name} [%{time}] %{duration_ms|long} %{?key}=%{&key}\"\n      target_prefix: \"\"\n",
+    ),
     ("drop_fields", "  - drop_fields:\n      fields: [agent, log.offset]\n"),
     ("rename", "  - rename:\n      fields:\n        - { from: fields.service, to: service.name }\n"),
     ("drop_event", "  - drop_event:\n      if: \"[log.level] in ['debug', 'trace']\"\n"),

@@ -5,6 +5,7 @@
 
 use crate::decode::charset::{Charset, LABELS};
 use crate::event::FieldPath;
+use crate::process::Tokenizer;
 use crate::process::condition::Condition;
 use crate::route::Template;
 
@@ -45,6 +46,7 @@ pub(crate) fn check(format: &str, text: &str) -> Result<(), Fault> {
         "topic" => topic(text),
         "condition" => Condition::parse(text).map(drop).map_err(|error| syntax("a condition", error)),
         "field" => FieldPath::parse(text).map(drop).map_err(|error| syntax("the name of a field", error)),
+        "tokenizer" => Tokenizer::parse(text).map(drop).map_err(|error| syntax("a tokenizer", error)),
         "broker" => broker(text),
         "listen" => listen(text).map(drop),
         "output-path" => output_path(text),

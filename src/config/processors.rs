@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::written::{ConditionText, Field};
+use super::written::{ConditionText, Field, TokenizerText};
 
 /// What becomes of an event for which a processor fails. The failure is counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -67,7 +67,7 @@ macro_rules! processors {
         #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
         #[serde(default, deny_unknown_fields)]
         #[schemars(extend("x-one-of" = [$(stringify!($key)),+], "x-later" = [
-            "grok", "dissect", "json", "logfmt", "kv", "csv", "date", "mutate", "geoip", "user_agent", "parser", "sample",
+            "grok", "json", "logfmt", "kv", "csv", "date", "mutate", "geoip", "user_agent", "parser", "sample",
             "throttle", "script"
         ]))]
         pub struct Processor {
@@ -109,6 +109,28 @@ processors! {
         #[schemars(extend("minProperties" = 1))]
         fields: Map<String, Value> = Map::new(),
     }
+    /// Takes a text apart at the delimiters between keys, as Filebeat and Logstash do: `%{a} [%{b}] %{c}`. Every key is a field;
+    /// what is behind the last delimiter of the tokenizer is not looked at.
+    ///
+    /// `%{}` and `%{?name}` are passed over; `%{+name}` is appended to `name`, with the delimiter before it between them, in the
+    /// order of `%{+name/2}` if there is one; `%{&key}` gets the value of `%{?key}` (or `%{*key}`, `%{key}`) as its name; behind
+    /// `%{name->}` the delimiter may be repeated; `%{name#10}` has ten bytes; `%{name|long}` is a number (`integer`, `long`, `float`,
+    /// `double`, `boolean`, `ip`, `string`), or stays a text if it is none.
+    dissect: Dissect, required ["tokenizer"], tags ["_dissectfailure"], {
+        /// The keys, and the delimiters between them.
+        tokenizer: TokenizerText = TokenizerText::default(),
+        /// The field that has the text. One that is not there, or null, is no failure.
+        field: Field = Field("message".to_owned()),
+        /// The field below which the keys are set; `""` means at the top.
+        #[schemars(extend("x-empty" = true))]
+        target_prefix: Field = Field("dissect".to_owned()),
+        /// Fields that are there already are replaced. Otherwise it is a failure, but for `field` itself.
+        overwrite_keys: bool = false,
+        /// From which side of values `trim_chars` are cut.
+        trim_values: TrimValues = TrimValues::None,
+        /// The characters that are cut.
+        trim_chars: String = " ".to_owned(),
+    }
     /// Removes fields.
     drop_fields: DropFields, required ["fields"], tags [], {
         /// The fields to remove, with all that is below them.
@@ -136,4 +158,15 @@ pub struct RenameField {
     pub from: Field,
     /// Its name from now on.
     pub to: Field,
+}
+
+/// From which side of a value something is cut.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum TrimValues {
+    #[default]
+    None,
+    Left,
+    Right,
+    All,
 }

@@ -407,6 +407,7 @@ pub(crate) fn expected(root: &Value, schema: &Value) -> String {
         (_, Some("topic")) => "the name of a topic".to_owned(),
         (_, Some("condition")) => "a condition such as `[status] >= 500`".to_owned(),
         (_, Some("field")) => "the name of a field, such as `a.b`".to_owned(),
+        (_, Some("tokenizer")) => "a tokenizer such as `%{ip} - %{user} [%{time}]`".to_owned(),
         (_, Some("broker")) => "`HOST:PORT`".to_owned(),
         (_, Some("listen")) => "`ADDRESS:PORT` or `off`".to_owned(),
         (_, Some("property")) => "a text, number or boolean".to_owned(),

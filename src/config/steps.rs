@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use super::check::Checker;
-use super::processors::{Chosen, OnFailure, Processor};
+use super::processors::{self as written, Chosen, OnFailure, Processor, TrimValues};
+use super::written::Field;
 use crate::event::{FieldPath, Object};
 use crate::process::condition::Condition;
-use crate::process::{self, Process, Step};
+use crate::process::{self, Place, Process, Step, Tokenizer, Trim};
 
 impl Checker<'_> {
     /// The steps of the list at `path`.
@@ -43,6 +44,7 @@ impl Checker<'_> {
                 };
                 Arc::new(process::AddFields::new(target, Object::from_json(add.fields.clone())))
             }
+            Chosen::Dissect(dissect) => self.dissect(dissect, path)?,
             Chosen::DropFields(drop) => {
                 if !drop.ignore_missing {
                     self.warn_at(
@@ -63,5 +65,35 @@ impl Checker<'_> {
             }
             Chosen::DropEvent(_) => Arc::new(process::DropEvent),
         })
+    }
+
+    fn place(&mut self, field: &Field, target: &Field, overwrite: bool, path: &[&str]) -> Option<Place> {
+        Some(Place {
+            field: self.parsed(FieldPath::parse(&field.0), path)?,
+            target: match target.0.as_str() {
+                "" => None,
+                target => Some(self.parsed(FieldPath::parse(target), path)?),
+            },
+            overwrite,
+        })
+    }
+
+    fn dissect(&mut self, dissect: &written::Dissect, path: &[&str]) -> Option<Arc<dyn Process>> {
+        let place = self.place(&dissect.field, &dissect.target_prefix, dissect.overwrite_keys, path)?;
+        let tokenizer = self.parsed(Tokenizer::parse(&dissect.tokenizer.0), path)?;
+        Some(Arc::new(process::Dissect {
+            tokenizer: match &place.target {
+                Some(target) => tokenizer.below(target),
+                None => tokenizer,
+            },
+            place,
+            trim: match dissect.trim_values {
+                TrimValues::None => Trim::None,
+                TrimValues::Left => Trim::Left,
+                TrimValues::Right => Trim::Right,
+                TrimValues::All => Trim::All,
+            },
+            trim_chars: dissect.trim_chars.clone(),
+        }))
     }
 }

@@ -80,6 +80,10 @@ text!(
     Field, "field"
 );
 text!(
+    /// The tokenizer of `dissect`: `%{a} %{b}`.
+    TokenizerText, "tokenizer"
+);
+text!(
     /// `HOST:PORT` of a broker.
     Broker, "broker", "^[^/,\\s]+:[0-9]{1,5}$"
 );

@@ -8,13 +8,17 @@
 pub mod condition;
 
 mod add_fields;
+mod dissect;
 mod drop_event;
 mod drop_fields;
+mod parsed;
 mod rename;
 
 pub use add_fields::AddFields;
+pub use dissect::{Dissect, Tokenizer, Trim};
 pub use drop_event::DropEvent;
 pub use drop_fields::DropFields;
+pub use parsed::Place;
 pub use rename::Rename;
 
 use std::fmt::Debug;
@@ -247,6 +251,38 @@ mod tests {
         let mut work = Work { event, buf: BUF, common, read_at: Timestamp(0), tally: &mut tally };
         let outcome = Chain::new(steps).run(&mut work);
         (outcome, tally)
+    }
+
+    /// The fields of [`common`] but those that every event has alike, and `message`; `fields` in the place of those named so.
+    pub(super) fn plain(message: impl Into<serde_json::Value>, fields: serde_json::Value) -> serde_json::Value {
+        let mut all = json!({
+            "message": message.into(), "host": {"name": "web-1"},
+            "fields": {"service": "shop", "team": {"name": "ops"}},
+        });
+        let serde_json::Value::Object(fields) = fields else { panic!("{fields} is no object") };
+        fields.into_iter().for_each(|(key, value)| all[key] = value);
+        all
+    }
+
+    /// What a processor makes of an event with this message: as [`plain`] has it, with the tags that it got.
+    pub(super) fn fields_of(processor: impl Process + 'static, message: serde_json::Value) -> serde_json::Value {
+        fields_of_event(processor, json!({ "message": message }))
+    }
+
+    pub(super) fn fields_of_event(processor: impl Process + 'static, event: serde_json::Value) -> serde_json::Value {
+        let common = Shared::new(SharedOptions {
+            host_name: "web-1".to_owned(),
+            fields: object(json!({"service": "shop", "team": {"name": "ops"}})),
+            ..SharedOptions::default()
+        })
+        .stream("x");
+        let mut event = Event::from_object(object(event), Timestamp(0));
+        assert_eq!(run(vec![step(processor)], &mut event, &common).0, Outcome::Keep);
+        let mut seen = EventView { event: &event, buf: BUF, common: &common }.to_object();
+        for root in ["@timestamp", "agent", "input", "event", "log"] {
+            seen.remove(root);
+        }
+        serde_json::Value::Object(seen.to_json())
     }
 
     /// What a processor makes of the line `hello`, without what every event has alike.
