@@ -167,7 +167,7 @@ impl Checker<'_> {
         found.map_or_else(|| self.root.pos_of(list), |item| item.at)
     }
 
-    fn size_within(&mut self, path: &[&str], size: Size, min: u64, max: u64) {
+    pub(super) fn size_within(&mut self, path: &[&str], size: Size, min: u64, max: u64) {
         if size.0 < min || size.0 > max {
             let key = path.last().copied().unwrap_or_default();
             self.say_at(path, format!("`{key}` must be {} to {}", render_size(min), render_size(max)));

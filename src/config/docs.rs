@@ -244,6 +244,14 @@ processors:
 
 const EXAMPLES: &[(&str, &str)] = &[
     ("add_fields", "  - add_fields:\n      target: labels\n      fields: { environment: production, region: eu-1 }\n"),
+    ("csv", "  - csv:\n      columns: [time, user.name, status]\n      separator: \";\"\n"),
+    ("json", "  - json:\n      if: \"[message] =~ '^[{]'\"\n      overwrite_keys: true\n"),
+    (
+        "kv",
+        "  - kv:\n      field: url.query\n      target: url.params\n      field_split: \"&\"\n      exclude_keys: [token]\n",
+    ),
+    ("logfmt", "  - logfmt:\n      target: app\n"),
+    ("regex", "  - regex:\n      patterns: ['^(?<log.level>[A-Z]+) +(?<thread>\\S+): ']\n"),
     (
         "dissect",
         "  - dissect:\n      tokenizer: \"%{client.ip} - %{user.name} [%{time}] %{duration_ms|long} %{?key}=%{&key}\"\n      target_prefix: \"\"\n",

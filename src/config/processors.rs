@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::written::{ConditionText, Field, TokenizerText};
+use super::written::{ConditionText, Count, Field, LinePattern, Size, TokenizerText};
 
 /// What becomes of an event for which a processor fails. The failure is counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -67,7 +67,7 @@ macro_rules! processors {
         #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
         #[serde(default, deny_unknown_fields)]
         #[schemars(extend("x-one-of" = [$(stringify!($key)),+], "x-later" = [
-            "grok", "json", "logfmt", "kv", "csv", "date", "mutate", "geoip", "user_agent", "parser", "sample",
+            "grok", "date", "mutate", "geoip", "user_agent", "parser", "sample",
             "throttle", "script"
         ]))]
         pub struct Processor {
@@ -109,6 +109,27 @@ processors! {
         #[schemars(extend("minProperties" = 1))]
         fields: Map<String, Value> = Map::new(),
     }
+    /// Values between separators become columns. One text is one record; a quoted value may have line breaks in it.
+    csv: Csv, required ["columns"], tags ["_csvparsefailure"], {
+        /// The field that has the text. One that is not there, or null, is no failure.
+        field: Field = Field("message".to_owned()),
+        /// The field below which the fields are set; `""` means at the top.
+        #[schemars(extend("x-empty" = true))]
+        target: Field = Field::default(),
+        /// Fields that are there already are replaced. Otherwise they stay, but for `field` itself.
+        overwrite_keys: bool = false,
+        /// The fields of the values, in order.
+        columns: Vec<Field> = Vec::new(),
+        /// What stands between two values.
+        separator: String = ",".to_owned(),
+        /// What a value stands in that has the separator in it; two of them in it are one. `""` means that nothing does.
+        #[schemars(extend("x-empty" = true))]
+        quote: String = "\"".to_owned(),
+        /// Values behind the last column become `column4` and so on; otherwise they are left out.
+        autogenerate_column_names: bool = true,
+        /// An empty value sets nothing. Otherwise it is null, or `""` if it stands in quotes.
+        skip_empty_columns: bool = false,
+    }
     /// Takes a text apart at the delimiters between keys, as Filebeat and Logstash do: `%{a} [%{b}] %{c}`. Every key is a field;
     /// what is behind the last delimiter of the tokenizer is not looked at.
     ///
@@ -138,6 +159,86 @@ processors! {
         fields: Vec<Field> = Vec::new(),
         /// Accepted so that a Filebeat config can be carried over: a field that is not there is never an error here.
         ignore_missing: bool = true,
+    }
+    /// Reads a text that is JSON into fields. Integers of 64 bits stay integers; of a key that stands twice the last counts. What is
+    /// no JSON is a failure, and so is what is no object if there is no `target`.
+    json: Json, required [], tags ["_jsonparsefailure"], {
+        /// The field that has the text. One that is not there, or null, is no failure.
+        field: Field = Field("message".to_owned()),
+        /// The field below which the fields are set; `""` means at the top.
+        #[schemars(extend("x-empty" = true))]
+        target: Field = Field::default(),
+        /// Fields that are there already are replaced. Otherwise they stay, but for `field` itself.
+        overwrite_keys: bool = false,
+        /// Keys with dots become levels: `a.b` is the field `b` below `a`.
+        expand_keys: bool = false,
+        /// Levels of objects and lists, at most 64; a text that has more is a failure.
+        max_depth: Count = Count(32),
+        /// Bytes of the text, at most 16MiB; a longer one is a failure.
+        max_bytes: Size = Size(1 << 20),
+        /// A failure also sets `error.message` to its reason.
+        add_error_key: bool = false,
+    }
+    /// Reads `key=value` pairs between separators into fields. Quotes and brackets around a value are cut off, a key that comes
+    /// again makes a list, and what is no pair is passed over.
+    kv: Kv, required [], tags ["_kv_filter_error"], {
+        /// The field that has the text. One that is not there, or null, is no failure.
+        field: Field = Field("message".to_owned()),
+        /// The field below which the fields are set; `""` means at the top.
+        #[schemars(extend("x-empty" = true))]
+        target: Field = Field::default(),
+        /// Fields that are there already are replaced. Otherwise they stay, but for `field` itself.
+        overwrite_keys: bool = false,
+        /// Keys with dots become levels: `a.b` is the field `b` below `a`.
+        expand_keys: bool = false,
+        /// The characters that end a pair.
+        field_split: String = " ".to_owned(),
+        /// The characters between key and value.
+        value_split: String = "=".to_owned(),
+        /// Characters to cut off both ends of keys.
+        trim_key: String = String::new(),
+        /// Characters to cut off both ends of values.
+        trim_value: String = String::new(),
+        /// Stands before the name of every field.
+        prefix: String = String::new(),
+        /// Only these keys, without the prefix. Default: all.
+        include_keys: Vec<String> = Vec::new(),
+        /// All but these keys.
+        exclude_keys: Vec<String> = Vec::new(),
+        /// `(…)`, `[…]` and `<…>` around values are cut off, as quotes are.
+        include_brackets: bool = true,
+        /// A key that comes again with the same value counts again.
+        allow_duplicate_values: bool = true,
+        /// Keys with an empty value are set.
+        allow_empty_values: bool = false,
+        /// What blanks around `value_split` are.
+        whitespace: Whitespace = Whitespace::Lenient,
+    }
+    /// Reads `level=info msg="it works" slow` into fields. Values are texts, a key without `=` is `true`.
+    logfmt: Logfmt, required [], tags ["_logfmtparsefailure"], {
+        /// The field that has the text. One that is not there, or null, is no failure.
+        field: Field = Field("message".to_owned()),
+        /// The field below which the fields are set; `""` means at the top.
+        #[schemars(extend("x-empty" = true))]
+        target: Field = Field::default(),
+        /// Fields that are there already are replaced. Otherwise they stay, but for `field` itself.
+        overwrite_keys: bool = false,
+        /// Keys with dots become levels: `a.b` is the field `b` below `a`.
+        expand_keys: bool = false,
+    }
+    /// The named groups of a regular expression, `(?<name>…)`, become fields. Any expression takes a time that is linear in the text:
+    /// there is no look-around and no backreference. A name may be a path, `(?<a.b>…)`.
+    regex: Regex, required ["patterns"], tags ["_regexparsefailure"], {
+        /// The field that has the text. One that is not there, or null, is no failure.
+        field: Field = Field("message".to_owned()),
+        /// The field below which the fields are set; `""` means at the top.
+        #[schemars(extend("x-empty" = true))]
+        target: Field = Field::default(),
+        /// Fields that are there already are replaced. Otherwise they stay, but for `field` itself.
+        overwrite_keys: bool = false,
+        /// The expressions to try, in this order; the first that matches counts. If none does, that is a failure.
+        #[schemars(extend("minItems" = 1))]
+        patterns: Vec<LinePattern> = Vec::new(),
     }
     /// Gives fields other names.
     rename: Rename, required ["fields"], tags ["_rename_failed"], {
@@ -169,4 +270,15 @@ pub enum TrimValues {
     Left,
     Right,
     All,
+}
+
+/// What blanks around a separator are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Whitespace {
+    /// No part of key and value.
+    #[default]
+    Lenient,
+    /// Characters as any other.
+    Strict,
 }

@@ -8,17 +8,27 @@
 pub mod condition;
 
 mod add_fields;
+mod csv;
 mod dissect;
 mod drop_event;
 mod drop_fields;
+mod json;
+mod kv;
+mod logfmt;
 mod parsed;
+mod regex;
 mod rename;
 
 pub use add_fields::AddFields;
+pub use csv::Csv;
 pub use dissect::{Dissect, Tokenizer, Trim};
 pub use drop_event::DropEvent;
 pub use drop_fields::DropFields;
+pub use json::Json;
+pub use kv::Kv;
+pub use logfmt::Logfmt;
 pub use parsed::Place;
+pub use regex::{Pattern, Regex};
 pub use rename::Rename;
 
 use std::fmt::Debug;

@@ -11,6 +11,9 @@ use crate::event::{FieldPath, Object, Value, ValueRef};
 /// The tag of an event whose new `@timestamp` is none, as in Logstash.
 const NO_TIME_TAG: &str = "_timestampparsefailure";
 
+/// Fields that one text may make in one object. More is no log line, and would cost more than its length.
+pub(super) const MEMBERS_MAX: usize = 4096;
+
 /// From which field, to which.
 #[derive(Clone, Debug)]
 pub struct Place {
@@ -51,6 +54,17 @@ impl Place {
             _ => fields,
         };
         Ok(work.set(target, merged)?)
+    }
+
+    /// Sets one field, which is below the target already. What is there stays unless it is to be replaced.
+    ///
+    /// # Errors
+    /// If it can't be set.
+    pub(super) fn put_at(&self, path: &FieldPath, value: Value, work: &mut Work<'_>) -> Result<(), Failed> {
+        if !self.overwrite && *path != self.field && work.get(path).is_some() {
+            return Ok(());
+        }
+        Ok(work.set(path, value)?)
     }
 
     fn put_at_root(&self, fields: Object, work: &mut Work<'_>) -> Result<(), Failed> {
