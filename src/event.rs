@@ -19,19 +19,27 @@
 //! @metadata                        for templates and conditions, never sent
 //! ```
 //!
+//! [`Template`] makes texts of an event: topics, keys and headers, and values that processors set.
+//!
 //! Not here: parsing of lines (decode), rules (process), the form of records (encode).
 
 use std::borrow::Cow;
 use std::ops::Range;
+use std::sync::Arc;
 
 pub mod common;
+mod joda;
 pub mod json;
 mod path;
+mod route_to;
+mod template;
 mod timestamp;
 mod value;
 
 pub use common::{Common, RESERVED_ROOTS, Shared, SharedOptions};
 pub use path::{FieldPath, SyntaxError};
+pub use route_to::RouteTo;
+pub use template::{Missing, Template};
 pub use timestamp::{Civil, Timestamp};
 pub use value::{Object, SetError, Value};
 
@@ -103,6 +111,8 @@ struct Own {
     /// Behind the shared tags; empty if detached.
     tags: Vec<String>,
     metadata: Object,
+    /// Where processors send it, the latest last.
+    routes: Vec<Arc<RouteTo>>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -361,6 +371,37 @@ impl Event {
                 self.own.as_mut()?.fields.take_segments(path.segments())
             }
         }
+    }
+
+    /// Removes all fields but those at or below these paths, `@timestamp`, `@metadata`, `tags`, and what the agent adds:
+    /// `log.file`, `log.offset`, `log.length`, `log.flags`, `event.id`, and the shared fields that are not the user's.
+    pub fn keep_only(&mut self, fields: &[FieldPath], buf: &[u8], common: &Common) {
+        let kept: Vec<&[Box<str>]> = fields.iter().map(FieldPath::segments).collect();
+        let mut agent = common.agent.clone();
+        agent.merge(EventView { event: self, buf, common }.intrinsic());
+        agent.insert("tags", Value::Null);
+        self.detach(buf, common);
+        let own = self.own_mut();
+        own.fields.keep_only(&agent, &kept);
+        let of_message = kept.iter().filter(|path| *path[0] == *"message");
+        match &mut own.message {
+            _ if of_message.clone().any(|path| path.len() == 1) => {}
+            Message::Value(Value::Object(object)) if of_message.clone().next().is_some() => {
+                let below: Vec<&[Box<str>]> = of_message.map(|path| &path[1..]).collect();
+                object.keep_only(&Object::new(), &below);
+            }
+            message => *message = Message::Removed,
+        }
+    }
+
+    /// Notes where it goes. What was noted before counts where this says nothing.
+    pub fn send_to(&mut self, to: &Arc<RouteTo>) {
+        self.own_mut().routes.push(Arc::clone(to));
+    }
+
+    /// Where processors send it, the latest last.
+    pub fn routes(&self) -> &[Arc<RouteTo>] {
+        self.own.as_ref().map_or(&[], |own| &own.routes)
     }
 
     /// Adds a tag, once.

@@ -936,14 +936,16 @@ impl Run {
         }
     }
 
-    /// Whether a start would find something in a spool that counts as not acknowledged.
+    /// Whether a start would find something in a spool that counts as not acknowledged, be it after a power cut or not.
     fn spool_holds(&self) -> bool {
-        let (disk, folder) = (self.disk.durable(), self.home.path().join("data/spool"));
-        let Ok(outputs) = disk.list(&folder) else { return false };
-        outputs.iter().any(|output| {
-            // What is half written means nothing yet.
-            let listing = inspect::list(&disk, &folder.join(&output.name), 0);
-            listing.map_or(true, |listing| !listing.lanes.is_empty())
+        let folder = self.home.path().join("data/spool");
+        [self.disk.durable(), self.disk.as_seen()].iter().any(|disk| {
+            let Ok(outputs) = disk.list(&folder) else { return false };
+            outputs.iter().any(|output| {
+                // What is half written means nothing yet.
+                let listing = inspect::list(disk, &folder.join(&output.name), 0);
+                listing.map_or(true, |listing| !listing.lanes.is_empty())
+            })
         })
     }
 

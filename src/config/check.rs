@@ -13,6 +13,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::decode::{Charset, LineFilter};
 use crate::deliver::machine::WhenFull;
 use crate::encode::Codec;
+use crate::event::Template;
 use crate::event::{Object, RESERVED_ROOTS, SyntaxError};
 use crate::input::file::options::{FileOptions, StartAt, Watch};
 use crate::input::stdin::StdinOptions;
@@ -20,7 +21,6 @@ use crate::output::dead_letter::DeadLetterOptions;
 use crate::output::file::options::FileOptions as FileOutputOptions;
 use crate::output::kafka::options as kafka;
 use crate::process::condition::Condition;
-use crate::route::Template;
 
 use super::checked::{
     Checked, CheckedInput, CheckedOutput, InputKind, Logging, Meaning, OutputKind, Route, SpoolOptions,
@@ -130,7 +130,7 @@ fn is_safe_url(url: &str) -> bool {
 
 pub(super) struct Checker<'a> {
     root: &'a Node,
-    world: &'a dyn World,
+    pub(super) world: &'a dyn World,
     mistakes: &'a mut Mistakes,
     warnings: &'a mut Mistakes,
 }

@@ -10,13 +10,13 @@ use std::time::Duration;
 
 use crate::encode::Codec;
 use crate::event::Object;
+use crate::event::Template;
 use crate::input::file::options::FileOptions;
 use crate::input::stdin::StdinOptions;
 use crate::output::file::options::FileOptions as FileOutputOptions;
 use crate::output::kafka::options::KafkaOptions;
 use crate::process::Step;
 use crate::process::condition::Condition;
-use crate::route::Template;
 
 use super::ConfigFile;
 use super::mistake::Mistake;

@@ -166,6 +166,9 @@ impl Page<'_> {
             (_, Some("topic")) => "topic".to_owned(),
             (_, Some("condition")) => "[condition](#conditions)".to_owned(),
             (_, Some("field")) => "[field](#fields)".to_owned(),
+            (_, Some("date-format")) => "[date format](#date-formats)".to_owned(),
+            (_, Some("time-zone")) => "time zone".to_owned(),
+            (_, Some("locale")) => "language".to_owned(),
             (_, Some("tokenizer")) => "tokenizer".to_owned(),
             (_, Some("broker")) => "`HOST:PORT`".to_owned(),
             (_, Some("listen")) => "`ADDRESS:PORT` \\| `off`".to_owned(),
@@ -244,6 +247,13 @@ processors:
 
 const EXAMPLES: &[(&str, &str)] = &[
     ("add_fields", "  - add_fields:\n      target: labels\n      fields: { environment: production, region: eu-1 }\n"),
+    ("add_tags", "  - add_tags:\n      tags: [access_log, \"from-%{[host.name]}\"]\n"),
+    ("convert", "  - convert:\n      fields: { http.response.status_code: integer, took: float }\n"),
+    ("copy", "  - copy:\n      fields:\n        - { from: message, to: event.original }\n"),
+    (
+        "date",
+        "  - date:\n      field: timestamp\n      formats: [\"dd/MMM/yyyy:HH:mm:ss Z\", ISO8601]\n      timezone: Europe/Berlin\n",
+    ),
     ("csv", "  - csv:\n      columns: [time, user.name, status]\n      separator: \";\"\n"),
     ("json", "  - json:\n      if: \"[message] =~ '^[{]'\"\n      overwrite_keys: true\n"),
     (
@@ -256,8 +266,32 @@ const EXAMPLES: &[(&str, &str)] = &[
         "dissect",
         "  - dissect:\n      tokenizer: \"%{client.ip} - %{user.name} [%{time}] %{duration_ms|long} %{?key}=%{&key}\"\n      target_prefix: \"\"\n",
     ),
+    (
+        "route",
+        "  - route:\n      if: \"'_grokparsefailure' in [tags]\"\n      topic: logs.raw\n      headers: { reason: unparsed }\n",
+    ),
+    (
+        "when",
+        "  - when:\n      if: \"[message] =~ '^[{]'\"\n      then:\n        - json: { overwrite_keys: true }\n        - route: { topic: logs.parsed }\n      else:\n        - route: { topic: logs.raw }\n",
+    ),
     ("drop_fields", "  - drop_fields:\n      fields: [agent, log.offset]\n"),
     ("rename", "  - rename:\n      fields:\n        - { from: fields.service, to: service.name }\n"),
+    (
+        "gsub",
+        "  - gsub:\n      fields:\n        - { field: url.path, pattern: '[?#].*', replacement: \"\" }\n        \
+         - { field: user.email, pattern: '^(.).*@', replacement: '\\1***@' }\n",
+    ),
+    ("host", "  - host: {}\n"),
+    ("join", "  - join:\n      fields: { labels: \", \" }\n"),
+    ("keep", "  - keep:\n      fields: [message, http, url.path]\n"),
+    ("lowercase", "  - lowercase:\n      fields: [log.level]\n"),
+    ("remove", "  - remove:\n      fields: [timestamp, event.original]\n"),
+    ("remove_tags", "  - remove_tags:\n      tags: [_dateparsefailure]\n"),
+    ("set", "  - set:\n      fields: { service.name: \"%{[fields.service]:unknown}\", event.kind: event }\n"),
+    ("split", "  - split:\n      fields: { x_forwarded_for: \", \" }\n"),
+    ("strip", "  - strip:\n      fields: [message]\n"),
+    ("truncate", "  - truncate:\n      fields: [error.stack_trace]\n      max_bytes: 32KiB\n"),
+    ("uppercase", "  - uppercase:\n      fields: [http.request.method]\n"),
     ("drop_event", "  - drop_event:\n      if: \"[log.level] in ['debug', 'trace']\"\n"),
 ];
 
@@ -343,6 +377,36 @@ A topic, key or header is a text in which `%{…}` stands for something of the e
 A value that starts with `%` needs quotes in YAML. A topic may hold letters, digits, `.`, `_` and `-`, at most 249. When an
 event's fields make another topic, or one of them is missing and has no default, the record goes to `fallback_topic` and is
 tagged.
+
+## Date formats
+
+What `formats` of the processor [`date`](#date) takes. A format must take the whole text; names are taken in their long and short
+form and in any case.
+
+| format | reads |
+|---|---|
+| `ISO8601` | `2026-11-25T15:35:43.123+01:00`, with a blank for the `T`, a comma for the dot, fewer parts, no offset |
+| `UNIX` | seconds since the epoch, with a fraction or not, up to 2038: what is more is milliseconds (list both: `[UNIX, UNIX_MS]`) |
+| `UNIX_MS` | milliseconds since the epoch |
+| `TAI64N` | `@4000000050d506482dbdf024` |
+| with a `%` in it | strftime's: `%d/%b/%Y:%H:%M:%S %z`; `%f`, `%L` and `%N` are any digits of a fraction, `%Z` a zone's name |
+| anything else | Joda's letters, as in Logstash: `dd/MMM/yyyy:HH:mm:ss Z` |
+
+| Joda's letter | reads |
+|---|---|
+| `yyyy`, `yy` | a year; `yy` one of two digits, from 80 years ago to 19 ahead |
+| `MM`, `M`; `MMM`, `MMMM` | a month's number; its name |
+| `dd`, `d`; `DDD` | the day of the month; of the year |
+| `HH`, `H`; `hh` or `KK` with `a`; `kk` | hours from 0 to 23; half a day's (1 to 12, 0 to 11) with AM or PM; 1 to 24 |
+| `mm`, `ss`, `SSS` | minutes, seconds, up to so many digits of a fraction |
+| `EEE`, `EEEE` | a day of the week, which is not held against the date |
+| `xxxx`, `ww`, `e` | year, week and day (1 = Monday) of ISO 8601 |
+| `Z`, `ZZ`; `ZZZ`; `z` | an offset, with or without colon; a name of the tz database; `UTC`, `GMT`, `EST`, `EDT`, `CST`, … of North America |
+| `'text'`, `''` | the text; a quote |
+
+What a text leaves out comes from the time at which its line was read. Without a year it is that year, but lines of December read in
+January are of last year, and the other way round; without a date it is that day. A local time that clocks skip is none; of one that
+they show twice the first is meant. Times outside of 1678 to 2261 can't be held, and fail.
 
 ## Conditions
 

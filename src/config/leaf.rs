@@ -5,9 +5,9 @@
 
 use crate::decode::charset::{Charset, LABELS};
 use crate::event::FieldPath;
-use crate::process::Tokenizer;
+use crate::event::Template;
 use crate::process::condition::Condition;
-use crate::route::Template;
+use crate::process::{DateFormat, Locale, Tokenizer, Zone};
 
 use super::mistake::did_you_mean;
 use super::units;
@@ -47,6 +47,16 @@ pub(crate) fn check(format: &str, text: &str) -> Result<(), Fault> {
         "condition" => Condition::parse(text).map(drop).map_err(|error| syntax("a condition", error)),
         "field" => FieldPath::parse(text).map(drop).map_err(|error| syntax("the name of a field", error)),
         "tokenizer" => Tokenizer::parse(text).map(drop).map_err(|error| syntax("a tokenizer", error)),
+        "date-format" => {
+            let format = DateFormat::parse(text, Locale::default());
+            format.map(drop).map_err(|error| Fault {
+                detail: error.message,
+                at: error.at,
+                expected: DATE_FORMAT.to_owned(),
+            })
+        }
+        "time-zone" => Zone::parse(text).map(drop).map_err(|error| syntax("a time zone", error)),
+        "locale" => locale(text),
         "broker" => broker(text),
         "listen" => listen(text).map(drop),
         "output-path" => output_path(text),
@@ -154,6 +164,19 @@ fn encoding(text: &str) -> Result<(), Fault> {
     let expected = "expected an encoding, such as `utf-8`, `utf-16`, `latin1` or `shift_jis`";
     let detail = format!("`{text}` is none{}", did_you_mean(text, LABELS));
     Err(Fault { at: 0, expected: expected.to_owned(), detail })
+}
+
+const DATE_FORMAT: &str = "expected `ISO8601`, `UNIX`, `UNIX_MS`, `TAI64N`, a format of Joda or one of strftime";
+
+fn locale(text: &str) -> Result<(), Fault> {
+    if Locale::parse(text).is_some() {
+        return Ok(());
+    }
+    let known: Vec<String> = Locale::languages().map(|language| format!("`{language}`")).collect();
+    Err(Fault::expected(format!(
+        "expected a language, maybe with its country as `fr_FR`; known are {}",
+        known.join(", ")
+    )))
 }
 
 fn template(text: &str) -> Result<(), Fault> {

@@ -14,12 +14,14 @@
 pub mod checked;
 pub mod docs;
 pub mod mistake;
-pub mod processors;
+pub mod parsers;
+mod processors;
 pub mod schema;
 pub mod world;
 pub mod written;
 
 mod check;
+mod host;
 mod leaf;
 mod marked;
 mod merge;

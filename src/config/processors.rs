@@ -3,11 +3,16 @@
 //! A block makes the type of a processor's options, with what all have (`if`, `on_failure`, `tag_on_failure`), their
 //! defaults, its place in [`Processor`], and its case in [`Chosen`], which `steps` must know.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::written::{ConditionText, Count, Field, LinePattern, Size, TokenizerText};
+use super::written::{
+    ConditionText, Count, DateFormatText, Field, LinePattern, LocaleText, Size, Tag, TemplateText, TimeZoneText,
+    TokenizerText, TopicTemplate,
+};
 
 /// What becomes of an event for which a processor fails. The failure is counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -67,7 +72,7 @@ macro_rules! processors {
         #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
         #[serde(default, deny_unknown_fields)]
         #[schemars(extend("x-one-of" = [$(stringify!($key)),+], "x-later" = [
-            "grok", "date", "mutate", "geoip", "user_agent", "parser", "sample",
+            "grok", "geoip", "user_agent", "parser", "sample",
             "throttle", "script"
         ]))]
         pub struct Processor {
@@ -108,6 +113,45 @@ processors! {
         /// The fields: any names and values. What has the name already is replaced.
         #[schemars(extend("minProperties" = 1))]
         fields: Map<String, Value> = Map::new(),
+    }
+    /// Adds tags. Templates are filled in; one that names a missing field is a failure.
+    add_tags: AddTags, required ["tags"], tags ["_add_tags_failed"], {
+        /// The tags to add, each once.
+        #[schemars(extend("minItems" = 1))]
+        tags: Vec<TemplateText> = Vec::new(),
+    }
+    /// Gives fields another type, as Logstash's `mutate` does: texts are read up to where they stop being a number. A text that
+    /// begins with no number becomes 0, and that is a failure too. What has no value of the type stays as it is, a failure.
+    convert: Convert, required ["fields"], tags ["_convert_failed"], {
+        /// The type of each field; of a list, that of its elements. One that is not there, or null, is passed over.
+        #[schemars(extend("minProperties" = 1, "x-name" = "field"))]
+        fields: BTreeMap<String, ConvertType> = BTreeMap::new(),
+    }
+    /// Copies fields, each with all that is below it.
+    copy: Copy, required ["fields"], tags ["_copy_failed"], {
+        /// The fields to copy, in this order. One that is not there is passed over.
+        #[schemars(extend("minItems" = 1))]
+        fields: Vec<CopyField> = Vec::new(),
+        /// A field that has the new name already is replaced; else that is a failure.
+        overwrite: bool = false,
+    }
+    /// Makes a field's text the time of the event, as Logstash's filter of that name does.
+    date: Date, required ["field", "formats"], tags ["_dateparsefailure"], {
+        /// The field. One that is not there, or null, is no failure.
+        field: Field = Field::default(),
+        /// The formats to try, in this order; the first that takes the whole text counts.
+        #[schemars(extend("minItems" = 1))]
+        formats: Vec<DateFormatText> = Vec::new(),
+        /// The time zone of texts that name none: a name of the tz database (it is built in) such as `Europe/Berlin`, an
+        /// offset such as `+01:00`, or a field of the event, `%{[field]}`.
+        timezone: TimeZoneText = TimeZoneText("UTC".to_owned()),
+        /// The language of the names of months and days: `en`, `cs`, `da`, `de`, `es`, `fi`, `fr`, `it`, `nl`, `pl`, `pt`, `sv`. A
+        /// country behind it (`fr_FR`) does not matter.
+        locale: LocaleText = LocaleText("en".to_owned()),
+        /// The field that gets the time. In another one than `@timestamp` it is a text as `2026-11-25T15:35:43.123Z`.
+        target: Field = Field("@timestamp".to_owned()),
+        /// How many digits of the second are kept; the others are cut.
+        precision: Precision = Precision::Milliseconds,
     }
     /// Values between separators become columns. One text is one record; a quoted value may have line breaks in it.
     csv: Csv, required ["columns"], tags ["_csvparsefailure"], {
@@ -151,14 +195,6 @@ processors! {
         trim_values: TrimValues = TrimValues::None,
         /// The characters that are cut.
         trim_chars: String = " ".to_owned(),
-    }
-    /// Removes fields.
-    drop_fields: DropFields, required ["fields"], tags [], {
-        /// The fields to remove, with all that is below them.
-        #[schemars(extend("minItems" = 1))]
-        fields: Vec<Field> = Vec::new(),
-        /// Accepted so that a Filebeat config can be carried over: a field that is not there is never an error here.
-        ignore_missing: bool = true,
     }
     /// Reads a text that is JSON into fields. Integers of 64 bits stay integers; of a key that stands twice the last counts. What is
     /// no JSON is a failure, and so is what is no object if there is no `target`.
@@ -240,14 +276,182 @@ processors! {
         #[schemars(extend("minItems" = 1))]
         patterns: Vec<LinePattern> = Vec::new(),
     }
+    /// Sends events elsewhere: topic, key and headers go before those of the input and of the outputs, for every output. Their templates
+    /// are filled in after all processors. Of two for one event, the later one counts, for what it says.
+    route: Route, required [], tags [], {
+        /// The topic.
+        topic: Option<TopicTemplate> = None,
+        /// The key.
+        key: Option<TemplateText> = None,
+        /// Headers: name → template. They are added to those of input and output.
+        #[schemars(extend("x-name" = "NAME"))]
+        headers: BTreeMap<String, TemplateText> = BTreeMap::new(),
+    }
+    /// Processors for the events for which a condition holds, and others for the rest. They can be nested, at most eight deep.
+    when: When, required ["then"], tags [], {
+        /// What is done where the condition holds.
+        then: Vec<Processor> = Vec::new(),
+        /// What is done where it does not.
+        #[serde(rename = "else")]
+        otherwise: Vec<Processor> = Vec::new(),
+    }
+    /// Removes fields.
+    drop_fields: DropFields, required ["fields"], tags [], {
+        /// The fields to remove, with all that is below them.
+        #[schemars(extend("minItems" = 1))]
+        fields: Vec<Field> = Vec::new(),
+        /// Accepted so that a Filebeat config can be carried over: a field that is not there is never an error here.
+        ignore_missing: bool = true,
+    }
+    /// Replaces in texts, and in lists of texts, all that regular expressions match.
+    gsub: Gsub, required ["fields"], tags ["_gsub_failed"], {
+        /// What is done, in this order.
+        #[schemars(extend("minItems" = 1))]
+        fields: Vec<GsubField> = Vec::new(),
+    }
+    /// Adds what is known of this host below `host`, in ECS's fields: `hostname`, `id` (the machine-id), `architecture`,
+    /// `os.{type,platform,family,name,version,codename,kernel}`, `ip` and `mac`. It is looked up once, when the config is read:
+    /// a host whose addresses changed needs a reload. What can't be found is left out; `host.name` stays. In a container it is
+    /// what the container sees. An event whose `host` is a text is a failure.
+    host: Host, required [], tags ["_host_failed"], {
+        /// With the addresses, `ip` and `mac`; not those of the loopback.
+        netinfo: bool = true,
+    }
+    /// Joins lists: each becomes the text of its elements.
+    join: Join, required ["fields"], tags ["_join_failed"], {
+        /// What stands between the elements of each field. One that is not there is passed over; one that is no list, or has
+        /// an object in it, is a failure.
+        #[schemars(extend("minProperties" = 1, "x-name" = "field"))]
+        fields: BTreeMap<String, String> = BTreeMap::new(),
+    }
+    /// Removes all fields but those that are named and those that the agent adds: `log.*`, `event.id`, `host`, `agent`, `input`.
+    /// `@timestamp`, `tags` and `@metadata` stay too. What processors added below these (`log.level`) stays only if it is named;
+    /// the input's `fields` and `message` likewise.
+    keep: Keep, required ["fields"], tags [], {
+        /// The fields that stay, each with all that is below it.
+        #[schemars(extend("minItems" = 1))]
+        fields: Vec<Field> = Vec::new(),
+    }
+    /// Makes texts, and lists of texts, lower case.
+    lowercase: Lowercase, required ["fields"], tags ["_lowercase_failed"], {
+        /// The fields. One that is not there is passed over; one of another type is a failure.
+        #[schemars(extend("minItems" = 1))]
+        fields: Vec<Field> = Vec::new(),
+    }
+    /// Removes fields: another name of `drop_fields`, for users of Logstash.
+    remove: Remove, required ["fields"], tags [], {
+        /// The fields to remove, with all that is below them. One that is not there is as good as removed.
+        #[schemars(extend("minItems" = 1))]
+        fields: Vec<Field> = Vec::new(),
+    }
+    /// Removes tags, those of the input too.
+    remove_tags: RemoveTags, required ["tags"], tags [], {
+        /// The tags to remove. One that is not there is as good as removed.
+        #[schemars(extend("minItems" = 1))]
+        tags: Vec<Tag> = Vec::new(),
+    }
     /// Gives fields other names.
     rename: Rename, required ["fields"], tags ["_rename_failed"], {
         /// The fields to rename, in this order. One that is not there is passed over; one whose new name is taken is a failure.
         #[schemars(extend("minItems" = 1))]
         fields: Vec<RenameField> = Vec::new(),
     }
+    /// Sets fields, with templates filled in.
+    set: Set, required ["fields"], tags ["_set_failed"], {
+        /// The fields: names and values of any type, in this order. Texts in them are [templates](#templates); a field whose
+        /// template names a missing field is not set, which is a failure.
+        #[schemars(extend("minProperties" = 1))]
+        fields: Map<String, Value> = Map::new(),
+        /// Fields that are there already are set too; else only those that are missing or null.
+        overwrite: bool = true,
+    }
+    /// Splits texts: each becomes the list of its parts. Empty parts at the end are left out.
+    split: Split, required ["fields"], tags ["_split_failed"], {
+        /// What stands between the parts of each field: one blank means any blanks, `""` splits into characters. A field that is
+        /// not there is passed over; one that is no text is a failure.
+        #[schemars(extend("minProperties" = 1, "x-name" = "field"))]
+        fields: BTreeMap<String, String> = BTreeMap::new(),
+    }
+    /// Removes blanks, tabs and line breaks from both ends of texts, and of the texts of lists.
+    strip: Strip, required ["fields"], tags ["_strip_failed"], {
+        /// The fields. One that is not there is passed over; one of another type is a failure.
+        #[schemars(extend("minItems" = 1))]
+        fields: Vec<Field> = Vec::new(),
+    }
+    /// Cuts texts, and the texts of lists, that are too long; never within a character. A message that is cut has `truncated` in
+    /// `log.flags`. One of `max_bytes` and `max_characters` is needed.
+    truncate: Truncate, required ["fields"], tags ["_truncate_failed"], {
+        /// The fields. One that is not there is passed over; one of another type is a failure.
+        #[schemars(extend("minItems" = 1))]
+        fields: Vec<Field> = Vec::new(),
+        /// Bytes that a text may have, in UTF-8.
+        max_bytes: Option<Size> = None,
+        /// Characters that a text may have.
+        max_characters: Option<Count> = None,
+    }
+    /// Makes texts, and lists of texts, upper case.
+    uppercase: Uppercase, required ["fields"], tags ["_uppercase_failed"], {
+        /// The fields. One that is not there is passed over; one of another type is a failure.
+        #[schemars(extend("minItems" = 1))]
+        fields: Vec<Field> = Vec::new(),
+    }
     /// Drops the event. It is counted, and its bytes are done with.
     drop_event: DropEvent, required [], tags [], {}
+}
+
+/// A type of a field.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ConvertType {
+    /// Commas between thousands are left out, a fraction is cut.
+    Integer,
+    /// The same with dots between thousands and a comma before the fraction.
+    IntegerEu,
+    /// Commas between thousands are left out.
+    Float,
+    /// With dots between thousands and a comma before the fraction.
+    FloatEu,
+    /// As JSON writes it.
+    String,
+    /// `true`, `t`, `yes`, `y`, `1` and `1.0`, or `false`, `f`, `no`, `n`, `0`, `0.0` and the empty text, in any case.
+    Boolean,
+}
+
+/// One field to copy.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(extend("required" = ["from", "to"]))]
+pub struct CopyField {
+    /// The field.
+    pub from: Field,
+    /// The name of the copy.
+    pub to: Field,
+}
+
+/// One replacement.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(extend("required" = ["field", "pattern", "replacement"]))]
+pub struct GsubField {
+    /// The field. One that is not there is passed over; one of another type is a failure.
+    pub field: Field,
+    /// The regular expression. `^` and `$` are the ends of lines.
+    pub pattern: LinePattern,
+    /// What is put in its place: `\1` and `\k<name>` are groups of the expression, `\0` all that it matched, `\\` a backslash.
+    pub replacement: String,
+}
+
+/// How fine a time is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Precision {
+    /// Three digits of the second, as Logstash has it.
+    #[default]
+    Milliseconds,
+    /// Six digits of the second.
+    Microseconds,
+    /// Nine digits of the second: all that a time can have.
+    Nanoseconds,
 }
 
 /// One field to rename.

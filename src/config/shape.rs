@@ -18,7 +18,7 @@ use super::written::NAME_PATTERN;
 static NAME: LazyLock<Regex> = LazyLock::new(|| Regex::new(NAME_PATTERN).expect("the pattern is a constant"));
 
 /// Words of other shippers for keys of ours.
-const FOREIGN: [(&str, &str); 12] = [
+const FOREIGN: &[(&str, &str)] = &[
     ("hosts", "brokers"),
     ("bootstrap_servers", "brokers"),
     ("required_acks", "acks"),
@@ -31,6 +31,22 @@ const FOREIGN: [(&str, &str); 12] = [
     ("output", "outputs"),
     ("input", "inputs"),
     ("ssl", "tls"),
+    ("add_host_metadata", "host"),
+    ("match", "formats"),
+    ("layouts", "formats"),
+    ("mutate", "set"),
+    ("add_field", "set"),
+    ("replace", "set"),
+    ("update", "set"),
+    ("add_tag", "add_tags"),
+    ("remove_tag", "remove_tags"),
+    ("remove_field", "remove"),
+    ("copy_fields", "copy"),
+    ("truncate_fields", "truncate"),
+    ("include_fields", "keep"),
+    ("prune", "keep"),
+    ("drop", "drop_event"),
+    ("timestamp", "date"),
 ];
 
 /// The parts of `parsed` that are as the schema says, as JSON.
@@ -407,6 +423,9 @@ pub(crate) fn expected(root: &Value, schema: &Value) -> String {
         (_, Some("topic")) => "the name of a topic".to_owned(),
         (_, Some("condition")) => "a condition such as `[status] >= 500`".to_owned(),
         (_, Some("field")) => "the name of a field, such as `a.b`".to_owned(),
+        (_, Some("date-format")) => "the format of a date such as `ISO8601` or `dd/MMM/yyyy:HH:mm:ss Z`".to_owned(),
+        (_, Some("time-zone")) => "a time zone such as `Europe/Berlin`".to_owned(),
+        (_, Some("locale")) => "a language such as `en` or `fr_FR`".to_owned(),
         (_, Some("tokenizer")) => "a tokenizer such as `%{ip} - %{user} [%{time}]`".to_owned(),
         (_, Some("broker")) => "`HOST:PORT`".to_owned(),
         (_, Some("listen")) => "`ADDRESS:PORT` or `off`".to_owned(),

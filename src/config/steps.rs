@@ -1,16 +1,17 @@
 //! Processors as written, to processors ready to run.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::check::Checker;
-use super::processors::{self as written, Chosen, OnFailure, Processor, TrimValues, Whitespace};
-use super::written::Field;
-use crate::event::{FieldPath, Object};
+use super::processors::{Chosen, ConvertType, Date, OnFailure, Precision, Processor, When};
+use super::written::{ConditionText, Count, DateFormatText, Field, Size};
+use crate::event::{FieldPath, Object, Template};
 use crate::process::condition::Condition;
-use crate::process::{self, Pattern, Place, Process, Step, Tokenizer, Trim};
+use crate::process::{self, Chain, DateFormat, Limit, Locale, Process, Step, Type, Zone};
 
-/// What the reader of JSON takes without a danger for the stack.
-const JSON_DEPTH_MAX: u32 = 64;
+/// How deep `when` may be nested: what bounds the stack at run time.
+const WHEN_DEPTH_MAX: usize = 8;
 
 impl Checker<'_> {
     /// The steps of the list at `path`.
@@ -20,8 +21,8 @@ impl Checker<'_> {
             let Some((key, chosen, around)) = processor.chosen() else { continue };
             let index = index.to_string();
             let path = [path, &[index.as_str(), key]].concat();
-            let Some(processor) = self.processor(chosen, &path) else { continue };
-            let condition = match around.condition {
+            let Some(processor) = self.processor(chosen, around.condition, &path) else { continue };
+            let condition = match around.condition.filter(|_| key != "when") {
                 Some(text) => match self.parsed(Condition::parse(&text.0), &path) {
                     Some(condition) => Some(condition),
                     None => continue,
@@ -38,7 +39,12 @@ impl Checker<'_> {
     }
 
     /// The processor written at `path`.
-    fn processor(&mut self, chosen: Chosen<'_>, path: &[&str]) -> Option<Arc<dyn Process>> {
+    fn processor(
+        &mut self,
+        chosen: Chosen<'_>,
+        condition: Option<&ConditionText>,
+        path: &[&str],
+    ) -> Option<Arc<dyn Process>> {
         Some(match chosen {
             Chosen::AddFields(add) => {
                 let target = match add.target.0.as_str() {
@@ -49,6 +55,13 @@ impl Checker<'_> {
             }
             Chosen::Csv(csv) => self.csv(csv, path)?,
             Chosen::Dissect(dissect) => self.dissect(dissect, path)?,
+            Chosen::Json(json) => self.json(json, path)?,
+            Chosen::Kv(kv) => self.kv(kv, path)?,
+            Chosen::Logfmt(logfmt) => self.logfmt(logfmt, path)?,
+            Chosen::Regex(regex) => self.regex(regex, path)?,
+            Chosen::Route(route) => self.route_to(route, path)?,
+            Chosen::When(when) => self.when(when, condition, path)?,
+            Chosen::Date(date) => Arc::new(self.date(date, path)?),
             Chosen::DropFields(drop) => {
                 if !drop.ignore_missing {
                     self.warn_at(
@@ -56,131 +69,149 @@ impl Checker<'_> {
                         "`ignore_missing: false` has no effect: a field that is not there is never an error",
                     );
                 }
-                let field = |field: &super::written::Field| self.parsed(FieldPath::parse(&field.0), path);
-                Arc::new(process::DropFields { fields: drop.fields.iter().map(field).collect::<Option<_>>()? })
+                Arc::new(process::DropFields { name: "drop_fields", fields: self.fields(&drop.fields, path)? })
             }
-            Chosen::Json(json) => self.json(json, path)?,
-            Chosen::Kv(kv) => self.kv(kv, path)?,
-            Chosen::Logfmt(logfmt) => Arc::new(process::Logfmt {
-                place: self.place(&logfmt.field, &logfmt.target, logfmt.overwrite_keys, path)?,
-                expand: logfmt.expand_keys,
-            }),
-            Chosen::Regex(regex) => {
-                let place = self.place(&regex.field, &regex.target, regex.overwrite_keys, path)?;
-                let mut patterns = Vec::with_capacity(regex.patterns.len());
-                for (index, pattern) in regex.patterns.iter().enumerate() {
-                    let index = index.to_string();
-                    let path = [path, &["patterns", index.as_str()]].concat();
-                    patterns.push(self.parsed(Pattern::parse(&pattern.0, place.target.as_ref()), &path)?);
+            Chosen::Remove(remove) => {
+                Arc::new(process::DropFields { name: "remove", fields: self.fields(&remove.fields, path)? })
+            }
+            Chosen::Keep(keep) => Arc::new(process::Keep { fields: self.fields(&keep.fields, path)? }),
+            Chosen::Lowercase(lower) => Arc::new(process::Lowercase { fields: self.fields(&lower.fields, path)? }),
+            Chosen::Uppercase(upper) => Arc::new(process::Uppercase { fields: self.fields(&upper.fields, path)? }),
+            Chosen::Strip(strip) => Arc::new(process::Strip { fields: self.fields(&strip.fields, path)? }),
+            Chosen::Split(split) => Arc::new(process::Split { fields: self.by_field(&split.fields, path)? }),
+            Chosen::Join(join) => Arc::new(process::Join { fields: self.by_field(&join.fields, path)? }),
+            Chosen::Convert(convert) => {
+                let types = self.by_field(&convert.fields, path)?;
+                let fields = types.into_iter().map(|(field, to)| (field, type_of(to)));
+                Arc::new(process::Convert { fields: fields.collect() })
+            }
+            Chosen::Set(set) => {
+                let made = process::Set::new(Object::from_json(set.fields.clone()), set.overwrite);
+                let (name, made) = match made {
+                    Ok(set) => (String::new(), Ok(set)),
+                    Err((name, error)) => (name, Err(error)),
+                };
+                Arc::new(self.parsed(made, &[path, &["fields", &name]].concat())?)
+            }
+            Chosen::Host(host) => {
+                let mut facts = self.world.host();
+                if !host.netinfo {
+                    facts.addresses.clear();
+                    facts.macs.clear();
                 }
-                Arc::new(process::Regex { place, patterns })
+                Arc::new(process::Host::new(&facts))
+            }
+            Chosen::Copy(copy) => {
+                let pairs = copy.fields.iter().map(|pair| (&pair.from, &pair.to));
+                Arc::new(process::Copy { fields: self.pairs(pairs, path)?, overwrite: copy.overwrite })
+            }
+            Chosen::Gsub(gsub) => {
+                let mut fields = Vec::with_capacity(gsub.fields.len());
+                for (index, one) in gsub.fields.iter().enumerate() {
+                    let field = self.parsed(FieldPath::parse(&one.field.0), path)?;
+                    let made = process::Substitution::new(field, &one.pattern.0, &one.replacement);
+                    let index = index.to_string();
+                    fields.push(self.parsed(made, &[path, &["fields", &index, "replacement"]].concat())?);
+                }
+                Arc::new(process::Gsub { fields })
+            }
+            Chosen::Truncate(truncate) => {
+                let limit = match (truncate.max_bytes, truncate.max_characters) {
+                    (Some(Size(bytes)), None) => Limit::Bytes(usize::try_from(bytes).unwrap_or(usize::MAX)),
+                    (None, Some(Count(characters))) => Limit::Characters(characters as usize),
+                    _ => {
+                        self.say_at(path, "expected one of `max_bytes` and `max_characters`");
+                        return None;
+                    }
+                };
+                Arc::new(process::Truncate { fields: self.fields(&truncate.fields, path)?, limit })
+            }
+            Chosen::AddTags(add) => {
+                let tags = add.tags.iter().map(|tag| self.parsed(Template::parse(&tag.0), path));
+                Arc::new(process::AddTags { tags: tags.collect::<Option<_>>()? })
+            }
+            Chosen::RemoveTags(remove) => {
+                Arc::new(process::RemoveTags::new(remove.tags.iter().map(|tag| tag.0.clone()).collect()))
             }
             Chosen::Rename(rename) => {
-                let mut fields = Vec::with_capacity(rename.fields.len());
-                for pair in &rename.fields {
-                    let from = self.parsed(FieldPath::parse(&pair.from.0), path)?;
-                    fields.push((from, self.parsed(FieldPath::parse(&pair.to.0), path)?));
-                }
-                Arc::new(process::Rename { fields })
+                let pairs = rename.fields.iter().map(|pair| (&pair.from, &pair.to));
+                Arc::new(process::Rename { fields: self.pairs(pairs, path)? })
             }
             Chosen::DropEvent(_) => Arc::new(process::DropEvent),
         })
     }
 
-    fn place(&mut self, field: &Field, target: &Field, overwrite: bool, path: &[&str]) -> Option<Place> {
-        Some(Place {
-            field: self.parsed(FieldPath::parse(&field.0), path)?,
-            target: match target.0.as_str() {
-                "" => None,
-                target => Some(self.parsed(FieldPath::parse(target), path)?),
+    fn date(&mut self, date: &Date, path: &[&str]) -> Option<process::Date> {
+        let locale = Locale::parse(&date.locale.0)?;
+        let format = |format: &DateFormatText| self.parsed(DateFormat::parse(&format.0, locale), path);
+        let formats = date.formats.iter().map(format).collect::<Option<_>>()?;
+        Some(process::Date {
+            field: self.parsed(FieldPath::parse(&date.field.0), path)?,
+            formats,
+            zone: self.parsed(Zone::parse(&date.timezone.0), path)?,
+            target: self.parsed(FieldPath::parse(&date.target.0), path)?,
+            unit_nanos: match date.precision {
+                Precision::Milliseconds => 1_000_000,
+                Precision::Microseconds => 1_000,
+                Precision::Nanoseconds => 1,
             },
-            overwrite,
         })
     }
 
-    fn dissect(&mut self, dissect: &written::Dissect, path: &[&str]) -> Option<Arc<dyn Process>> {
-        let place = self.place(&dissect.field, &dissect.target_prefix, dissect.overwrite_keys, path)?;
-        let tokenizer = self.parsed(Tokenizer::parse(&dissect.tokenizer.0), path)?;
-        Some(Arc::new(process::Dissect {
-            tokenizer: match &place.target {
-                Some(target) => tokenizer.below(target),
-                None => tokenizer,
-            },
-            place,
-            trim: match dissect.trim_values {
-                TrimValues::None => Trim::None,
-                TrimValues::Left => Trim::Left,
-                TrimValues::Right => Trim::Right,
-                TrimValues::All => Trim::All,
-            },
-            trim_chars: dissect.trim_chars.clone(),
+    fn when(&mut self, when: &When, condition: Option<&ConditionText>, path: &[&str]) -> Option<Arc<dyn Process>> {
+        let Some(text) = condition else {
+            self.say_at(path, "`if` is missing: expected a condition such as `[status] >= 500`");
+            return None;
+        };
+        if path.iter().filter(|part| **part == "when").count() > WHEN_DEPTH_MAX {
+            self.say_at(path, format!("`when` can be nested {WHEN_DEPTH_MAX} deep"));
+            return None;
+        }
+        let condition = self.parsed(Condition::parse(&text.0), path);
+        let then = self.steps(&when.then, &[path, &["then"]].concat());
+        let otherwise = self.steps(&when.otherwise, &[path, &["else"]].concat());
+        Some(Arc::new(process::When {
+            condition: condition?,
+            then: Chain::new(then),
+            otherwise: Chain::new(otherwise),
         }))
     }
 
-    fn csv(&mut self, csv: &written::Csv, path: &[&str]) -> Option<Arc<dyn Process>> {
-        let place = self.place(&csv.field, &csv.target, csv.overwrite_keys, path)?;
-        let mut columns = Vec::with_capacity(csv.columns.len());
-        for column in &csv.columns {
-            let column = self.parsed(FieldPath::parse(&column.0), path)?;
-            columns.push(place.target.as_ref().map_or_else(|| column.clone(), |target| column.below(target)));
-        }
-        if csv.separator.is_empty() {
-            self.say_at(&[path, &["separator"]].concat(), "`separator` is empty: expected a text between two values");
-        }
-        let mut quote = csv.quote.chars();
-        let (first, second) = (quote.next(), quote.next());
-        if second.is_some() {
-            self.say_at(&[path, &["quote"]].concat(), "`quote` must be one character, or empty for none");
-        }
-        Some(Arc::new(process::Csv {
-            place,
-            columns,
-            separator: csv.separator.clone(),
-            quote: first,
-            name_the_rest: csv.autogenerate_column_names,
-            skip_empty: csv.skip_empty_columns,
-        }))
+    fn fields(&mut self, written: &[Field], path: &[&str]) -> Option<Vec<FieldPath>> {
+        written.iter().map(|field| self.parsed(FieldPath::parse(&field.0), path)).collect()
     }
 
-    fn json(&mut self, json: &written::Json, path: &[&str]) -> Option<Arc<dyn Process>> {
-        self.size_within(&[path, &["max_bytes"]].concat(), json.max_bytes, 2, 16 << 20);
-        if !(1..=JSON_DEPTH_MAX).contains(&json.max_depth.0) {
-            let message = format!("`max_depth` must be 1 to {JSON_DEPTH_MAX}");
-            self.say_at(&[path, &["max_depth"]].concat(), message);
+    fn pairs<'a>(
+        &mut self,
+        written: impl Iterator<Item = (&'a Field, &'a Field)>,
+        path: &[&str],
+    ) -> Option<Vec<(FieldPath, FieldPath)>> {
+        let mut pairs = Vec::new();
+        for (from, to) in written {
+            let from = self.parsed(FieldPath::parse(&from.0), path)?;
+            pairs.push((from, self.parsed(FieldPath::parse(&to.0), path)?));
         }
-        Some(Arc::new(process::Json {
-            place: self.place(&json.field, &json.target, json.overwrite_keys, path)?,
-            expand: json.expand_keys,
-            depth_max: usize::try_from(json.max_depth.0).ok()?,
-            bytes_max: usize::try_from(json.max_bytes.0).ok()?,
-            error_key: if json.add_error_key { FieldPath::from_segments(["error", "message"]) } else { None },
-        }))
+        Some(pairs)
     }
 
-    fn kv(&mut self, kv: &written::Kv, path: &[&str]) -> Option<Arc<dyn Process>> {
-        for (key, value) in [("field_split", &kv.field_split), ("value_split", &kv.value_split)] {
-            if value.is_empty() {
-                self.say_at(&[path, &[key]].concat(), format!("`{key}` is empty: expected at least one character"));
-            }
+    /// What is written for each field of a map `fields`.
+    fn by_field<T: Clone>(&mut self, written: &BTreeMap<String, T>, path: &[&str]) -> Option<Vec<(FieldPath, T)>> {
+        let mut made = Vec::with_capacity(written.len());
+        for (name, value) in written {
+            let field = self.parsed(FieldPath::parse(name), &[path, &["fields", name]].concat())?;
+            made.push((field, value.clone()));
         }
-        if let Some(both) = kv.value_split.chars().find(|c| kv.field_split.contains(*c)) {
-            let message = format!("{both:?} can't be in `field_split` and in `value_split`");
-            self.say_at(&[path, &["value_split"]].concat(), message);
-        }
-        Some(Arc::new(process::Kv {
-            place: self.place(&kv.field, &kv.target, kv.overwrite_keys, path)?,
-            expand: kv.expand_keys,
-            field_split: kv.field_split.clone(),
-            value_split: kv.value_split.clone(),
-            trim_key: kv.trim_key.clone(),
-            trim_value: kv.trim_value.clone(),
-            prefix: kv.prefix.clone(),
-            include: kv.include_keys.clone(),
-            exclude: kv.exclude_keys.clone(),
-            brackets: kv.include_brackets,
-            duplicates: kv.allow_duplicate_values,
-            empty: kv.allow_empty_values,
-            lenient: kv.whitespace == Whitespace::Lenient,
-        }))
+        Some(made)
+    }
+}
+
+fn type_of(written: ConvertType) -> Type {
+    match written {
+        ConvertType::Integer => Type::Integer,
+        ConvertType::IntegerEu => Type::IntegerEu,
+        ConvertType::Float => Type::Float,
+        ConvertType::FloatEu => Type::FloatEu,
+        ConvertType::String => Type::String,
+        ConvertType::Boolean => Type::Boolean,
     }
 }

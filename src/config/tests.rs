@@ -51,6 +51,10 @@ impl World for Desk {
     fn property_names(&self) -> Vec<String> {
         System.property_names()
     }
+
+    fn host(&self) -> crate::process::HostFacts {
+        crate::process::HostFacts { hostname: "desk".to_owned(), ..Default::default() }
+    }
 }
 
 /// All that is said of `text`, a line each, without the file's name.
@@ -425,7 +429,7 @@ outputs:
     let InputKind::File(file) = &checked.inputs[0].kind else { panic!("a file input") };
     assert_eq!(file.max_line_bytes, 2 << 20);
     assert!(checked.inputs[0].fields_under_root);
-    assert_eq!(checked.inputs[0].routes[0].topic, crate::route::Template::parse("t1-x").expect("a template"));
+    assert_eq!(checked.inputs[0].routes[0].topic, crate::event::Template::parse("t1-x").expect("a template"));
     let fields = &checked.inputs[0].fields;
     assert_eq!(fields.get("a"), Some(&"5".into()));
     assert_eq!(fields.get("b"), Some(&"${TOPIC} ${TOPIC}".into()));
@@ -553,6 +557,27 @@ fn inputs_together() {
     );
     check(&with_input("processors: [drop_event]"), &["5:18: `processors` takes a map, found a text"]);
     check(&with_input("processors: [{grok: {}}]"), &["5:19: `grok` comes in a later release"]);
+}
+
+/// Guarantee: a format, zone or language that is none is named with its place, and so is what a replacement lacks.
+#[test]
+fn mistakes_in_processors_of_fields_point_at_the_place() {
+    let date = |options: &str| with_input(&format!("processors:\n- date: {{field: t, {options}}}"));
+    check(&date("formats: [yyyy-MM-DD]"), &["6:42: `D` is the day of the year"]);
+    check(&date("formats: ['%Y-%q']"), &["6:39: `%q` is nothing"]);
+    check(&date("formats: []"), &["6:33: `formats` is empty"]);
+    check(&date("formats: [UNIX], timezone: Mars/Olympus"), &["6:51: `Mars/Olympus` is no time zone"]);
+    check(&date("formats: [UNIX], locale: xx"), &["6:49: known are `en`, `cs`"]);
+    check(&date("formats: [UNIX], precision: hours"), &["6:52: `precision` takes `milliseconds`, `microseconds` or"]);
+    let input = |processor: &str| with_input(&format!("processors:\n- {processor}"));
+    check(&input("set: {fields: {a: '%{b}'}}"), &["6:25: expected `[field]` or `+date`"]);
+    check(&input("convert: {fields: {a: int}}"), &["6:29: `a` takes `integer`"]);
+    check(&input("convert: {fields: {'a..b': integer}}"), &["6:34: expected a field name"]);
+    check(&input("gsub: {fields: [{field: a, pattern: '(', replacement: x}]}"), &["6:44: unclosed group"]);
+    let gsub = r"gsub: {fields: [{field: a, pattern: b, replacement: '\1'}]}";
+    check(&input(gsub), &["6:59: no group 1"]);
+    check(&input("truncate: {fields: [a]}"), &["6:17: one of `max_bytes` and `max_characters`"]);
+    check(&input("mutate: {}"), &["6:7: unknown key `mutate` in `processors` (did you mean `set`?)"]);
 }
 
 #[test]
@@ -713,7 +738,7 @@ shutdown_after: 1m30s
     assert_eq!(checked.shutdown_after, Duration::from_secs(90));
     assert_eq!((kafka(&checked).linger, kafka(&checked).create_topics), (Duration::from_millis(5), true));
     let [a, b, c] = checked.inputs.as_slice() else { panic!("three inputs") };
-    let template = |text: &str| crate::route::Template::parse(text).expect("a template");
+    let template = |text: &str| crate::event::Template::parse(text).expect("a template");
     assert_eq!(a.routes[0].topic, template("all"));
     assert_eq!(a.routes[0].key, Some(template("%{[host.name]}%{[log.file.path]}")));
     let headers: Vec<_> =
@@ -938,4 +963,45 @@ proptest::proptest! {
             }
         }
     }
+}
+
+/// Scenario: mistakes in processors, also in those below `when`. Guarantee: each is said, at its place.
+#[test]
+fn processors_that_parse_and_route() {
+    let processors = |lines: &str| with_input(&format!("processors:\n{lines}"));
+    let desk = Desk::default();
+    let wrong = |lines: &str, word: &str| {
+        let said = said(&processors(lines), &desk);
+        assert!(said.len() == 1 && said[0].contains(word), "{lines}: {said:#?}");
+    };
+    for (lines, word) in [
+        ("- dissect: { tokenizer: '%{a} %{b' }\n", "expected `}`"),
+        ("- dissect: { tokenizer: '%{a|int8}' }\n", "`integer`"),
+        ("- json: { max_depth: 65 }\n", "`max_depth` must be 1 to 64"),
+        ("- json: { max_bytes: 17MiB }\n", "`max_bytes` must be"),
+        ("- kv: { field_split: '=&' }\n", "`value_split`"),
+        ("- kv: { field_split: '' }\n", "`field_split` is empty"),
+        ("- csv: { columns: [a], quote: '<>' }\n", "one character"),
+        ("- csv: { columns: [a], separator: '' }\n", "`separator` is empty"),
+        ("- regex: { patterns: ['(.)'] }\n", "a group with a name"),
+        ("- regex: { patterns: ['(?<a>.'] }\n", "unclosed group"),
+        ("- route: {}\n", "`route` says nothing"),
+        ("- route: { topic: 'no topic' }\n", "is not allowed"),
+        ("- when: { then: [] }\n", "`if` is missing"),
+        ("- when: { if: a exists, then: [{ drop_evnt: {} }] }\n", "did you mean `drop_event`"),
+        ("- when: { if: a exists, then: [], else: [{ csv: { columns: [a], separator: '' } }] }\n", "`separator`"),
+    ] {
+        wrong(lines, word);
+    }
+    let nested = |depth: usize| {
+        let mut inner = "drop_event: {}".to_owned();
+        for _ in 0..depth {
+            inner = format!("when: {{ if: a exists, then: [{{ {inner} }}] }}");
+        }
+        format!("- {{ {inner} }}\n")
+    };
+    assert_eq!(said(&processors(&nested(8)), &desk), Vec::<String>::new());
+    wrong(&nested(9), "8 deep");
+    let beside = "- if: a exists\n  when: { then: [{ drop_event: {} }], else: [{ route: { key: k } }] }\n";
+    assert_eq!(said(&processors(beside), &desk), Vec::<String>::new());
 }

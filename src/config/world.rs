@@ -1,4 +1,4 @@
-//! What checking a config asks of the world around it: variables, files, the Kafka client's property table.
+//! What checking a config asks of the world around it: variables, files, the Kafka client's property table, the host.
 //!
 //! A parameter, so that the rest of the config layer is a function of its inputs.
 
@@ -6,6 +6,8 @@ use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
+
+use crate::process::HostFacts;
 
 /// Files that a config names are small: keys, certificates, passwords.
 const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -35,6 +37,9 @@ pub trait World {
 
     /// The names of the client's properties, for "did you mean".
     fn property_names(&self) -> Vec<String>;
+
+    /// What is known of this host.
+    fn host(&self) -> HostFacts;
 }
 
 /// The process's environment and files, and the Kafka client that is built in.
@@ -78,6 +83,10 @@ impl World for System {
     fn property_names(&self) -> Vec<String> {
         crate::output::kafka::property_names()
     }
+
+    fn host(&self) -> HostFacts {
+        super::host::facts()
+    }
 }
 
 /// Another world, and which of its files were read: those whose change changes what the config means.
@@ -117,5 +126,9 @@ impl World for Noting<'_> {
 
     fn property_names(&self) -> Vec<String> {
         self.world.property_names()
+    }
+
+    fn host(&self) -> HostFacts {
+        self.world.host()
     }
 }

@@ -84,6 +84,18 @@ text!(
     TokenizerText, "tokenizer"
 );
 text!(
+    /// The format of a date.
+    DateFormatText, "date-format"
+);
+text!(
+    /// A time zone: a name of the tz database, an offset, or `%{[field]}`.
+    TimeZoneText, "time-zone"
+);
+text!(
+    /// A language, or a language and a country: `fr`, `fr_FR`.
+    LocaleText, "locale"
+);
+text!(
     /// `HOST:PORT` of a broker.
     Broker, "broker", "^[^/,\\s]+:[0-9]{1,5}$"
 );

@@ -654,7 +654,7 @@ impl Deliver {
     pub(super) fn act(&self, core: &mut Core) -> After {
         self.finishing.fetch_add(1, Ordering::AcqRel);
         let after = core.act();
-        if core.to_spool.is_due() {
+        if core.to_spool.is_due(core.machine.presses()) {
             self.spool_due.notify_one();
         }
         after

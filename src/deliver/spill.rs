@@ -15,7 +15,7 @@
 //! - what arrives for a lane with frames that are not handed over goes behind them, into the log;
 //! - frames whose partition is not known (or gone) go after every older frame of their topic, and before every newer one.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::hash::Hash;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -29,11 +29,17 @@ use crate::batch::{LaneKey, Place, Settled, Share, SourceKey};
 use crate::output::Parcel;
 use crate::spool::{FrameId, Turn};
 
+/// A group of this many bytes is written at once: longer ones are hardly cheaper (a sync takes 2 ms, the copying of so much
+/// 1 ms), and a pipe, whose buffer holds not much more, can go on meanwhile.
+const PRESSING_BYTES: u64 = 3 << 20;
+
 /// What the machine knows of the spool.
 #[derive(Debug, Default)]
 pub(super) struct Spooled {
     /// Frames in memory: the lane they are logged under, and their parcels that are not done.
     frames: HashMap<FrameId, InMemory>,
+    /// Those of them of which a part was given up while another is in memory: newer ones wait until it is read again.
+    torn: BTreeMap<FrameId, LaneKey>,
     /// Parcels on their way to the spool that are nowhere else in memory.
     appends: HashMap<Parcel, Append>,
     append_bytes: u64,
@@ -155,6 +161,13 @@ impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
         }
     }
 
+    /// Whether so much is on its way to the spool that it should not wait for more: half of what may be, at most
+    /// [`PRESSING_BYTES`].
+    pub fn presses(&self) -> bool {
+        let on_the_way = self.spooled.append_bytes + self.spooled.copies_bytes;
+        on_the_way > 0 && on_the_way >= PRESSING_BYTES.min(self.limits.append_bytes_max / 2)
+    }
+
     /// Drops a share: the spool is full, and that is what the user wants then.
     pub(super) fn drop_newest(&mut self, share: &Share) -> Parcel {
         let parcel = self.new_parcel();
@@ -209,8 +222,11 @@ impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
             .filter(|(frame, held)| held.lane == *lane && ids.contains(frame))
             .map(|(frame, _)| *frame)
             .collect();
+        let mut counted = 0;
         for frame in &in_memory {
             self.spooled.frames.remove(frame);
+            // One that is torn counts among those to be read.
+            counted += u64::from(self.spooled.torn.remove(frame).is_none());
         }
         if !in_memory.is_empty() {
             for flight in self.lanes.values_mut().flat_map(|lane| lane.flights.iter_mut()) {
@@ -219,7 +235,7 @@ impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
                 }
             }
         }
-        self.fewer_unread(lane, count.saturating_sub(in_memory.len() as u64));
+        self.fewer_unread(lane, count.saturating_sub(counted));
         self.advance(lane, now);
         self.wake();
     }
@@ -227,8 +243,9 @@ impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
     /// The reader has met all there is of a lane: what it did not meet is damaged, and gone.
     pub fn nothing_unread(&mut self, lane: &LaneKey, now: Duration) {
         let coming = self.spooled.appends.values().filter(|append| append.lane == *lane).count() as u64;
+        let torn = self.spooled.torn.values().filter(|torn| *torn == lane).count() as u64;
         let unread = self.lanes.get(lane).map_or(0, |lane| lane.unread_frames);
-        self.fewer_unread(lane, unread.saturating_sub(coming));
+        self.fewer_unread(lane, unread.saturating_sub(coming + torn));
         self.advance(lane, now);
         self.wake();
     }
@@ -394,23 +411,25 @@ impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
     pub(super) fn frame_part_over(&mut self, frame: FrameId, ok: bool) {
         let Some(held) = self.spooled.frames.get_mut(&frame) else { return };
         held.parcels -= 1;
-        held.is_incomplete |= !ok;
-        if held.parcels > 0 {
-            return;
+        let (lane, is_over, is_torn) = (held.lane.clone(), held.parcels == 0, held.is_incomplete || !ok);
+        let tears = is_torn && !std::mem::replace(&mut held.is_incomplete, is_torn);
+        if tears {
+            self.lane(&lane).unread_frames += 1;
+            self.spooled.unread.insert(lane.clone());
+            self.spooled.torn.insert(frame, lane.clone());
         }
-        let held = self.spooled.frames.remove(&frame).expect("just looked up");
-        if !held.is_incomplete {
-            self.actions.push_back(Action::Done { lane: held.lane, frame });
-            return;
+        if is_torn {
+            if let Some((other, coming, is_overtaking)) = &mut self.spooled.on_its_way {
+                *is_overtaking |= other.topic == lane.topic && frame < *coming;
+            }
+            let lane = self.lane(&lane);
+            lane.skipped_at = Some(lane.skipped_at.map_or(frame, |at| at.min(frame)));
         }
-        if let Some((other, coming, is_overtaking)) = &mut self.spooled.on_its_way {
-            *is_overtaking |= other.topic == held.lane.topic && frame < *coming;
+        if is_over {
+            self.spooled.frames.remove(&frame);
+            self.spooled.torn.remove(&frame);
+            self.actions.push_back(if is_torn { Action::Unread { lane, frame } } else { Action::Done { lane, frame } });
         }
-        let lane = self.lane(&held.lane);
-        lane.unread_frames += 1;
-        lane.skipped_at = Some(lane.skipped_at.map_or(frame, |at| at.min(frame)));
-        self.spooled.unread.insert(held.lane.clone());
-        self.actions.push_back(Action::Unread { lane: held.lane, frame });
     }
 
     /// What the reader does with a frame that it meets, of about `bytes`.
@@ -441,7 +460,11 @@ impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
             self.lanes.get(other).and_then(|lane| lane.skipped_at).is_some_and(|skipped| skipped < frame)
         };
         let is_known = self.topics.get(&key.topic).is_some_and(|topic| topic.partitions.is_some());
-        if !is_known || is_older(key) {
+        let is_behind_torn =
+            self.spooled.torn.range(..frame).any(|(_, torn)| {
+                torn == key || torn.topic == key.topic && (!self.is_placed(torn) || !self.is_placed(key))
+            });
+        if !is_known || is_older(key) || is_behind_torn {
             return Turn::Skip;
         }
         if !self.is_placed(key) {

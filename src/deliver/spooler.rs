@@ -4,7 +4,10 @@
 //! comes in the order in which the machine said it ([`ToSpool`]); what it has done, it says to the machine, a group at a time.
 //!
 //! Group commit: at once when the last sync is a while ago, else every [`GROUP_EVERY`], so that a stream of small batches costs
-//! few syncs.
+//! few syncs; and before that when so much waits that who brings more would have to wait, too ([`Machine::presses`]): the next
+//! group comes in while this one is written, so it is the disk that sets the pace, and not the clock.
+//!
+//! [`Machine::presses`]: super::machine::Machine::presses
 
 use std::collections::{HashSet, VecDeque};
 use std::io;
@@ -43,12 +46,14 @@ pub(super) struct ToSpool {
     pub has_room: bool,
     /// The reader stopped for want of room.
     pub waits: bool,
+    /// The thread waits for the time at which it writes the appends: more of them are no reason to wake it.
+    pub is_timed: bool,
 }
 
 impl ToSpool {
-    /// Whether there is something to do.
-    pub(super) fn is_due(&self) -> bool {
-        !self.appends.is_empty() || !self.marks.is_empty() || self.has_room
+    /// Whether there is something to do that the thread does not know of. `presses`: appends can't wait for their time.
+    pub(super) fn is_due(&self, presses: bool) -> bool {
+        !self.marks.is_empty() || self.has_room || (!self.appends.is_empty() && (presses || !self.is_timed))
     }
 }
 
@@ -159,10 +164,12 @@ impl Spooler {
             let writes = !core.to_spool.appends.is_empty() && self.retry_at.is_none();
             let is_stopping = self.deliver.is_stopping();
             let now = Instant::now();
-            let grouped = self.synced_at + GROUP_EVERY <= now;
+            let grouped = self.synced_at + GROUP_EVERY <= now || core.machine.presses();
             if due || (writes && grouped) || is_stopping || now >= until {
                 let to_spool = &mut core.to_spool;
-                self.jobs.append(&mut to_spool.appends);
+                if grouped || is_stopping {
+                    self.jobs.append(&mut to_spool.appends);
+                }
                 let marks = std::mem::take(&mut to_spool.marks);
                 self.has_more |= std::mem::take(&mut to_spool.has_room);
                 drop(core);
@@ -170,7 +177,9 @@ impl Spooler {
                 return is_stopping;
             }
             let wait = if writes { (self.synced_at + GROUP_EVERY).min(until) } else { until } - now;
+            core.to_spool.is_timed = writes;
             core = self.deliver.wait_for_spool(core, wait);
+            core.to_spool.is_timed = false;
         }
     }
 
@@ -229,7 +238,9 @@ impl Spooler {
             match result {
                 Ok(ids) => {
                     self.synced_at = Instant::now();
-                    let written: Vec<(Job, FrameId)> = self.jobs.drain(..count).zip(ids).collect();
+                    // Their batches are let go first: who takes back the buffers must be the last to have them.
+                    let written = self.jobs.drain(..count).zip(ids);
+                    let written = written.map(|(job, id)| (job.parcel, job.lane, id)).collect();
                     self.written(written);
                     self.has_more = true;
                 }
@@ -248,14 +259,14 @@ impl Spooler {
         self.jobs.retain(|job| core.machine.wants_copy(job.parcel));
     }
 
-    fn written(&mut self, written: Vec<(Job, FrameId)>) {
+    fn written(&mut self, written: Vec<(Parcel, LaneKey, FrameId)>) {
         if self.trouble.take().is_some() {
             tracing::info!(output = %self.deliver.name, "the spool can be written again");
         }
         (self.retry_at, self.retry_after) = (None, RETRY_FIRST);
         self.deliver.with_machine(|machine| {
-            for (job, frame) in &written {
-                machine.committed(job.parcel, &job.lane, *frame);
+            for (parcel, lane, frame) in &written {
+                machine.committed(*parcel, lane, *frame);
             }
         });
     }

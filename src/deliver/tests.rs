@@ -538,6 +538,35 @@ fn frames_do_not_overtake_one_without_a_partition() {
     assert_eq!(machine.may_read(&unplaced, FrameId(1), 100, now), Turn::Take);
 }
 
+/// Scenario: a frame whose partition was not known is read and goes to two partitions; one of them is gone with the topic that was
+/// made anew, the other is probed. Guarantee: what was appended behind that frame waits until it is read again.
+#[test]
+fn what_is_behind_a_frame_that_is_torn_waits() {
+    let now = Duration::ZERO;
+    let mut machine = known();
+    machine.recovered(&[(lane(-1), 2)], &[(topic(), PARTITIONS)]);
+    machine.spool(1 << 20, HashSet::new(), None);
+    let two = [share(Place::At(0), 0..1, 100), share(Place::At(2), 1..2, 100)];
+    assert_eq!(machine.may_read(&lane(-1), FrameId(1), 200, now), Turn::Take);
+    let parcels = machine.read(&lane(-1), FrameId(1), SourceKey(1), &two, now);
+    let fault = |reason| Err(Fault::Topic { reason, message: Arc::from("no") });
+    machine.report(0, parcels[0], 0..1, fault(TopicFault::NotAuthorized), now);
+    machine.report(0, parcels[1], 1..2, fault(TopicFault::PartitionGone), now);
+    machine.topic(&topic(), Ok(1), now);
+    let settled = |action: &Action<u64>| matches!(action, Action::Settle { how: Settled::Spooled, .. });
+    assert!(actions(&mut machine).iter().any(settled), "the part for the partition that is gone");
+    machine.topic(&topic(), Ok(PARTITIONS), now);
+    assert_eq!(machine.may_read(&lane(-1), FrameId(2), 100, now), Turn::Skip);
+    let behind = machine.offer(1, SourceKey(2), &[share(Place::At(2), 0..1, 100)], false, now);
+    assert!(matches!(behind, Offered::Held(_)), "{behind:?}");
+    let now = Duration::from_secs(2);
+    machine.tick(now);
+    machine.report(0, parcels[0], 0..1, Ok(()), now);
+    let said = actions(&mut machine);
+    assert!(said.contains(&Action::Unread { lane: lane(-1), frame: FrameId(1) }), "{said:?}");
+    assert_eq!(machine.may_read(&lane(-1), FrameId(1), 200, now), Turn::Take);
+}
+
 /// Scenario: the reader was told to take a frame and is fetching it; meanwhile the topic refuses what was read before it, and that
 /// is given up, to be read again. Guarantee: the frame does not go before it: it is read again too, behind it.
 #[test]
@@ -580,4 +609,29 @@ fn a_frame_on_its_way_does_not_overtake_what_was_given_up_before_it() {
 
 fn lane(partition: i32) -> LaneKey {
     LaneKey { topic: topic(), partition }
+}
+
+/// Scenario: a pipe brings batches for a partition that has frames in the spool, one after the other. Guarantee: they press once half
+/// of what may be on its way to the spool is, so that it is written before the pipe has to wait; written, they don't.
+#[test]
+fn what_fills_half_of_the_way_to_the_spool_presses() {
+    let lane = LaneKey { topic: topic(), partition: 0 };
+    let mut machine = Machine::new(Limits { append_bytes_max: 1_000, ..limits() });
+    machine.topic(&topic(), Ok(PARTITIONS), Duration::ZERO);
+    machine.recovered(&[(lane.clone(), 1)], &[(topic(), PARTITIONS)]);
+    machine.spool(1 << 20, HashSet::new(), None);
+    let mut offer = |bytes| {
+        let offered = machine.offer(1, SourceKey(0), &[share(Place::At(0), 0..1, bytes)], true, Duration::ZERO);
+        (offered, machine.presses())
+    };
+    let (first, presses) = offer(499);
+    assert!(!presses, "{first:?}");
+    let (second, presses) = offer(1);
+    assert!(presses, "{second:?}");
+    assert!(matches!(offer(501), (Offered::Held(Blocker::Spool), true)), "there is a limit, too");
+    let (Offered::Taken(first), Offered::Taken(second)) = (first, second) else { panic!("there is room") };
+    machine.committed(first[0], &lane, FrameId(2));
+    assert!(!machine.presses());
+    machine.committed(second[0], &lane, FrameId(3));
+    assert!(!machine.presses(), "nothing is on its way");
 }

@@ -42,12 +42,13 @@ type NodeId = u64;
 
 const ROOT: NodeId = 0;
 
+#[derive(Clone)]
 enum Node {
     File(FileNode),
     Dir(DirNode),
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct FileNode {
     /// What a reader sees.
     bytes: Vec<u8>,
@@ -60,7 +61,7 @@ struct FileNode {
     reserved: u64,
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct DirNode {
     names: BTreeMap<String, NodeId>,
     /// The names at the last sync.
@@ -151,9 +152,13 @@ impl SimDisk {
         state.forget_unreachable();
     }
 
+    /// Another disk, with what programs see now: what a process that starts without a crash of the machine would.
+    pub fn as_seen(&self) -> SimDisk {
+        self.copied(Node::clone)
+    }
+
     /// Another disk, with what is certain to survive a crash now, and nothing else.
     pub fn durable(&self) -> SimDisk {
-        let state = self.lock();
         let certain = |node: &Node| match node {
             Node::File(file) => {
                 // A truncation that was not synced may be undone, and what a failed sync claimed is not there.
@@ -170,7 +175,13 @@ impl SimDisk {
                 Node::Dir(DirNode { durable: names.clone(), names, unsynced: Vec::new() })
             }
         };
-        let nodes = state.nodes.iter().map(|(id, node)| (*id, certain(node))).collect();
+        self.copied(certain)
+    }
+
+    /// Another disk, healthy, with `copy` of each node.
+    fn copied(&self, copy: impl Fn(&Node) -> Node) -> SimDisk {
+        let state = self.lock();
+        let nodes = state.nodes.iter().map(|(id, node)| (*id, copy(node))).collect();
         let (random, failures) = (Random(state.random.0), BTreeMap::new());
         let mut copy =
             State { random, nodes, next_node: state.next_node, epoch: 0, calls: 0, failures, capacity_bytes: u64::MAX };

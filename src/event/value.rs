@@ -250,6 +250,28 @@ impl Object {
         }
     }
 
+    /// Removes what is neither at or below a path of `kept` nor of `agent`, and the objects that this empties.
+    pub(super) fn keep_only(&mut self, agent: &Object, kept: &[&[Box<str>]]) {
+        self.entries.retain_mut(|(key, value)| {
+            let here = kept.iter().filter_map(|path| path.split_first()).filter(|(first, _)| ***first == **key);
+            let below: Vec<&[Box<str>]> = here.map(|(_, rest)| rest).collect();
+            if below.iter().any(|rest| rest.is_empty()) {
+                return true;
+            }
+            match (value, agent.get(key)) {
+                (Value::Object(inner), Some(Value::Object(agent))) => {
+                    inner.keep_only(agent, &below);
+                    !inner.is_empty()
+                }
+                (Value::Object(inner), None) => {
+                    inner.keep_only(&Object::new(), &below);
+                    !inner.is_empty()
+                }
+                (_, of_agent) => of_agent.is_some(),
+            }
+        });
+    }
+
     pub(super) fn lookup_segments(&self, segments: &[Box<str>]) -> Option<&Value> {
         let (first, rest) = segments.split_first()?;
         match self.get(first)?.probe(rest) {

@@ -381,8 +381,8 @@ mod tests {
     use super::*;
     use crate::config::checked::Route;
     use crate::encode::Codec;
+    use crate::event::Template;
     use crate::process::Chain;
-    use crate::route::Template;
 
     const A: OutputId = OutputId(3);
     const B: OutputId = OutputId(5);

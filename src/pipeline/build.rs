@@ -529,7 +529,7 @@ pub(super) fn limits_of(checked: &Checked, output: &CheckedOutput) -> Limits {
         probe_first: Duration::from_secs(1),
         probe_longest: Duration::from_secs(60),
         topic_kept: TOPIC_KEPT,
-        append_bytes_max: checked.window_share_bytes() as u64 / 2,
+        append_bytes_max: checked.window_share_bytes() as u64,
         spool_always: checked.spool.always,
         when_full: checked.spool.when_full,
     }

@@ -8,9 +8,9 @@ use crate::config::checked::Route;
 use crate::deliver::driver::Deliver;
 use crate::encode::Codec;
 use crate::event::Common;
+use crate::event::Template;
 use crate::process::condition::Condition;
 use crate::process::{Chain, Tally};
-use crate::route::Template;
 use crate::telemetry::Histogram;
 
 /// One input, ready to run.

@@ -8,33 +8,68 @@
 pub mod condition;
 
 mod add_fields;
+mod add_tags;
+mod convert;
+mod copy;
 mod csv;
+mod date;
 mod dissect;
 mod drop_event;
 mod drop_fields;
+mod gsub;
+mod host;
+mod join;
 mod json;
+mod keep;
 mod kv;
 mod logfmt;
+mod lowercase;
 mod parsed;
 mod regex;
+mod remove_tags;
 mod rename;
+mod route;
+mod set;
+mod split;
+mod strip;
+mod texts;
+mod truncate;
+mod uppercase;
+mod when;
 
 pub use add_fields::AddFields;
+pub use add_tags::AddTags;
+pub use convert::{Convert, Type};
+pub use copy::Copy;
 pub use csv::Csv;
+pub use date::{Date, DateFormat, Locale, Zone};
 pub use dissect::{Dissect, Tokenizer, Trim};
 pub use drop_event::DropEvent;
 pub use drop_fields::DropFields;
+pub use gsub::{Gsub, Substitution};
+pub use host::{Host, HostFacts};
+pub use join::Join;
 pub use json::Json;
+pub use keep::Keep;
 pub use kv::Kv;
 pub use logfmt::Logfmt;
+pub use lowercase::Lowercase;
 pub use parsed::Place;
 pub use regex::{Pattern, Regex};
+pub use remove_tags::RemoveTags;
 pub use rename::Rename;
+pub use route::Route;
+pub use set::Set;
+pub use split::Split;
+pub use strip::Strip;
+pub use truncate::{Limit, Truncate};
+pub use uppercase::Uppercase;
+pub use when::When;
 
 use std::fmt::Debug;
 use std::sync::Arc;
 
-use crate::event::{Common, Event, EventView, FieldPath, SetError, Timestamp, Value, ValueRef};
+use crate::event::{Common, Event, EventView, FieldPath, RouteTo, SetError, Timestamp, Value, ValueRef};
 
 /// What a processor works on.
 pub struct Work<'a> {
@@ -57,6 +92,11 @@ pub trait Process: Debug + Send + Sync {
     /// # Errors
     /// If it can't be done. It is counted, and the step's `on_failure` says what becomes of the event.
     fn run(&self, work: &mut Work<'_>) -> Result<Outcome, Failed>;
+
+    /// Where it may send events.
+    fn routes(&self) -> Vec<Arc<RouteTo>> {
+        Vec::new()
+    }
 }
 
 /// A processor could not do its work.
@@ -196,6 +236,11 @@ impl Chain {
         self
     }
 
+    /// Where its processors may send events.
+    pub fn routes(&self) -> Vec<Arc<RouteTo>> {
+        self.steps.iter().flat_map(|step| step.processor.routes()).collect()
+    }
+
     /// Runs the event through the steps, up to the one that drops it.
     pub fn run(&self, work: &mut Work<'_>) -> Outcome {
         for step in &self.steps {
@@ -221,7 +266,7 @@ impl Chain {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{Flags, Object, Shared, SharedOptions};
+    use crate::event::{Flags, Object, Shared, SharedOptions, Template};
     use proptest::prelude::*;
     use serde_json::json;
 
@@ -307,6 +352,29 @@ mod tests {
         assert_eq!(serde_json::Value::Object(seen.to_json()), expect);
     }
 
+    /// What a processor makes of an event with these fields; of what every event has alike only tags are looked at, if
+    /// there are others than those of the input.
+    pub(super) fn check_fields(
+        processor: impl Process + 'static,
+        fields: serde_json::Value,
+        expect: serde_json::Value,
+    ) {
+        let common = common();
+        let mut event = event();
+        for (name, value) in object(fields) {
+            event.set(&path(&name), value, BUF, &common).expect("sets");
+        }
+        assert_eq!(run(vec![step(processor)], &mut event, &common).0, Outcome::Keep);
+        let mut seen = EventView { event: &event, buf: BUF, common: &common }.to_object();
+        for root in ["@timestamp", "agent", "input", "event", "log", "host", "fields", "message"] {
+            seen.remove(root);
+        }
+        if seen.get("tags") == Some(&Value::Array(vec!["a".into()])) {
+            seen.remove("tags");
+        }
+        assert_eq!(serde_json::Value::Object(seen.to_json()), expect);
+    }
+
     #[test]
     fn conditions_guard_steps_and_a_dropped_event_stops() {
         let when = |text: &str, step: Step| {
@@ -363,12 +431,103 @@ mod tests {
         prop_oneof![
             3 => (any_path(), value)
                 .prop_map(|(target, value)| step(AddFields::new(Some(target), object(json!({"name": value}))))),
-            3 => any_path().prop_map(|field| step(DropFields { fields: vec![field] })),
+            3 => any_path().prop_map(|field| step(DropFields { name: "drop_fields", fields: vec![field] })),
             3 => (any_path(), any_path()).prop_map(|pair| step(Rename { fields: vec![pair] })),
+            2 => (any_path(), any_path(), any::<bool>())
+                .prop_map(|(from, to, overwrite)| step(Copy { fields: vec![(from, to)], overwrite })),
+            1 => proptest::collection::vec(any_path(), 1..3).prop_map(|fields| step(Keep { fields })),
+            1 => (any_path(), 0usize..8)
+                .prop_map(|(field, most)| step(Truncate { fields: vec![field], limit: Limit::Bytes(most) })),
+            1 => Just(step(RemoveTags::new(vec!["a".to_owned()]))),
         ]
     }
 
+    fn any_value() -> impl Strategy<Value = serde_json::Value> {
+        let plain = prop_oneof![
+            Just(json!(null)),
+            any::<bool>().prop_map(|value| json!(value)),
+            any::<i64>().prop_map(|value| json!(value)),
+            any::<f64>().prop_map(|value| json!(value)),
+            "\\PC{0,12}".prop_map(|value| json!(value)),
+            "[-+]?[0-9_,.]{0,20}[eE]?[0-9]{0,3}".prop_map(|value| json!(value)),
+        ];
+        plain.prop_recursive(3, 12, 4, |inner| {
+            prop_oneof![
+                proptest::collection::vec(inner.clone(), 0..4).prop_map(|values| json!(values)),
+                proptest::collection::btree_map("[a-z.]{0,3}", inner, 0..4).prop_map(|fields| json!(fields)),
+            ]
+        })
+    }
+
+    /// Every processor that works on fields, on these two.
+    fn all_of(field: &FieldPath, other: &FieldPath) -> Vec<Step> {
+        let fields = || vec![field.clone()];
+        let pairs = || vec![(field.clone(), other.clone())];
+        let separated = |separator: &str| vec![(field.clone(), separator.to_owned())];
+        let format = |text| DateFormat::parse(text, Locale::default()).expect("a format");
+        let substitution = |pattern, to| Substitution::new(field.clone(), pattern, to).expect("an expression");
+        let set = |template: String| Set::new(object(json!({other.to_string(): [template, {"x": "y"}]})), true);
+        let types = [Type::Integer, Type::IntegerEu, Type::Float, Type::FloatEu, Type::String, Type::Boolean];
+        let mut steps: Vec<Step> =
+            types.map(|to| step(Convert { fields: vec![(field.clone(), to)] })).into_iter().collect();
+        steps.extend([
+            step(Date {
+                field: field.clone(),
+                formats: ["ISO8601", "UNIX", "UNIX_MS", "TAI64N", "yy-M-d H:m:s.SSS Z", "%c"].map(format).to_vec(),
+                zone: Zone::parse(&format!("%{{[{other}]:Europe/Berlin}}")).expect("a zone"),
+                target: other.clone(),
+                unit_nanos: 1_000_000,
+            }),
+            step(Gsub { fields: vec![substitution("(.)[a-z]*", r"\1\0"), substitution("", "x")] }),
+            step(Lowercase { fields: fields() }),
+            step(Uppercase { fields: fields() }),
+            step(Strip { fields: fields() }),
+            step(Truncate { fields: fields(), limit: Limit::Bytes(3) }),
+            step(Truncate { fields: fields(), limit: Limit::Characters(2) }),
+            step(Split { fields: separated(",") }),
+            step(Join { fields: separated("-") }),
+            step(set(format!("%{{[{field}]:none}}")).expect("a template")),
+            step(AddTags { tags: vec![Template::parse(&format!("%{{[{field}]}}")).expect("a template")] }),
+            step(RemoveTags::new(vec!["a".to_owned()])),
+            step(Copy { fields: pairs(), overwrite: true }),
+            step(Rename { fields: pairs() }),
+            step(Keep { fields: fields() }),
+            step(DropFields { name: "remove", fields: fields() }),
+        ]);
+        steps
+    }
+
     proptest! {
+        /// Scenario: every processor, in a random order, on fields with any values.
+        /// Guarantee: none panics, none drops the event, and a field that it failed for is tagged.
+        #[test]
+        fn no_value_makes_a_processor_panic(
+            values in proptest::collection::vec((any_path(), any_value()), 0..4),
+            field in any_path(), other in any_path(), seed: u64, read_at: i64,
+        ) {
+            let common = common();
+            let mut event = event();
+            for (path, value) in values {
+                // Not every value can be set everywhere.
+                let _ = event.set(&path, value.into(), BUF, &common);
+            }
+            let mut steps = all_of(&field, &other);
+            let length = steps.len() as u64;
+            steps.rotate_left((seed % length) as usize);
+            steps.swap(0, (seed / length % length) as usize);
+            let mut tally = Tally::default();
+            for step in steps {
+                let before = tally.failed.clone();
+                let name = format!("_{}_failed", step.processor.name());
+                let read_at = Timestamp(read_at);
+                let mut work = Work { event: &mut event, buf: BUF, common: &common, read_at, tally: &mut tally };
+                prop_assert_eq!(Chain::new(vec![step]).run(&mut work), Outcome::Keep);
+                let tags = work.get(&path("tags")).map(|tags| tags.into_value().to_json().to_string());
+                prop_assert!(before == tally.failed || tags.is_some_and(|tags| tags.contains(&name)), "{}", name);
+                EventView { event: &event, buf: BUF, common: &common }.to_object();
+            }
+        }
+
         /// Scenario: random processors on an event that starts as a line, and on one that owns its full tree from the
         /// start. Guarantee: overlay and tree show the same event at every step, field by field.
         #[test]

@@ -16,8 +16,9 @@ use super::{FSYNC_BUCKETS_MS, FrameId, LaneStats, NewFrame, Options, Stats, Topi
 use crate::batch::LaneKey;
 use crate::disk::{Disk, DiskFile};
 
-/// A buffer that grew over this for one group is not kept.
-const BUF_BYTES_KEPT: usize = 4 << 20;
+/// A buffer that grew over this for one group is not kept, and none that was not used for a while: a group of 4 MiB, the last
+/// batch of it and their heads fit, so that a stream of them asks the system for no memory.
+const BUF_BYTES_KEPT: usize = 6 << 20;
 
 /// The log of one output.
 pub struct Log {
@@ -39,7 +40,8 @@ pub struct Log {
     /// The spare segment is there.
     pub(super) spare: bool,
     /// Frames on their way to the disk.
-    buf: Vec<u8>,
+    pub(super) buf: Vec<u8>,
+    pub(super) buf_is_used: bool,
     /// Acknowledged since the last cursors, in bytes.
     pub(super) acked_bytes: u64,
     pub(super) cursors_dirty: bool,
@@ -110,6 +112,7 @@ impl Log {
             reader: Reader::default(),
             spare: false,
             buf: Vec::new(),
+            buf_is_used: false,
             acked_bytes: 0,
             cursors_dirty: false,
             cursors_at: None,
@@ -136,7 +139,9 @@ impl Log {
         let number = self.last_segment().number;
         let proven = u32::try_from(offset).unwrap_or(u32::MAX);
         let mut buf = std::mem::take(&mut self.buf);
+        self.buf_is_used = true;
         buf.clear();
+        buf.reserve(usize::try_from(bytes).unwrap_or(0));
         if self.partitions_dirty {
             let partitions = self.partitions.iter().map(|(topic, count)| (&**topic, *count));
             frame::put_partitions(&mut buf, seat(&[], number), proven, partitions);

@@ -135,8 +135,9 @@ impl Segment {
         };
         let count = self.file.read(from + buffered as u64, &mut body[buffered..])?;
         body.truncate(buffered + count);
-        // The next frame begins behind it: that is no jump.
-        (self.start, self.buf) = (from + len as u64, Vec::new());
+        // Long frames follow each other, and are read where they stay: of the next one, too, only the head is wanted.
+        self.start = 0;
+        self.buf.clear();
         Ok(body)
     }
 }

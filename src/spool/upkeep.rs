@@ -62,6 +62,9 @@ impl Log {
         note(self.rewrite_one());
         if due {
             note(self.heal_spare());
+            if !std::mem::take(&mut self.buf_is_used) {
+                self.buf = Vec::new();
+            }
             for path in std::mem::take(&mut self.garbage) {
                 self.discard(path);
             }

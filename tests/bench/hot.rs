@@ -8,10 +8,11 @@ use std::hint::black_box;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use logferry::decode::{Charset, LineFilter, LineOptions, split_lines};
 use logferry::encode::{Codec, encode};
+use logferry::event::Template;
 use logferry::event::{Common, Event, EventView, FieldPath, Object, Shared, SharedOptions, Timestamp, json};
 use logferry::process::condition::Condition;
 use logferry::process::{AddFields, Chain, Step, Tally, Work};
-use logferry::route::{Template, partition};
+use logferry::route::partition;
 
 const CHUNK_BYTES: usize = 256 << 10;
 const NOW: Timestamp = Timestamp(1_795_000_000_123_000_000);

@@ -280,9 +280,9 @@ fn a_healthy_topic_keeps_its_latency() {
             }
         });
         let happened = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            topics.iter().for_each(|topic| {
-                _ = until("the first lines to arrive", || (kafka.count(topic)? >= 500).then_some(()))
-            });
+            topics
+                .iter()
+                .for_each(|topic| until("the first lines to arrive", || (kafka.count(topic)? >= 500).then_some(())));
             let from = healthy.written.load(Ordering::Relaxed);
             healthy.wait_written(from + 1_500);
             // In this order: the broker that hangs may be the controller.

@@ -12,6 +12,7 @@ mod connect;
 mod dead_letter;
 mod delivery;
 mod empty_root;
+mod fields;
 mod files;
 mod kit_itself;
 mod lanes;

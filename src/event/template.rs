@@ -91,6 +91,14 @@ impl Template {
         }
     }
 
+    /// The field, if the template is just one, without a default.
+    pub fn field(&self) -> Option<&FieldPath> {
+        match self.parts.as_slice() {
+            [Part::Field { path, default: None }] => Some(path),
+            _ => None,
+        }
+    }
+
     /// The same text for all events of a source that no processor changed ([`crate::event::Event::is_plain`]): nothing in
     /// it differs from line to line. For other events see [`Template::is_shared`].
     pub fn depends_only_on_common(&self) -> bool {

@@ -1,0 +1,413 @@
+//! The names of months and days of the week in the languages that dates are read in (P).
+//!
+//! For reading only, so each name may have several forms: as in Joda, the long and the short one are taken wherever one may
+//! stand, in upper, lower or mixed case. Not here: names of eras and calendars other than the Gregorian.
+
+/// The language that a date's names are in.
+#[derive(Clone, Copy, Debug)]
+pub struct Locale(&'static Names);
+
+/// The names of one language; forms of one name are separated by blanks.
+#[derive(Debug)]
+struct Names {
+    language: &'static str,
+    months: [&'static str; 12],
+    /// From Monday.
+    weekdays: [&'static str; 7],
+}
+
+impl Locale {
+    /// The locale of a language as `fr`, or a language and a country as `fr_FR` or `fr-FR`; the country does not matter.
+    pub fn parse(text: &str) -> Option<Self> {
+        let language = text.split(['_', '-', '.']).next().unwrap_or_default();
+        LANGUAGES.iter().find(|names| names.language.eq_ignore_ascii_case(language)).map(Self)
+    }
+
+    /// The languages that there are.
+    pub fn languages() -> impl Iterator<Item = &'static str> {
+        LANGUAGES.iter().map(|names| names.language)
+    }
+
+    /// The month that `text` begins with, 1 to 12, and the length of its name.
+    pub(super) fn month(self, text: &str) -> Option<(i32, usize)> {
+        longest(&self.0.months, text)
+    }
+
+    /// The day of the week that `text` begins with, 1 = Monday, and the length of its name.
+    pub(super) fn weekday(self, text: &str) -> Option<(i32, usize)> {
+        longest(&self.0.weekdays, text)
+    }
+}
+
+impl Default for Locale {
+    fn default() -> Self {
+        Self(&LANGUAGES[0])
+    }
+}
+
+fn longest(names: &[&str], text: &str) -> Option<(i32, usize)> {
+    let mut best: Option<(i32, usize)> = None;
+    for (number, forms) in (1..).zip(names) {
+        for form in forms.split(' ') {
+            if let Some(length) = prefix(form, text)
+                && best.is_none_or(|(_, longest)| length > longest)
+            {
+                best = Some((number, length));
+            }
+        }
+    }
+    best
+}
+
+/// How many bytes of `text` say `name`, whatever their case.
+pub(super) fn prefix(name: &str, text: &str) -> Option<usize> {
+    let mut rest = text.chars();
+    for char in name.chars() {
+        let found = rest.next()?;
+        if found != char && !found.to_lowercase().eq(char.to_lowercase()) {
+            return None;
+        }
+    }
+    Some(text.len() - rest.as_str().len())
+}
+
+/// English is the first: the default.
+const LANGUAGES: [Names; 12] = [
+    Names {
+        language: "en",
+        months: [
+            "January Jan",
+            "February Feb",
+            "March Mar",
+            "April Apr",
+            "May",
+            "June Jun",
+            "July Jul",
+            "August Aug",
+            "September Sep Sept",
+            "October Oct",
+            "November Nov",
+            "December Dec",
+        ],
+        weekdays: [
+            "Monday Mon",
+            "Tuesday Tue",
+            "Wednesday Wed",
+            "Thursday Thu",
+            "Friday Fri",
+            "Saturday Sat",
+            "Sunday Sun",
+        ],
+    },
+    Names {
+        language: "cs",
+        months: [
+            "leden ledna led",
+            "únor února úno",
+            "březen března bře",
+            "duben dubna dub",
+            "květen května kvě",
+            "červen června čvn",
+            "červenec července čvc",
+            "srpen srpna srp",
+            "září zář",
+            "říjen října říj",
+            "listopad listopadu lis",
+            "prosinec prosince pro",
+        ],
+        weekdays: ["pondělí po", "úterý út", "středa st", "čtvrtek čt", "pátek pá", "sobota so", "neděle ne"],
+    },
+    Names {
+        language: "da",
+        months: [
+            "januar jan jan.",
+            "februar feb feb.",
+            "marts mar mar.",
+            "april apr apr.",
+            "maj",
+            "juni jun jun.",
+            "juli jul jul.",
+            "august aug aug.",
+            "september sep sep.",
+            "oktober okt okt.",
+            "november nov nov.",
+            "december dec dec.",
+        ],
+        weekdays: [
+            "mandag man man. ma",
+            "tirsdag tir tirs. ti",
+            "onsdag ons ons. on",
+            "torsdag tor tors. to",
+            "fredag fre fre. fr",
+            "lørdag lør lør. lø",
+            "søndag søn søn. sø",
+        ],
+    },
+    Names {
+        language: "de",
+        months: [
+            "Januar Jan Jan. Jänner Jän",
+            "Februar Feb Feb.",
+            "März Mär Mrz",
+            "April Apr Apr.",
+            "Mai",
+            "Juni Jun",
+            "Juli Jul",
+            "August Aug Aug.",
+            "September Sep Sep. Sept.",
+            "Oktober Okt Okt.",
+            "November Nov Nov.",
+            "Dezember Dez Dez.",
+        ],
+        weekdays: [
+            "Montag Mo Mo.",
+            "Dienstag Di Di.",
+            "Mittwoch Mi Mi.",
+            "Donnerstag Do Do.",
+            "Freitag Fr Fr.",
+            "Samstag Sa Sa. Sonnabend",
+            "Sonntag So So.",
+        ],
+    },
+    Names {
+        language: "es",
+        months: [
+            "enero ene ene.",
+            "febrero feb feb.",
+            "marzo mar mar.",
+            "abril abr abr.",
+            "mayo may may.",
+            "junio jun jun.",
+            "julio jul jul.",
+            "agosto ago ago.",
+            "septiembre sep sep. sept sept.",
+            "octubre oct oct.",
+            "noviembre nov nov.",
+            "diciembre dic dic.",
+        ],
+        weekdays: [
+            "lunes lun lun.",
+            "martes mar mar.",
+            "miércoles mié mié.",
+            "jueves jue jue.",
+            "viernes vie vie.",
+            "sábado sáb sáb.",
+            "domingo dom dom.",
+        ],
+    },
+    Names {
+        language: "fi",
+        months: [
+            "tammikuu tammikuuta tammi",
+            "helmikuu helmikuuta helmi",
+            "maaliskuu maaliskuuta maalis",
+            "huhtikuu huhtikuuta huhti",
+            "toukokuu toukokuuta touko",
+            "kesäkuu kesäkuuta kesä",
+            "heinäkuu heinäkuuta heinä",
+            "elokuu elokuuta elo",
+            "syyskuu syyskuuta syys",
+            "lokakuu lokakuuta loka",
+            "marraskuu marraskuuta marras",
+            "joulukuu joulukuuta joulu",
+        ],
+        weekdays: [
+            "maanantai maanantaina ma",
+            "tiistai tiistaina ti",
+            "keskiviikko keskiviikkona ke",
+            "torstai torstaina to",
+            "perjantai perjantaina pe",
+            "lauantai lauantaina la",
+            "sunnuntai sunnuntaina su",
+        ],
+    },
+    Names {
+        language: "fr",
+        months: [
+            "janvier janv. janv jan",
+            "février févr. févr fév",
+            "mars mar",
+            "avril avr. avr",
+            "mai",
+            "juin",
+            "juillet juil. juil",
+            "août",
+            "septembre sept. sept sep",
+            "octobre oct. oct",
+            "novembre nov. nov",
+            "décembre déc. déc",
+        ],
+        weekdays: [
+            "lundi lun. lun",
+            "mardi mar. mar",
+            "mercredi mer. mer",
+            "jeudi jeu. jeu",
+            "vendredi ven. ven",
+            "samedi sam. sam",
+            "dimanche dim. dim",
+        ],
+    },
+    Names {
+        language: "it",
+        months: [
+            "gennaio gen",
+            "febbraio feb",
+            "marzo mar",
+            "aprile apr",
+            "maggio mag",
+            "giugno giu",
+            "luglio lug",
+            "agosto ago",
+            "settembre set",
+            "ottobre ott",
+            "novembre nov",
+            "dicembre dic",
+        ],
+        weekdays: [
+            "lunedì lun",
+            "martedì mar",
+            "mercoledì mer",
+            "giovedì gio",
+            "venerdì ven",
+            "sabato sab",
+            "domenica dom",
+        ],
+    },
+    Names {
+        language: "nl",
+        months: [
+            "januari jan jan.",
+            "februari feb feb.",
+            "maart mrt mrt.",
+            "april apr apr.",
+            "mei",
+            "juni jun jun.",
+            "juli jul jul.",
+            "augustus aug aug.",
+            "september sep sep.",
+            "oktober okt okt.",
+            "november nov nov.",
+            "december dec dec.",
+        ],
+        weekdays: ["maandag ma", "dinsdag di", "woensdag wo", "donderdag do", "vrijdag vr", "zaterdag za", "zondag zo"],
+    },
+    Names {
+        language: "pl",
+        months: [
+            "styczeń stycznia sty",
+            "luty lutego lut",
+            "marzec marca mar",
+            "kwiecień kwietnia kwi",
+            "maj maja",
+            "czerwiec czerwca cze",
+            "lipiec lipca lip",
+            "sierpień sierpnia sie",
+            "wrzesień września wrz",
+            "październik października paź",
+            "listopad listopada lis",
+            "grudzień grudnia gru",
+        ],
+        weekdays: [
+            "poniedziałek pon pon. pn",
+            "wtorek wt wt. wto",
+            "środa śr śr. śro",
+            "czwartek czw czw. cz",
+            "piątek pt pt. pią",
+            "sobota sob sob. so",
+            "niedziela niedz niedz. nie N",
+        ],
+    },
+    Names {
+        language: "pt",
+        months: [
+            "janeiro jan jan.",
+            "fevereiro fev fev.",
+            "março mar mar.",
+            "abril abr abr.",
+            "maio mai mai.",
+            "junho jun jun.",
+            "julho jul jul.",
+            "agosto ago ago.",
+            "setembro set set.",
+            "outubro out out.",
+            "novembro nov nov.",
+            "dezembro dez dez.",
+        ],
+        weekdays: [
+            "segunda-feira seg seg.",
+            "terça-feira ter ter.",
+            "quarta-feira qua qua.",
+            "quinta-feira qui qui.",
+            "sexta-feira sex sex.",
+            "sábado sáb sáb.",
+            "domingo dom dom.",
+        ],
+    },
+    Names {
+        language: "sv",
+        months: [
+            "januari jan jan.",
+            "februari feb feb. febr.",
+            "mars mar",
+            "april apr apr.",
+            "maj",
+            "juni jun",
+            "juli jul",
+            "augusti aug aug.",
+            "september sep sep. sept.",
+            "oktober okt okt.",
+            "november nov nov.",
+            "december dec dec.",
+        ],
+        weekdays: [
+            "måndag mån må",
+            "tisdag tis ti",
+            "onsdag ons on",
+            "torsdag tors to tor",
+            "fredag fre fr",
+            "lördag lör lö",
+            "söndag sön sö",
+        ],
+    },
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_the_longest_name_in_any_case() {
+        let locale = |text| Locale::parse(text).expect("a language");
+        assert_eq!(locale("en").month("JUNE 3"), Some((6, 4)));
+        assert_eq!(locale("en_US").month("jun 3"), Some((6, 3)));
+        assert_eq!(locale("fr-FR").month("juillet 1789"), Some((7, 7)));
+        assert_eq!(locale("fr").month("AOÛT"), Some((8, 5)));
+        assert_eq!(locale("de").month("märz"), Some((3, 5)));
+        assert_eq!(locale("cs").month("července"), Some((7, 9)));
+        assert_eq!(locale("de").weekday("So 3"), Some((7, 2)));
+        assert_eq!(locale("en").month("Juillet"), None);
+        assert!(Locale::parse("xx").is_none());
+    }
+
+    /// Guarantee: no form of a name means two months, or two days.
+    #[test]
+    fn names_are_distinct() {
+        for names in &LANGUAGES {
+            for (number, forms) in (1..).zip(names.months) {
+                for form in forms.split(' ') {
+                    assert_eq!(longest(&names.months, form), Some((number, form.len())), "{}: {form}", names.language);
+                }
+            }
+            for (number, forms) in (1..).zip(names.weekdays) {
+                for form in forms.split(' ') {
+                    assert_eq!(
+                        longest(&names.weekdays, form),
+                        Some((number, form.len())),
+                        "{}: {form}",
+                        names.language
+                    );
+                }
+            }
+        }
+    }
+}
