@@ -146,6 +146,11 @@ impl Checker<'_> {
         self.say(at, message);
     }
 
+    /// Something is written there, be it wrong: then that was said already.
+    pub(super) fn is_written(&self, path: &[&str]) -> bool {
+        self.root.find(path).is_some()
+    }
+
     pub(super) fn warn_at(&mut self, path: &[&str], message: impl Into<String>) {
         self.warnings.push(self.root.pos_of(path), message);
     }

@@ -25,6 +25,10 @@ impl Checker<'_> {
 
     pub(super) fn dissect(&mut self, dissect: &written::Dissect, path: &[&str]) -> Option<Arc<dyn Process>> {
         let place = self.place(&dissect.field, &dissect.target_prefix, dissect.overwrite_keys, path)?;
+        if dissect.tokenizer.0.is_empty() {
+            // What was written was none, which was said.
+            return None;
+        }
         let tokenizer = self.parsed(Tokenizer::parse(&dissect.tokenizer.0), path)?;
         Some(Arc::new(process::Dissect {
             tokenizer: match &place.target {
@@ -128,7 +132,7 @@ impl Checker<'_> {
     }
 
     pub(super) fn route_to(&mut self, route: &written::Route, path: &[&str]) -> Option<Arc<dyn Process>> {
-        if route.topic.is_none() && route.key.is_none() && route.headers.is_empty() {
+        if !["topic", "key", "headers"].iter().any(|key| self.is_written(&[path, &[*key]].concat())) {
             self.say_at(path, "`route` says nothing: expected `topic`, `key` or `headers`");
         }
         let mut template = |text: Option<&String>| match text {

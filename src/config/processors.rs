@@ -287,7 +287,7 @@ processors! {
         #[schemars(extend("x-name" = "NAME"))]
         headers: BTreeMap<String, TemplateText> = BTreeMap::new(),
     }
-    /// Processors for the events for which a condition holds, and others for the rest. They can be nested, at most eight deep.
+    /// Processors for the events for which a condition holds, and others for the rest. They can be nested, at most six deep.
     when: When, required ["then"], tags [], {
         /// What is done where the condition holds.
         then: Vec<Processor> = Vec::new(),

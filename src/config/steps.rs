@@ -11,7 +11,7 @@ use crate::process::condition::Condition;
 use crate::process::{self, Chain, DateFormat, Limit, Locale, Process, Step, Type, Zone};
 
 /// How deep `when` may be nested: what bounds the stack at run time.
-const WHEN_DEPTH_MAX: usize = 8;
+const WHEN_DEPTH_MAX: usize = 6;
 
 impl Checker<'_> {
     /// The steps of the list at `path`.
@@ -160,7 +160,10 @@ impl Checker<'_> {
 
     fn when(&mut self, when: &When, condition: Option<&ConditionText>, path: &[&str]) -> Option<Arc<dyn Process>> {
         let Some(text) = condition else {
-            self.say_at(path, "`if` is missing: expected a condition such as `[status] >= 500`");
+            let beside = path.split_last().map_or(path, |(_, item)| item);
+            if ![path, beside].iter().any(|path| self.is_written(&[*path, &["if"]].concat())) {
+                self.say_at(path, "`if` is missing: expected a condition such as `[status] >= 500`");
+            }
             return None;
         };
         if path.iter().filter(|part| **part == "when").count() > WHEN_DEPTH_MAX {

@@ -320,7 +320,7 @@ impl DataType {
                 "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(Value::Bool(false)),
                 _ => None,
             },
-            Self::Ip => cut.parse::<std::net::IpAddr>().ok().map(|_| Value::from(cut)),
+            Self::Ip => cut.parse::<core::net::IpAddr>().ok().map(|_| Value::from(cut)),
             Self::String => Some(Value::from(cut)),
         };
         made.unwrap_or_else(|| Value::from(text))

@@ -1,6 +1,6 @@
 //! `logfmt`: reads `level=info msg="it works" slow` into fields. Values are texts; a key without `=` is `true`.
 //!
-//! In quotes, `\"`, `\\`, `\n`, `\r`, `\t` and `\uXXXX` are escapes. A text without any `key=value`, or with a quote that is not
+//! In quotes, `\"`, `\\`, `\n`, `\r`, `\t` and `\u00e9` are escapes. A text without any `key=value`, or with a quote that is not
 //! closed, fails and changes nothing. Not here: other separators (`kv`).
 
 use compact_str::CompactString;
