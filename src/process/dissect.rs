@@ -98,7 +98,7 @@ enum DataType {
 enum Delimiter {
     Empty,
     Byte(u8),
-    Text(Finder<'static>),
+    Text(Box<Finder<'static>>),
 }
 
 impl Delimiter {
@@ -106,7 +106,7 @@ impl Delimiter {
         match text.as_bytes() {
             [] => Self::Empty,
             [byte] => Self::Byte(*byte),
-            bytes => Self::Text(Finder::new(bytes).into_owned()),
+            bytes => Self::Text(Box::new(Finder::new(bytes).into_owned())),
         }
     }
 
