@@ -64,16 +64,6 @@ pub(crate) fn check(
         processors,
         window_bytes: usize::try_from(window_bytes(config)).ok()?,
         outputs: if outputs.len() == config.outputs.len() { outputs } else { return None },
-        spool: SpoolOptions {
-            bytes_max: config.spool.max_bytes.0,
-            after: config.spool.after.0,
-            when_full: match config.spool.when_full {
-                written::WhenFull::Block => WhenFull::Block,
-                written::WhenFull::DropOldest => WhenFull::DropOldest,
-                written::WhenFull::DropNewest => WhenFull::DropNewest,
-            },
-            always: config.spool.files == written::SpoolFiles::Always,
-        },
         fallback_topic: config.fallback_topic.0.clone(),
         shutdown_after: config.shutdown_after.0,
         admin,
@@ -82,6 +72,19 @@ pub(crate) fn check(
         files: Vec::new(),
         files_named: Vec::new(),
     })
+}
+
+fn spool_options(spool: &written::Spool) -> SpoolOptions {
+    SpoolOptions {
+        bytes_max: spool.max_bytes.0,
+        after: spool.after.0,
+        when_full: match spool.when_full {
+            written::WhenFull::Block => WhenFull::Block,
+            written::WhenFull::DropOldest => WhenFull::DropOldest,
+            written::WhenFull::DropNewest => WhenFull::DropNewest,
+        },
+        always: spool.files == written::SpoolFiles::Always,
+    }
 }
 
 fn meaning(input: &Input, config: &Config) -> Meaning {
@@ -195,13 +198,22 @@ impl Checker<'_> {
             self.say_at(&["memory", "max_bytes"], message);
         }
         self.span_within(&["shutdown_after"], config.shutdown_after, Duration::ZERO, Duration::from_secs(3600));
-        self.size_within(&["spool", "max_bytes"], config.spool.max_bytes, 64 << 20, 1 << 50);
-        self.span_within(
-            &["spool", "after"],
-            config.spool.after,
-            Duration::from_millis(100),
-            Duration::from_secs(3600),
-        );
+        self.spool(&["spool"], Some(config.spool.max_bytes), Some(config.spool.after));
+    }
+
+    /// The bounds of the `spool` that stands at `path`.
+    fn spool(&mut self, path: &[&str], max_bytes: Option<Size>, after: Option<Span>) {
+        if let Some(max_bytes) = max_bytes {
+            self.size_within(&[path, &["max_bytes"]].concat(), max_bytes, 64 << 20, 1 << 50);
+        }
+        if let Some(after) = after {
+            self.span_within(
+                &[path, &["after"]].concat(),
+                after,
+                Duration::from_millis(100),
+                Duration::from_secs(3600),
+            );
+        }
     }
 
     /// What inputs must not do together.
@@ -268,7 +280,10 @@ impl Checker<'_> {
             Output::Kafka(kafka) => OutputKind::Kafka(Box::new(self.kafka(name, kafka, config)?)),
             Output::File(file) => OutputKind::File(self.file_output(name, file)?),
         };
-        Some(CheckedOutput { name: name.to_owned(), kind, required: output.common().required() })
+        let own = output.common().spool();
+        self.spool(&["outputs", name, "spool"], own.max_bytes, own.after);
+        let (required, spool) = (output.common().required(), spool_options(&own.over(&config.spool)));
+        Some(CheckedOutput { name: name.to_owned(), kind, required, spool })
     }
 
     fn file_output(&mut self, name: &str, output: &written::FileOutput) -> Option<FileOutputOptions> {

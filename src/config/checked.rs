@@ -36,7 +36,6 @@ pub struct Checked {
     pub outputs: Vec<CheckedOutput>,
     /// What all outputs together may have in flight, in bytes: each has an equal part.
     pub window_bytes: usize,
-    pub spool: SpoolOptions,
     /// A topic with a legal name.
     pub fallback_topic: String,
     pub shutdown_after: Duration,
@@ -58,6 +57,7 @@ pub struct CheckedOutput {
     pub kind: OutputKind,
     /// Whether it may hold sources back.
     pub required: bool,
+    pub spool: SpoolOptions,
 }
 
 /// What kind of output it is, with the options of that kind.
@@ -141,10 +141,10 @@ pub struct Route {
     pub codec: Codec,
 }
 
-/// `spool`.
+/// The `spool` of an output: its own, over that of the top level.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SpoolOptions {
-    /// Per output.
+    /// The most that it takes on the disk.
     pub bytes_max: u64,
     /// How long a lane may be silent before what waits for it is spooled.
     pub after: Duration,

@@ -314,7 +314,8 @@ outputs:
 - `topic`, `key`, `headers` and `codec` are each output's own. What an input says of them goes for all of its outputs.
 - **All or nothing**: a batch of lines is handed to all of its required outputs or to none. While one of them can't take it (the
   cluster is away, the disk is full) and another can, it is spooled for the one that can't, so that the others go on: with the default
-  `spool.max_bytes` of 1GiB and 1 MB of records a second for about 17 minutes. Once its spool is full, the files that feed it wait, and so
+  `spool.max_bytes` of 1GiB and 1 MB of records a second for about 16 minutes ([other sizes and
+  rates](guarantees.md#how-long-a-spool-lasts); `spool` of the output gives it another size). Once its spool is full, the files that feed it wait, and so
   do its other outputs for what is in those files. Files that feed only other outputs do not notice.
 - `required: false` never makes anything wait: what such an output can't take at once is dropped for it alone and counted, by
   reason (`lane_blocked`, `topic_blocked`, `window_full`), in `status` and in `logferry_output_dropped_records_total`. What it has in

@@ -603,7 +603,12 @@ fn the_output_and_what_it_can_not_combine() {
     }
     output("sasl: {mechanism: PLAIN}", &["7:5: `username` is missing", "7:5: `password` is missing"]);
     output("tls: {key_file: /k}", &["7:11: `key_file` needs `cert_file`", "7:21: cannot read `/k`"]);
-    output("dead_letter: x\nspool: {}", &["7:18: `dead_letter` takes a map", "8:5: `spool` comes in a later release"]);
+    output("dead_letter: x\nspool: {}", &["7:18: `dead_letter` takes a map"]);
+    output(
+        "spool: { max_bytes: 1MiB, after: 2h }",
+        &["7:25: `max_bytes` must be 64MiB to ", "7:38: `after` must be 100ms to 1h"],
+    );
+    output("spool: { segment: 1 }", &["7:14: unknown key `segment`"]);
     output("when: '[a] ='", &["7:16: `when`: expected a condition"]);
     output("hosts: [a]", &["7:5: unknown key `hosts` in `main` (did you mean `brokers`?)"]);
     output("rdkafka: {compression.level: 99}", &["7:34: librdkafka does not take this value for `compression.level`"]);
@@ -753,7 +758,8 @@ shutdown_after: 1m30s
     assert!(checked.processors[1].condition.is_some());
     let InputKind::File(file) = &a.kind else { panic!("a file input") };
     assert_eq!((file.ignore_older, file.max_line_bytes), (Some(Duration::from_secs(86_400)), 256 << 10));
-    assert_eq!((checked.spool.bytes_max, checked.spool.always, checked.warnings.len()), (2 << 30, true, 0));
+    assert_eq!((checked.outputs[0].spool.bytes_max, checked.outputs[0].spool.always), (2 << 30, true));
+    assert_eq!(checked.warnings.len(), 0);
 }
 
 /// The configs in config/ and in the docs, by where they are. A block that has only some of the sections is completed.

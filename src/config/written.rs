@@ -275,7 +275,7 @@ pub const NAME_PATTERN: &str = "^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$";
 #[serde(default, deny_unknown_fields)]
 #[schemars(extend("required" = ["inputs", "outputs"], "x-later" = ["parsers"]))]
 pub struct Config {
-    /// Where the agent keeps its checkpoints (later its spool too). The directory is made at the first start, and belongs to
+    /// Where the agent keeps its checkpoints and its spools. The directory is made at the first start, and belongs to
     /// one agent alone. Losing it means that files are read again from the beginning.
     pub data_dir: AbsolutePath,
     /// What the agent may take of the machine's memory.
@@ -608,6 +608,7 @@ pub trait CommonOutput {
     fn required(&self) -> bool;
     /// `None`: there is no limit.
     fn max_record_bytes(&self) -> Option<Size>;
+    fn spool(&self) -> &OutputSpool;
 }
 
 macro_rules! common_output {
@@ -635,6 +636,9 @@ macro_rules! common_output {
                 let max: fn(&Self) -> Option<Size> = $max;
                 max(self)
             }
+            fn spool(&self) -> &OutputSpool {
+                &self.spool
+            }
         }
     };
 }
@@ -645,7 +649,7 @@ common_output!(FileOutput, |_| None);
 /// An output that produces to Kafka, idempotently and with `acks=all`.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-#[schemars(extend("required" = ["brokers"], "x-later" = ["spool"]))]
+#[schemars(extend("required" = ["brokers"]))]
 pub struct KafkaOutput {
     /// Brokers to ask for the others: `HOST:PORT`. Name at least two, so that one may be away at the start.
     #[schemars(extend("minItems" = 1))]
@@ -680,6 +684,8 @@ pub struct KafkaOutput {
     pub create_topics: CreateTopics,
     /// Where records go that Kafka refuses for good (too large, invalid), with the reason. Their neighbours are delivered.
     pub dead_letter: DeadLetter,
+    /// What is different about the spool of this output. What is not said here is as in the top level's `spool`.
+    pub spool: OutputSpool,
     /// How to log in. Without it, the agent does not.
     pub sasl: Option<Sasl>,
     /// How to encrypt. Without it, the connection is not encrypted; `tls: {}` encrypts with the system's certificate
@@ -710,6 +716,7 @@ impl Default for KafkaOutput {
             max_record_bytes: Size(1_000_000),
             create_topics: CreateTopics::Never,
             dead_letter: DeadLetter::default(),
+            spool: OutputSpool::default(),
             sasl: None,
             tls: None,
             client_id: ClientId("logferry".to_owned()),
@@ -721,7 +728,7 @@ impl Default for KafkaOutput {
 /// An output that appends records to local files, one a line. A record counts as delivered once it is on the disk.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-#[schemars(extend("required" = ["path"], "x-later" = ["dead_letter", "spool", "compression"]))]
+#[schemars(extend("required" = ["path"], "x-later" = ["dead_letter", "compression"]))]
 pub struct FileOutput {
     /// The file: a path from the root, in which `%{topic}` is the record's topic. With it each topic has a file (or a
     /// directory) of its own; without it all are in one. Directories that are missing are made. No input may read it.
@@ -750,6 +757,8 @@ pub struct FileOutput {
     pub fsync: bool,
     /// The permissions of new files: octal digits, in quotes.
     pub permissions: Permissions,
+    /// What is different about the spool of this output. What is not said here is as in the top level's `spool`.
+    pub spool: OutputSpool,
 }
 
 impl Default for FileOutput {
@@ -766,6 +775,7 @@ impl Default for FileOutput {
             rotate: Rotate::default(),
             fsync: true,
             permissions: Permissions("0600".to_owned()),
+            spool: OutputSpool::default(),
         }
     }
 }
@@ -927,6 +937,32 @@ impl Default for Spool {
             files: SpoolFiles::Auto,
             after: Span(Duration::from_secs(2)),
             when_full: WhenFull::Block,
+        }
+    }
+}
+
+/// What is different about the spool of one output.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct OutputSpool {
+    /// The most that the spool of this output takes on the disk. At least 64MiB. Default: `spool.max_bytes`.
+    pub max_bytes: Option<Size>,
+    /// What of files is spooled. Default: `spool.files`.
+    pub files: Option<SpoolFiles>,
+    /// How long a partition may be silent before what waits for it is spooled. 100ms to 1h. Default: `spool.after`.
+    pub after: Option<Span>,
+    /// What happens when the spool is full. Default: `spool.when_full`.
+    pub when_full: Option<WhenFull>,
+}
+
+impl OutputSpool {
+    /// With what it leaves to the top level.
+    pub fn over(&self, top: &Spool) -> Spool {
+        Spool {
+            max_bytes: self.max_bytes.unwrap_or(top.max_bytes),
+            files: self.files.unwrap_or(top.files),
+            after: self.after.unwrap_or(top.after),
+            when_full: self.when_full.unwrap_or(top.when_full),
         }
     }
 }

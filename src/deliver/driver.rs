@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use super::burial::{Burials, Grave, LetterStatus, Letters, UNDERTAKER, Undertaker};
 use super::lane::LaneStatus;
-use super::machine::{Action, Limits, Machine, Offered};
+use super::machine::{Action, Limits, Machine, Offered, WhenFull};
 use super::offer_all::{Dropped, Patience};
 use super::spooler::{Job, Mark, Spool, SpoolStatus, Spooler, ToSpool};
 use super::tally::Counts;
@@ -345,6 +345,13 @@ impl Deliver {
         let after = self.act(&mut core);
         drop(core);
         self.finish(after);
+    }
+
+    /// From now on the spool takes at most so much on the disk, and does this when it is full. Where it holds more now, nothing
+    /// is added until that is less (or dropped, if `when_full` says so).
+    pub fn set_spool(&self, bytes_max: u64, when_full: WhenFull) {
+        self.lock().to_spool.bounds = Some((bytes_max, when_full));
+        self.spool_due.notify_one();
     }
 
     /// From now on refused records go there.
@@ -720,7 +727,10 @@ impl Core {
                 }
                 Action::Wake(who) => after.woken.push(who),
                 Action::Lookup { topic } => self.producer.lookup(&topic),
-                Action::Forget { topic } => after.forgotten.push(topic),
+                Action::Forget { topic } => {
+                    self.producer.forget(&topic);
+                    after.forgotten.push(topic);
+                }
                 Action::Rebuild { message } => self.rebuild = Some(message),
                 Action::Replace { message } => self.replace = Some(message),
                 Action::Spooled { parcel } => {

@@ -230,7 +230,7 @@ impl Deliver {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::io;
     use std::ops::Range;
     use std::sync::Mutex;
@@ -250,9 +250,9 @@ mod tests {
 
     /// Answers and acknowledges when it is told to.
     #[derive(Default)]
-    struct Desk {
+    pub(in crate::deliver) struct Desk {
         events: Mutex<Vec<OutputEvent>>,
-        produced: Mutex<Vec<(Parcel, Range<u32>)>>,
+        pub produced: Mutex<Vec<(Parcel, Range<u32>)>>,
     }
 
     impl Producer for Desk {
@@ -312,9 +312,9 @@ mod tests {
     }
 
     /// Two outputs with a window of 1,000 bytes each, and who was woken.
-    struct Pair {
-        desks: [Arc<Desk>; 2],
-        delivers: [Arc<Deliver>; 2],
+    pub(in crate::deliver) struct Pair {
+        pub desks: [Arc<Desk>; 2],
+        pub delivers: [Arc<Deliver>; 2],
         threads: Vec<JoinHandle<()>>,
         woken: Arc<Mutex<Vec<Waiter>>>,
     }
@@ -327,7 +327,7 @@ mod tests {
     }
 
     impl Pair {
-        fn new() -> Self {
+        pub fn new() -> Self {
             let last_seq = Arc::new(AtomicU64::new(0));
             let woken = Arc::new(Mutex::new(Vec::new()));
             let desks = [Arc::new(Desk::default()), Arc::new(Desk::default())];
@@ -361,7 +361,7 @@ mod tests {
         }
 
         /// Waits until the output knows the topic.
-        fn know(&self, at: usize, topic: &str) {
+        pub fn know(&self, at: usize, topic: &str) {
             self.desks[at].know(topic);
             self.wait("the topic to be known", || self.delivers[at].partitions(topic).is_some());
         }
@@ -398,8 +398,13 @@ mod tests {
         }
 
         fn offer_one(&self, at: usize, who: Waiter, bytes: u64) -> &'static str {
+            if self.offers(at, who, bytes, false) { "taken" } else { "held" }
+        }
+
+        /// Offers to one of them alone; whether it takes it.
+        pub fn offers(&self, at: usize, who: Waiter, bytes: u64, urgent: bool) -> bool {
             let Portion { deliver, encoded, receipt, .. } = self.portion(at, "t", bytes, true);
-            if matches!(deliver.offer(who, encoded, receipt, false), Offer::Taken) { "taken" } else { "held" }
+            matches!(deliver.offer(who, encoded, receipt, urgent), Offer::Taken)
         }
 
         fn used(&self) -> [u64; 2] {

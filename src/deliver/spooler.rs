@@ -11,7 +11,7 @@
 
 use std::collections::{HashSet, VecDeque};
 use std::io;
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -48,12 +48,33 @@ pub(super) struct ToSpool {
     pub waits: bool,
     /// The thread waits for the time at which it writes the appends: more of them are no reason to wake it.
     pub is_timed: bool,
+    /// Other bounds: the most that it may take on the disk, and what happens then.
+    pub bounds: Option<(u64, WhenFull)>,
 }
 
 impl ToSpool {
+    /// Whether the machine has said what became of the frame, and the log does not know yet. To the log the frame is in memory until
+    /// then: read now, it would be sent again, and count as one less that waits.
+    fn has_mark_of(&self, frame: FrameId) -> bool {
+        self.marks.iter().any(|mark| mark.is_of(frame))
+    }
+
+    /// How many of these frames the machine has called done, and the log does not know yet.
+    fn done_among(&self, lane: &LaneKey, ids: &RangeInclusive<FrameId>) -> u64 {
+        let is_one = |mark: &&Mark| matches!(mark, Mark::Done { lane: of, frame } if of == lane && ids.contains(frame));
+        self.marks.iter().filter(is_one).count() as u64
+    }
+
     /// Whether there is something to do that the thread does not know of. `presses`: appends can't wait for their time.
     pub(super) fn is_due(&self, presses: bool) -> bool {
-        !self.marks.is_empty() || self.has_room || (!self.appends.is_empty() && (presses || !self.is_timed))
+        let writes = !self.appends.is_empty() && (presses || !self.is_timed);
+        writes || !self.marks.is_empty() || self.has_room || self.bounds.is_some()
+    }
+}
+
+impl Mark {
+    fn is_of(&self, id: FrameId) -> bool {
+        matches!(self, Self::Done { frame, .. } | Self::Unread { frame, .. } if *frame == id)
     }
 }
 
@@ -160,7 +181,7 @@ impl Spooler {
         let mut core = self.deliver.lock();
         let until = Instant::now() + self.pause();
         loop {
-            let due = !core.to_spool.marks.is_empty() || core.to_spool.has_room;
+            let due = !core.to_spool.marks.is_empty() || core.to_spool.has_room || core.to_spool.bounds.is_some();
             let writes = !core.to_spool.appends.is_empty() && self.retry_at.is_none();
             let is_stopping = self.deliver.is_stopping();
             let now = Instant::now();
@@ -172,7 +193,11 @@ impl Spooler {
                 }
                 let marks = std::mem::take(&mut to_spool.marks);
                 self.has_more |= std::mem::take(&mut to_spool.has_room);
+                let bounds = to_spool.bounds.take();
                 drop(core);
+                if let Some((bytes_max, when_full)) = bounds {
+                    self.bound(bytes_max, when_full);
+                }
                 self.mark(marks);
                 return is_stopping;
             }
@@ -181,6 +206,13 @@ impl Spooler {
             core = self.deliver.wait_for_spool(core, wait);
             core.to_spool.is_timed = false;
         }
+    }
+
+    fn bound(&mut self, bytes_max: u64, when_full: WhenFull) {
+        (self.spool.bytes_max, self.spool.when_full) = (bytes_max, when_full);
+        self.spool.log.set_max_bytes(bytes_max);
+        // What did not fit may fit now.
+        (self.retry_at, self.retry_after) = (None, RETRY_FIRST);
     }
 
     fn pause(&self) -> Duration {
@@ -313,11 +345,14 @@ impl Spooler {
 
     fn gone(&self, frames: &[Dropped]) {
         let now = self.deliver.now();
-        self.deliver.with_machine(|machine| {
-            for one in frames {
-                machine.frames_gone(&one.lane, one.first_id..=one.last_id, one.frames, now);
-            }
-        });
+        let mut core = self.deliver.lock();
+        for one in frames {
+            let ids = one.first_id..=one.last_id;
+            // Done, which the log did not know when it counted them: the machine does not wait for those.
+            let done = core.to_spool.done_among(&one.lane, &ids);
+            core.machine.frames_gone(&one.lane, ids, one.frames.saturating_sub(done), now);
+        }
+        self.deliver.act_and_finish(core);
     }
 
     /// Reads on, while the machine has room.
@@ -330,6 +365,9 @@ impl Spooler {
                 let bytes = meta.payload_bytes + u64::from(meta.records) * RECORD_BYTES;
                 let now = deliver.now();
                 let mut core = deliver.lock();
+                if core.to_spool.has_mark_of(meta.id) {
+                    return Turn::Have;
+                }
                 let turn = match core.machine.may_read(&meta.lane, meta.id, bytes, now) {
                     Turn::Take => {
                         permit = budget.try_take(memory_of(meta.frame_bytes, meta.records));
@@ -482,4 +520,41 @@ fn place(encoded: &mut Encoded, lane: &LaneKey, partitions: Option<u32>, of_key:
 pub fn now_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::offer_all::tests::Pair;
+    use super::*;
+    use crate::disk::RealDisk;
+
+    /// Scenario: a batch in flight is copied to the spool, and acknowledged before the reader meets its frame and before the log is
+    /// told. Guarantee: it is not sent a second time, and what arrives later is not handed over as if a frame less waited.
+    #[test]
+    fn a_frame_that_is_done_and_not_marked_is_not_read() {
+        let (pair, dir) = (Pair::new(), tempfile::tempdir().expect("a directory"));
+        let deliver = &pair.delivers[0];
+        pair.know(0, "t");
+        let (log, _) = Log::open(Arc::new(RealDisk), dir.path(), spool::Options::default(), now_ms()).expect("a log");
+        let spool = Spool {
+            log,
+            bytes_max: 1 << 30,
+            when_full: WhenFull::Block,
+            budget: Budget::new(1 << 20),
+            place: |_, _| 0,
+        };
+        let mut spooler = Spooler::new(Arc::clone(deliver), spool);
+        spooler.tell();
+        assert!(pair.offers(0, 1, 100, true));
+        assert_eq!(deliver.spill_urgent(), 1);
+        spooler.take();
+        spooler.write();
+        let (parcel, records) = pair.desks[0].produced.lock().expect("unpoisoned").first().cloned().expect("one");
+        deliver.with_machine(|machine| machine.report(0, parcel, records, Ok(()), Duration::ZERO));
+        spooler.read();
+        assert_eq!(pair.desks[0].produced.lock().expect("unpoisoned").len(), 1, "it was acknowledged");
+        spooler.take();
+        spooler.read();
+        assert_eq!(spooler.spool.log.stats().live_frames, 0, "the log has been told by now");
+    }
 }

@@ -322,6 +322,23 @@ fn who_is_accused_beside_a_named_one_is_not_buried_with_it() {
     assert!(machine.is_idle());
 }
 
+/// Scenario: a source waits for a topic that is missing, and goes away. Guarantee: the topic is kept while the source waits, and then
+/// forgotten, so that nobody asks for it for ever.
+#[test]
+fn a_missing_topic_that_nobody_waits_for_is_forgotten() {
+    let mut machine = Machine::new(limits());
+    let wants = vec![(topic(), Place::Unknown, 10)];
+    assert!(machine.would_hold(7, &wants, false, Duration::ZERO).is_some());
+    let missing = Fault::Topic { reason: TopicFault::Missing, message: "missing".into() };
+    machine.topic(&topic(), Err(missing), Duration::ZERO);
+    actions(&mut machine);
+    machine.tick(Duration::from_secs(3_600));
+    assert!(!actions(&mut machine).contains(&Action::Forget { topic: topic() }), "it is waited for");
+    machine.forget(7);
+    machine.tick(Duration::from_secs(3_601));
+    assert_eq!(actions(&mut machine), [Action::Forget { topic: topic() }]);
+}
+
 /// Scenario: a topic is forgotten, then a source looks whether it may feed it. Guarantee: it is looked up again, and the
 /// source is woken.
 #[test]

@@ -98,6 +98,9 @@ pub trait Producer: Send + Sync {
     /// from then on, at least every 30 s.
     fn lookup(&self, topic: &Arc<str>);
 
+    /// Nobody needs the topic any more: it is not asked for until its next [`Producer::lookup`] or record.
+    fn forget(&self, _topic: &Arc<str>) {}
+
     /// Adds what has happened; waits up to `timeout` for something.
     fn poll(&self, timeout: Duration, events: &mut Vec<OutputEvent>);
 

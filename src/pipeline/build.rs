@@ -24,7 +24,7 @@ use crate::batch::OutputId;
 use crate::budget::Budget;
 use crate::checkpoint::{DataDir, Store};
 use crate::config::Checked;
-use crate::config::checked::{CheckedInput, CheckedOutput, InputKind, OutputKind};
+use crate::config::checked::{CheckedInput, CheckedOutput, InputKind, OutputKind, SpoolOptions};
 use crate::deliver::burial::{LetterTopic, Letters};
 use crate::deliver::driver::{Deliver, Hooks, Produce};
 use crate::deliver::machine::Limits;
@@ -437,7 +437,7 @@ pub(super) fn start_output(
         move |buf| pool.give(buf)
     };
     let hooks = Hooks { last_seq: Arc::clone(last_seq), produce, wake: Box::new(wake), recycle: Box::new(recycle) };
-    let spool = open_spool(checked, &output.name, budget, disk)?;
+    let spool = open_spool(checked, output, budget, disk)?;
     let started = Deliver::start(
         &output.name,
         limits_of(checked, output),
@@ -488,13 +488,15 @@ pub(super) fn letters_of(checked: &Checked, output: &CheckedOutput, budget: &Bud
 /// The spool of an output, as it was left.
 fn open_spool(
     checked: &Checked,
-    output: &str,
+    output: &CheckedOutput,
     budget: &Budget,
     disk: Arc<dyn Disk>,
 ) -> anyhow::Result<(Spool, Recovered)> {
     let started = Instant::now();
+    let SpoolOptions { bytes_max, when_full, .. } = output.spool;
+    let output = &output.name;
     let directory = checked.data_dir.join("spool").join(output);
-    let options = spool::Options { max_bytes: checked.spool.bytes_max, clock: Some(monotonic), ..Default::default() };
+    let options = spool::Options { max_bytes: bytes_max, clock: Some(monotonic), ..Default::default() };
     let (log, found) = Log::open(disk, &directory, options, now_ms()).with_context(|| format!("output {output}"))?;
     let (frames, records): (u64, u64) =
         found.lanes.iter().fold((0, 0), |(frames, records), lane| (frames + lane.frames, records + lane.records));
@@ -504,9 +506,7 @@ fn open_spool(
             took = ?started.elapsed(), "the spool has records of the last run"
         );
     }
-    let bytes_max = checked.spool.bytes_max;
-    let spool =
-        Spool { log, bytes_max, when_full: checked.spool.when_full, budget: budget.clone(), place: route::partition };
+    let spool = Spool { log, bytes_max, when_full, budget: budget.clone(), place: route::partition };
     Ok((spool, found))
 }
 
@@ -525,13 +525,13 @@ pub(super) fn limits_of(checked: &Checked, output: &CheckedOutput) -> Limits {
             // It has one partition.
             OutputKind::File(_) => u64::MAX,
         },
-        stalled_after: checked.spool.after,
+        stalled_after: output.spool.after,
         probe_first: Duration::from_secs(1),
         probe_longest: Duration::from_secs(60),
         topic_kept: TOPIC_KEPT,
         append_bytes_max: checked.window_share_bytes() as u64,
-        spool_always: checked.spool.always,
-        when_full: checked.spool.when_full,
+        spool_always: output.spool.always,
+        when_full: output.spool.when_full,
     }
 }
 

@@ -76,7 +76,10 @@ impl Changes {
         for output in &new.outputs {
             match old.output(&output.name) {
                 None => changes.outputs_added.push(output.name.clone()),
-                Some(before) if before.kind != output.kind || before.required != output.required => {
+                Some(before)
+                    if (&before.kind, before.required, before.spool)
+                        != (&output.kind, output.required, output.spool) =>
+                {
                     changes.outputs_changed.push(output.name.clone());
                 }
                 Some(_) => {}
@@ -86,7 +89,6 @@ impl Changes {
         changes.outputs_removed = gone.map(|output| output.name.clone()).collect();
         let sections = [
             (old.logging.level != new.logging.level, "logging.level"),
-            (old.spool != new.spool, "spool"),
             (old.shutdown_after != new.shutdown_after, "shutdown_after"),
         ];
         changes.sections = sections.into_iter().filter_map(|(differs, name)| differs.then_some(name)).collect();
@@ -156,6 +158,7 @@ impl Pipeline {
         self.inner.add_outputs(added);
         for (live, output) in self.inner.outputs_of(&checked) {
             live.deliver.set_limits(limits_of(&checked, output));
+            live.deliver.set_spool(output.spool.bytes_max, output.spool.when_full);
             if self.current.output(&output.name).is_some_and(|before| before.kind != output.kind) {
                 live.deliver.set_letters(letters_of(&checked, output, &self.inner.budget));
             }
@@ -410,8 +413,10 @@ outputs:
         check(
             "data_dir: /d",
             "data_dir: /d\nlogging: {level: debug}\nshutdown_after: 1s\nspool: {after: 1s}",
-            "changed: logging.level, spool, shutdown_after",
+            "outputs changed: main; changed: logging.level, shutdown_after",
         );
+        check_between(&two, "path: /o", "path: /o, spool: {max_bytes: 2GiB}", "outputs changed: other");
+        check_between(&two, "path: /o", "path: /o, spool: {max_bytes: 1GiB}", "nothing");
     }
 
     #[test]

@@ -225,6 +225,11 @@ impl Log {
         self.options.max_bytes.saturating_sub(taken)
     }
 
+    /// Another bound. Where more is on the disk, there is no room until it is less.
+    pub fn set_max_bytes(&mut self, max_bytes: u64) {
+        self.options.max_bytes = max_bytes;
+    }
+
     pub(super) fn bytes_on_disk(&self) -> u64 {
         self.segments.iter().map(|segment| segment.len).sum()
     }

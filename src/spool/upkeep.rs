@@ -319,12 +319,15 @@ impl Log {
                 buf.extend_from_slice(&source.body(offset, head_bytes, body_bytes)?);
             }
             offset += frame_bytes;
-            if buf.len() >= REWRITE_BYTES || offset >= end {
+            if buf.len() >= REWRITE_BYTES {
                 file.append(&buf)?;
                 copied.len += buf.len() as u64;
                 buf.clear();
             }
         }
+        // Not in the loop: what stands last may be damage.
+        file.append(&buf)?;
+        copied.len += buf.len() as u64;
         // What was allocated for more is given back.
         file.truncate(copied.len)?;
         timed(&mut self.totals, self.options.clock, || file.sync())?;

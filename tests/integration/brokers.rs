@@ -62,6 +62,52 @@ fn two_brokers_down_is_a_wait_and_not_a_loss() {
     Check::of(&kafka.records(&topic), &[&writer]).exact();
 }
 
+/// Scenario: a topic wants all three replicas in sync, another wants two; one broker dies, and comes back.
+/// Guarantee: nothing more of the first counts as acknowledged or is given up, and its lane says that it is stalled; the other goes on
+/// meanwhile; then the first goes on by itself, in order, and has nothing twice.
+#[test]
+fn too_few_replicas_in_sync_hold_only_their_topic() {
+    let Some(kafka) = cluster::three() else { return };
+    let (wants, other) = (cluster::Cluster::name("wants-three"), kafka.topic("wants-two", 1));
+    kafka.create_with(&wants, 1, &[("min.insync.replicas", "3")]);
+    let mut agent = Agent::new("too-few");
+    agent.configure(&format!(
+        "inputs:\n  \
+           flows: {{ type: file, paths: [\"{flows}\"], topic: {other} }}\n  \
+           waits: {{ type: file, paths: [\"{waits}\"], topic: {wants} }}\n\
+         outputs:\n  main: {{ type: kafka, brokers: [{brokers}] }}\n",
+        waits = agent.log("waits.log").display(),
+        flows = agent.log("flows.log").display(),
+        brokers = kafka.bootstrap(),
+    ));
+    let mut waits = Writer::new(&agent.log("waits.log"), "waits");
+    let mut flows = Writer::new(&agent.log("flows.log"), "flows");
+    waits.write(1_000);
+    flows.write(1_000);
+    agent.start();
+    for input in [0, 1] {
+        agent.wait_status("the first lines to be acknowledged", |status| {
+            (status["inputs"][input]["acked_records_total"] == 1_000).then_some(())
+        });
+    }
+    kafka.kill9(3);
+    // More than the window holds.
+    waits.write(100_000);
+    flows.write(50_000);
+    kafka.wait_count(&other, 51_000);
+    agent.wait_status("the lane to be stalled", |status| {
+        let mut lanes = status["outputs"][0]["lanes"].as_array()?.iter();
+        lanes.find(|lane| lane["topic"] == wants.as_str() && lane["state"] == "stalled").map(|_| ())
+    });
+    assert_eq!(agent.input("waits")["acked_records_total"], 1_000, "two replicas are too few");
+    assert_eq!(agent.status()["drops"], serde_json::json!({}), "nothing is given up");
+    kafka.all_up();
+    kafka.wait_count(&wants, 101_000);
+    agent.stop();
+    Check::of(&kafka.records(&wants), &[&waits]).exact();
+    Check::of(&kafka.records(&other), &[&flows]).exact();
+}
+
 /// Scenario: three topics, each on a broker of its own, fed by a file each; one broker hangs (its sockets stay open).
 /// Guarantee: the other two files flow on at full speed; the third waits, and goes on when its broker does.
 #[test]

@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::kit::cluster::{self, Three};
-use crate::kit::wait::until;
+use crate::kit::latency::measured;
+use crate::kit::wait::{self, until};
 use crate::kit::writer::{Rotation, during};
 use crate::kit::{agent::Agent, check::Check, writer::Writer};
 
@@ -315,4 +316,90 @@ fn a_healthy_topic_keeps_its_latency() {
         (lag == 0).then_some(())
     });
     agent.stop();
+}
+
+/// Scenario: three brokers under load, with a topic on all of them, one on the third alone and one on the first alone; the third is
+/// stopped (its sockets stay open) for `STOPPED_SECONDS`, and goes on. Logs are rotated meanwhile.
+/// Guarantee: lost 0, out of order 0; the topic on the first broker has nothing twice, the others no more than was in flight at each
+/// producer that was replaced; the topic on all brokers goes on while the third is stopped.
+#[test]
+fn a_broker_that_is_stopped() {
+    let Some(kafka) = cluster::three() else { return };
+    // Long enough for the cluster to take it for dead, and for the agent to leave what is stuck there.
+    let seconds = number("STOPPED_SECONDS", 20);
+    let bound = Duration::from_secs(seconds) + wait::LAST_RESORT;
+    let (spread, lonely, healthy) = (
+        kafka.topic("stopped-spread", 3),
+        cluster::Cluster::name("stopped-lonely"),
+        cluster::Cluster::name("stopped-healthy"),
+    );
+    kafka.create_on(&lonely, 3);
+    kafka.create_on(&healthy, 1);
+    let mut agent = Agent::new("stopped");
+    let inputs: String = [("a", &spread), ("b", &lonely), ("c", &healthy)]
+        .map(|(name, topic)| {
+            let path = agent.log(&format!("{name}.log"));
+            format!("  {name}: {{ type: file, paths: [\"{}*\"], topic: {topic} }}\n", path.display())
+        })
+        .concat();
+    agent.configure(&format!(
+        "inputs:\n{inputs}outputs:\n  main: {{ type: kafka, brokers: [{}], key: \"%{{[message]}}\" }}\n",
+        kafka.bootstrap()
+    ));
+    let mut writers = ["a", "b", "c"].map(|name| Writer::new(&agent.log(&format!("{name}.log")), name));
+    agent.start();
+    writers.iter_mut().for_each(|writer| _ = writer.write(100));
+    [&spread, &lonely, &healthy].into_iter().for_each(|topic| kafka.wait_count(topic, 100));
+    let uptime = |agent: &Agent| agent.status()["uptime_seconds"].as_f64().expect("a number");
+    let mut in_flight = 0;
+    let [a, b, c] = &mut writers;
+    let latency = during(a, 500, Rotation::Rename(20_000), || {
+        during(b, 500, Rotation::Rename(20_000), || {
+            measured(&kafka, &healthy, c, |seen| {
+                kafka.freeze(3, true);
+                let (from, had) = (uptime(&agent), seen());
+                let before = until("a count", || kafka.count(&spread));
+                #[expect(clippy::cast_precision_loss, reason = "minutes")]
+                wait::until_or(
+                    "the time to be over",
+                    bound,
+                    || {
+                        let status = agent.status();
+                        in_flight = in_flight.max(status["outputs"][0]["in_flight_records"].as_u64()?);
+                        (status["uptime_seconds"].as_f64()? > from + seconds as f64).then_some(())
+                    },
+                    String::new,
+                );
+                until("the other topics to go on", || {
+                    (kafka.count(&spread)? > before + 500 && seen() > had + 500).then_some(())
+                });
+                kafka.freeze(3, false);
+            })
+        })
+    });
+    for (topic, writer) in [&spread, &lonely, &healthy].into_iter().zip(&writers) {
+        kafka.wait_count_within(topic, i64::try_from(writer.written).expect("small"), bound);
+    }
+    agent.wait_status("everything to be acknowledged", |status| {
+        let lag: u64 = status["inputs"].as_array()?.iter().filter_map(|input| input["lag_bytes"].as_u64()).sum();
+        (lag == 0 && status["outputs"][0]["spool"]["records"] == 0).then_some(())
+    });
+    let output = agent.status()["outputs"][0].clone();
+    agent.stop();
+    let rebuilds = output["rebuilds_total"].as_u64().expect("a number");
+    eprintln!(
+        "stopped for {seconds} s: {rebuilds} producers replaced, {} records were spooled, {in_flight} in flight at most; the healthy \
+         topic's p99 was {:?}, the most {:?}",
+        output["spool"]["appended_records_total"],
+        latency.p99(),
+        latency.at(1.0)
+    );
+    let mut repeated = 0;
+    for (topic, writer) in [&spread, &lonely, &healthy].into_iter().zip(&writers) {
+        let check = Check::of(&kafka.records(topic), &[writer]);
+        eprintln!("{topic}: {} written, {} arrived, {} repeated", writer.written, check.arrived, check.repeated);
+        assert!(topic != &healthy || check.repeated == 0, "the healthy topic got {} twice", check.repeated);
+        repeated += check.complete().repeated as u64;
+    }
+    assert!(repeated <= rebuilds * in_flight, "{repeated} came again, {in_flight} were in flight, {rebuilds} rebuilds");
 }

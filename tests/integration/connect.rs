@@ -211,6 +211,24 @@ fn rights() {
     assert_eq!(secure.cluster.count(&topic), Some(0), "nothing was sent");
 }
 
+/// Scenario: a topic that is missing, which the broker is to create; a user who may write to it, without and with CREATE.
+/// Guarantee: that CREATE is missing is said, with the fix; with it the topic is no trouble; and asking has made none.
+#[test]
+fn the_right_to_create_a_topic() {
+    let Some(secure) = cluster::secure() else { return };
+    let topic = Cluster::name("connect.create");
+    let user = format!("User:{SASL_USER}");
+    secure.allow(&user, &topic);
+    let output = format!("topic: {topic}\ncreate_topics: broker\n{}", sasl(secure, "PLAIN", SASL_PASSWORD));
+    check_one(secure.sasl_port, &output).is_wrong(&[
+        &format!("it does not exist, and {user} may not create it: ACL CREATE on it is missing"),
+        &format!("; create it, or kafka-acls --add --allow-principal {user} --operation Create --topic {topic}"),
+    ]);
+    secure.allow_operations(&user, &topic, &["Create"]);
+    check_one(secure.sasl_port, &output).is_fine(&[&topic, "it does not exist; the broker will create it"]);
+    assert!(!secure.cluster.topics().contains(&topic), "asking made it");
+}
+
 /// Scenario: topics whose settings do not suit the records, and one that is missing.
 /// Guarantee: each setting is named with its value, what it would do, and the value that suits; no topic is made by asking.
 #[test]

@@ -144,6 +144,144 @@ fn one_in_a_thousand_is_too_large_for_its_topic_and_is_sent_again() {
     assert_eq!((code, stdout.as_str()), (Some(0), "output main: no record was refused\n"));
 }
 
+/// Scenario: a compacted topic gets batches in which one line of 100 has no key; another topic of the same output flows.
+/// Guarantee: those without a key are in the dead letter, each once, with a reason that says what is wrong; all others arrive, once,
+/// though what was on its way behind a refused one may come before what stood beside it; the other topic is exact.
+#[test]
+fn records_without_a_key_are_set_aside_from_a_compacted_topic() {
+    let kafka = kafka_or_skip!();
+    let (compacted, other) = (Cluster::name("compacted"), kafka.topic("plain", 1));
+    kafka.create_with(&compacted, 1, &[("cleanup.policy", "compact")]);
+    let mut agent = Agent::new("keyless");
+    agent.configure(&format!(
+        "inputs:\n  \
+           a:\n    type: file\n    paths: [\"{a}\"]\n    topic: {compacted}\n    key: \"%{{[fields.k]}}\"\n    \
+             processors:\n      - add_fields: {{ if: \"[message] =~ '^a '\", fields: {{ k: key }} }}\n  \
+           b: {{ type: file, paths: [\"{b}\"], topic: {other}, key: \"\" }}\n\
+         outputs:\n  main: {{ type: kafka, brokers: [{brokers}] }}\n",
+        a = agent.log("a.log").display(),
+        b = agent.log("b.log").display(),
+        brokers = kafka.bootstrap(),
+    ));
+    let (mut a, mut b) = (Writer::new(&agent.log("a.log"), "a"), Writer::new(&agent.log("b.log"), "b"));
+    for number in 0..20 {
+        a.write(99).append(format!("keyless {number}\n").as_bytes());
+    }
+    b.write(2_000);
+    agent.start();
+    kafka.wait_count(&other, 2_000);
+    agent.wait_status("everything to be settled", |status| {
+        let settled = |at: usize| status["inputs"][at]["acked_records_total"].as_u64();
+        (settled(0)? == 2_000 && settled(1)? == 2_000).then_some(())
+    });
+    let kept = lines(&agent);
+    let messages: Vec<String> = kept
+        .iter()
+        .map(|entry| {
+            assert_eq!((entry["reason"].as_str(), entry["topic"].as_str()), (Some("invalid"), Some(&*compacted)));
+            let why = entry["message"].as_str().unwrap_or_default();
+            assert!(
+                why.contains(&compacted) && why.contains("is the topic compacted, and the record without a key?"),
+                "{why}"
+            );
+            assert!(entry.get("key").is_none(), "{entry}");
+            let value: Value = serde_json::from_str(entry["value"].as_str().expect("text")).expect("a record is JSON");
+            value["message"].as_str().unwrap_or_default().to_owned()
+        })
+        .collect();
+    let mut sorted = messages.clone();
+    sorted.sort_by_key(|message| message.rsplit(' ').next().and_then(|number| number.parse::<u32>().ok()));
+    assert_eq!(sorted, (0..20).map(|number| format!("keyless {number}")).collect::<Vec<_>>());
+    agent.stop();
+    Check::of(&kafka.records(&other), &[&b]).exact();
+    let check = Check::of(&kafka.records(&compacted), &[&a]);
+    assert_eq!((check.lost.len(), check.repeated, check.invented.len()), (0, 0, 0), "{check:?}");
+}
+
+/// Scenario: lines come by a pipe for a topic that does not exist, and are spooled; then it is made, and takes no record that is
+/// older than six seconds. More lines come.
+/// Guarantee: the spooled ones, too old by then, are in the dead letter, with a reason that names the setting, and are not lost; those
+/// that came later arrive, once and in order.
+#[test]
+fn records_too_old_for_their_topic_are_set_aside() {
+    let kafka = kafka_or_skip!();
+    let topic = Cluster::name("young");
+    let mut agent = Agent::new("too-old");
+    agent.configure(&format!(
+        "inputs:\n  in: {{ type: stdin }}\noutputs:\n  main: {{ type: kafka, brokers: [{}], topic: {topic}, codec: raw }}\n",
+        kafka.bootstrap()
+    ));
+    let (old, new) = (agent.folder().join("old"), agent.folder().join("new"));
+    let (mut first, mut later) = (Writer::new(&old, "old"), Writer::new(&new, "new"));
+    first.write(300);
+    agent.spawn(&[], std::process::Stdio::piped());
+    let mut pipe = agent.stdin();
+    let mut feed = |path: &std::path::Path| {
+        std::io::Write::write_all(&mut pipe, &std::fs::read(path).expect("just written")).expect("it reads");
+    };
+    agent.wait_ready();
+    feed(&old);
+    agent.wait_status("the lines to be spooled, and too old", |status| {
+        let spool = &status["outputs"][0]["spool"];
+        (spool["records"] == 300 && spool["oldest_seconds"].as_f64()? > 7.0).then_some(())
+    });
+    kafka.create_with(&topic, 1, &[("message.timestamp.before.max.ms", "6000")]);
+    agent.wait_status("the old ones to be set aside", |status| {
+        let output = &status["outputs"][0];
+        (output["dead_letter"]["records"] == 300 && output["spool"]["records"] == 0).then_some(())
+    });
+    later.write(300);
+    feed(&new);
+    kafka.wait_count(&topic, 300);
+    agent.stop();
+    Check::raw(&kafka.records(&topic), &[&later]).exact();
+    let kept = lines(&agent);
+    assert_eq!(kept.len(), 300);
+    for (number, entry) in (0..).zip(&kept) {
+        let why = entry["message"].as_str().unwrap_or_default();
+        assert_eq!(entry["reason"], "invalid_timestamp", "{why}");
+        assert!(why.contains(&topic) && why.contains("message.timestamp.before.max.ms"), "{why}");
+        assert_eq!(entry["value"].as_str(), Some(&*first.line(number)));
+    }
+}
+
+/// Scenario: records are in the dead letter, the agent is stopped, and Kafka is away: `spool dead --resend`. Then Kafka is back.
+/// Guarantee: it gives up after `--timeout`, says of which record and why, and that all remain: exit code 1, and the file is as it was,
+/// to the byte; the next time all arrive, once, and the file is empty.
+#[test]
+fn sending_again_while_kafka_is_away_loses_nothing() {
+    let Some(kafka) = Cluster::single(Release::Current) else { return };
+    let topic = Cluster::name("narrow");
+    kafka.create_with(&topic, 1, &[("max.message.bytes", "20000")]);
+    let mut agent =
+        Agent::shipping("resend-away", &kafka, &format!("topic: {topic}\ncompression: none\nbatch_bytes: 15000"));
+    let mut writer = Writer::new(&agent.log("a.log"), "a");
+    for _ in 0..3 {
+        writer.write(100).append(format!("{}\n", "x".repeat(30_000)).as_bytes());
+    }
+    agent.start();
+    wait_all_read(&agent, 303);
+    agent.stop();
+    let file = agent.data().join("dead_letter/main.jsonl");
+    let before = std::fs::read(&file).expect("it was written");
+    kafka.set_property(&topic, "max.message.bytes", "1000000");
+    kafka.kill9(1);
+    let (code, stdout, stderr) = command(&agent, &["dead", "--resend", "--timeout", "3s"]);
+    assert_eq!(code, Some(1), "{stdout}{stderr}");
+    assert!(stdout.contains("0 of 3 records sent again"), "{stdout}");
+    assert!(stdout.contains(&format!("3 remain in {}", file.display())), "{stdout}");
+    assert!(stderr.contains("main.jsonl:1: ") && stderr.contains("; it stays"), "{stderr}");
+    assert!(stderr.contains("Kafka was silent for 3s"), "it says why: {stderr}");
+    assert_eq!(std::fs::read(&file).expect("it is there"), before);
+    kafka.restart(1);
+    kafka.all_up();
+    let (code, stdout, stderr) = command(&agent, &["dead", "--resend"]);
+    assert_eq!(code, Some(0), "{stdout}{stderr}");
+    assert!(stdout.contains("3 of 3 records sent again"), "{stdout}");
+    let long = kafka.records(&topic).iter().filter(|record| record.message().starts_with("xxx")).count();
+    assert_eq!((long, file.exists()), (3, false));
+}
+
 /// Scenario: the same with a topic as the dead letter; and three records that even the output's own limit refuses, so that the
 /// dead letter's topic can't take them either.
 /// Guarantee: the others arrive, once, in order; the guilty are in the topic, as they were, with headers that say why and

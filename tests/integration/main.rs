@@ -16,6 +16,7 @@ mod fields;
 mod files;
 mod kit_itself;
 mod lanes;
+mod latency;
 mod logrotate;
 mod odd_files;
 mod operation;

@@ -34,16 +34,19 @@ fn rotated_and_deleted_while_kafka_is_away() {
     kafka.wait_count(&topic, 1_000);
     kafka.kill9(1);
     let mut bytes = std::fs::metadata(agent.log("a.log")).expect("it is there").len();
+    let mut followed = Vec::new();
     for generation in 0..3 {
         writer.write(5_000);
         let size = std::fs::metadata(agent.log("a.log")).expect("it is there").len();
         bytes = if generation == 0 { size } else { bytes + size };
         let rotated = agent.folder().join("old.log");
-        // A file that nobody has seen before it was gone can't be read.
-        agent.wait_status("the file to be followed", |status| {
-            let files = status["inputs"][0]["files"].as_array()?;
-            files.iter().any(|file| file["size_bytes"] == size && file["state"] != "waiting").then_some(())
+        // A file that nobody has seen before it was gone can't be read. The one before may have the same size.
+        let id = agent.wait_status("the file to be followed", |status| {
+            let mut files = status["inputs"][0]["files"].as_array()?.iter();
+            let is_it = |file: &&serde_json::Value| file["size_bytes"] == size && file["state"] != "waiting";
+            files.find(|file| is_it(file) && !followed.contains(&file["id"])).map(|file| file["id"].clone())
         });
+        followed.push(id);
         writer.rotate_to(&rotated);
         if generation % 2 == 0 {
             agent.wait_status("the rotated file to be spooled", |status| {
@@ -366,6 +369,49 @@ fn what_is_dropped_is_counted() {
         let first_is_lost = check.lost[0] == writer.line(0);
         assert_eq!(first_is_lost, policy == "drop_oldest", "{policy}: {}", check.lost[0]);
     }
+}
+
+/// Scenario: Kafka is away until the spool is full and the file waits; then the config gives the output's spool more room, and another
+/// policy, by SIGHUP.
+/// Guarantee: it takes effect at once, without Kafka and with the producer that was there: all of the file is spooled; then everything
+/// arrives, in order.
+#[test]
+fn a_full_spool_gets_more_room_by_a_reload() {
+    let Some(kafka) = Cluster::single(Release::Current) else { return };
+    let topic = kafka.topic("more-room", 3);
+    let mut agent = Agent::new("more-room");
+    agent.ship(
+        "",
+        &kafka.bootstrap(),
+        &format!("topic: {topic}\nkey: \"%{{[message]}}\"\nspool: {{ max_bytes: 64MiB }}"),
+    );
+    let config = std::fs::read_to_string(agent.config()).expect("just written") + "spool: { files: always }\n";
+    std::fs::write(agent.config(), &config).expect("it is ours");
+    let mut writer = Writer::new(&agent.log("a.log"), "a");
+    writer.write(1_000);
+    agent.start();
+    kafka.wait_count(&topic, 1_000);
+    kafka.kill9(1);
+    writer.write(150_000);
+    agent.wait_status("the spool to be full", |status| {
+        assert_eq!(spool(status, "max_bytes"), Some(64 << 20));
+        (spool(status, "used_bytes")? > 32 << 20 && status["inputs"][0]["waiting_count"] == 1).then_some(())
+    });
+    let larger = "max_bytes: 512MiB, when_full: drop_newest";
+    std::fs::write(agent.config(), config.replace("max_bytes: 64MiB", larger)).expect("it is ours");
+    agent.signal(libc::SIGHUP);
+    let rebuilds = agent.wait_status("all of the file to be spooled", |status| {
+        let is_read = status["inputs"][0]["acked_records_total"] == 151_000;
+        (is_read && spool(status, "max_bytes")? == 512 << 20).then(|| status["outputs"][0]["rebuilds_total"].as_u64())
+    });
+    assert_eq!(rebuilds, Some(0), "the producer stays");
+    assert!(agent.stderr().contains("config reloaded; outputs changed: main"), "{}", agent.stderr());
+    kafka.restart(1);
+    kafka.wait_count(&topic, 151_000);
+    agent.wait_status("the spool to be empty", |status| (spool(status, "records")? == 0).then_some(()));
+    assert_eq!(agent.status()["drops"], serde_json::json!({}), "there was room");
+    agent.stop();
+    Check::of(&kafka.records(&topic), &[&writer]).complete();
 }
 
 /// A disk of its own, in memory; gone with the value.

@@ -121,6 +121,19 @@ impl Admin {
         self.one_answer("create", &spec.name, timeout, answer)
     }
 
+    /// Whether this user may create `topic`, which does not exist; `None`: nobody says. The broker only looks whether it could: nothing
+    /// is created.
+    pub fn may_create(&self, topic: &str, timeout: Duration) -> Option<bool> {
+        let spec = NewTopic::new(topic, 1, TopicReplication::Fixed(1));
+        let answer = block_on(self.client.create_topics([&spec], &options(timeout).validate_only(true)));
+        let result = answer.ok()?.into_iter().next()?;
+        let is_forbidden = matches!(
+            result,
+            Err((_, RDKafkaErrorCode::TopicAuthorizationFailed | RDKafkaErrorCode::ClusterAuthorizationFailed))
+        );
+        Some(!is_forbidden)
+    }
+
     /// Removes a topic and its records.
     ///
     /// # Errors

@@ -117,6 +117,14 @@ impl KafkaProducer {
     }
 }
 
+#[cfg(test)]
+impl KafkaProducer {
+    /// How many topics it asks brokers for.
+    pub(super) fn topics_asked(&self) -> usize {
+        self.shared.topics.count()
+    }
+}
+
 impl Producer for KafkaProducer {
     /// # Panics
     /// If `records` is not a range of `encoded.records`, before anything is handed over.
@@ -147,6 +155,10 @@ impl Producer for KafkaProducer {
             let result = Err(fault::fault(code, &At { topic, partition: None }));
             shared.say(vec![OutputEvent::Topic { topic: Arc::clone(topic), result }]);
         }
+    }
+
+    fn forget(&self, topic: &Arc<str>) {
+        self.shared.topics.forget(topic);
     }
 
     fn poll(&self, timeout: Duration, events: &mut Vec<OutputEvent>) {

@@ -429,6 +429,26 @@ fn lookups_are_answered_and_asked_again() {
     assert_eq!(bench.topic_answer("forbidden"), Ok(1));
 }
 
+/// Scenario: a topic that is missing is forgotten, and looked up again once it exists. Guarantee: it is asked for no more in between,
+/// and the next lookup is answered.
+#[test]
+fn a_missing_topic_is_asked_for_until_it_is_forgotten() {
+    let mock = mock(&[]);
+    let mut bench = Bench::new(&options(&mock));
+    let missing: Arc<str> = "missing".into();
+    bench.producer.lookup(&missing);
+    let answer = bench.topic_answer("missing");
+    assert!(is_topic_fault(&answer, TopicFault::Missing), "{answer:?}");
+    assert_eq!(bench.producer.topics_asked(), 1);
+    bench.producer.forget(&missing);
+    assert_eq!(bench.producer.topics_asked(), 0);
+    mock.create_topic("missing", 2).expect("asking has not created it");
+    bench.producer.lookup(&missing);
+    bench.poll_until("the next answer", |bench| {
+        bench.topics.iter().any(|(topic, answer)| *topic == missing && *answer == Ok(2))
+    });
+}
+
 /// Scenario: more topics than are asked for one by one. Guarantee: every lookup is answered.
 #[test]
 fn many_lookups_at_once_are_all_answered() {

@@ -3,7 +3,7 @@
 //! A topic asked for is asked for again with back-off until it is known, and then refreshed with all others every
 //! [`REFRESH_EVERY`]; deliver hears of it when it asked, and when something changed. A known topic that nobody has used for
 //! [`FORGET_AFTER`] is forgotten (its next use brings it back), so that high-cardinality topic names cost nothing at rest. A
-//! topic that is missing is never forgotten: records may wait for it.
+//! topic that is missing is asked for until deliver says that nobody needs it ([`Topics::forget`]): records may wait for it.
 //!
 //! When no broker answers, nothing is said: that is an outage of the cluster, not of a topic.
 
@@ -161,6 +161,17 @@ impl Topics {
         entry.asking.due = now;
         self.changed.notify_all();
         Ok(())
+    }
+
+    /// Nobody waits for the topic: no more questions. Its next use brings it back.
+    pub fn forget(&self, topic: &str) {
+        lock(&self.state).entries.remove(topic);
+    }
+
+    /// How many topics are asked for.
+    #[cfg(test)]
+    pub fn count(&self) -> usize {
+        lock(&self.state).entries.len()
     }
 
     /// A record was refused for its topic's sake: asks for the topic soon. librdkafka remembers a refused topic (not

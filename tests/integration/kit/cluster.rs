@@ -226,13 +226,18 @@ impl Cluster {
 
     /// Creates a topic of one partition that lives on `node` alone.
     pub fn create_on(&self, name: &str, node: i32) {
-        let result = self.admin(async |admin, options| {
-            let assignment: &[&[i32]] = &[&[node]];
-            admin.create_topics(&[NewTopic::new(name, 1, TopicReplication::Variable(assignment))], options).await
+        // A cluster that has just started may lose a request.
+        wait::until(&format!("topic {name} to be created"), || {
+            self.admin(async |admin, options| {
+                let assignment: &[&[i32]] = &[&[node]];
+                let topic = NewTopic::new(name, 1, TopicReplication::Variable(assignment));
+                let results = admin.create_topics(&[topic], options).await.ok()?;
+                match results.into_iter().next()? {
+                    Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => Some(()),
+                    Err(_) => None,
+                }
+            })
         });
-        for topic in result.expect("the broker answers") {
-            topic.expect("the topic can be created");
-        }
         self.wait_partitions(name, 1);
     }
 
@@ -292,6 +297,11 @@ impl Cluster {
         wait::until(&format!("{count} partitions of {name} to have a leader"), || {
             (self.leaders(name)?.iter().filter(|&&leader| leader > 0).count() == count).then_some(())
         });
+    }
+
+    /// A consumer of no group, for what is measured, not judged.
+    pub fn consumer(&self) -> BaseConsumer {
+        client_config(&self.ports).set("group.id", "kit").create().expect("the configuration is valid")
     }
 
     /// The names of all topics.

@@ -10,6 +10,7 @@ pub mod cluster;
 pub mod consumer;
 pub mod fuse;
 pub mod jars;
+pub mod latency;
 pub mod logrotate;
 pub mod pki;
 pub mod process;

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use super::Wanted;
+use crate::output::TopicFault;
 use crate::output::kafka::admin::{Admin, Settings, TopicDescription};
+use crate::output::kafka::fault;
 
 /// What was found out about the topics of an output.
 #[derive(Debug, Default)]
@@ -20,6 +22,8 @@ pub(super) struct TopicFacts {
     pub description: TopicDescription,
     /// The settings; `Err`: why the broker does not tell.
     pub config: Settings,
+    /// Of one that is missing and that the broker is to create: whether this user may; `None`: not asked, or nobody says.
+    pub may_create: Option<bool>,
 }
 
 impl Facts {
@@ -60,7 +64,10 @@ pub(super) fn ask(
         .into_iter()
         .map(|description| {
             let config = configs.remove(&description.name).unwrap_or_else(|| Err("nothing was said".to_owned()));
-            (description.name.clone(), TopicFacts { description, config })
+            let is_missing = fault::topic_fault(description.code) == Some(TopicFault::Missing);
+            let may_create =
+                (creates_topics && is_missing).then(|| admin.may_create(&description.name, left())).flatten();
+            (description.name.clone(), TopicFacts { description, config, may_create })
         })
         .collect();
     let setting = |name| admin.broker_settings(broker, left()).ok()?.ok()?.remove(name);

@@ -35,7 +35,7 @@ pub(super) fn judge(wanted: &Wanted, facts: Option<&TopicFacts>, all: &Facts, li
         return vec![Finding::wrong(object, "the broker said nothing of it", "try again; see the broker's log")];
     };
     if facts.description.code != 0 {
-        return vec![not_there(object, wanted, facts.description.code, all, limits)];
+        return vec![not_there(object, wanted, facts, all, limits)];
     }
     let mut findings = Vec::new();
     let mut say = |weight, what: String, fix: String| findings.push(Finding::new(weight, object.clone(), what, fix));
@@ -67,8 +67,9 @@ pub(super) fn judge(wanted: &Wanted, facts: Option<&TopicFacts>, all: &Facts, li
 
 type Say<'a> = dyn FnMut(Weight, String, String) + 'a;
 
-fn not_there(object: String, wanted: &Wanted, code: i32, all: &Facts, limits: &Limits) -> Finding {
+fn not_there(object: String, wanted: &Wanted, facts: &TopicFacts, all: &Facts, limits: &Limits) -> Finding {
     let topic = &wanted.topic;
+    let code = facts.description.code;
     let allow = format!("kafka-acls --add --allow-principal {} --producer --topic {topic}", limits.principal);
     match fault::topic_fault(code) {
         Some(TopicFault::NotAuthorized) => {
@@ -80,6 +81,14 @@ fn not_there(object: String, wanted: &Wanted, code: i32, all: &Facts, limits: &L
                 object,
                 "it does not exist, and the broker will not create it: auto.create.topics.enable is false there",
                 "create it, or enable that at the brokers",
+            ),
+            _ if facts.may_create == Some(false) => Finding::wrong(
+                object,
+                format!("it does not exist, and {} may not create it: ACL CREATE on it is missing", limits.principal),
+                format!(
+                    "create it, or kafka-acls --add --allow-principal {} --operation Create --topic {topic}",
+                    limits.principal
+                ),
             ),
             Some(true) => {
                 let what = "it does not exist; the broker will create it (create_topics: broker)";

@@ -174,6 +174,7 @@ fn facts(code: Named, partitions: &[(Option<i32>, usize, usize)], settings: &[(&
             rights: Some(Rights { write: true }),
         },
         config: Ok(settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()),
+        may_create: None,
     }
 }
 
@@ -209,6 +210,11 @@ fn a_missing_topic_depends_on_who_makes_topics() {
     check(true, Some(false), "Wrong: topic logs (input a): it does not exist, and the broker will not create it");
     check(true, Some(true), "Note: topic logs (input a): it does not exist; the broker will create it");
     check(true, None, "Note: topic logs (input a): it does not exist; the broker will create it");
+    let all = Facts { broker_creates_topics: Some(true), ..Facts::default() };
+    let forbidden = TopicFacts { may_create: Some(false), ..missing.clone() };
+    let creates = Limits { creates_topics: true, ..limits() };
+    let said = text(&judge(&wanted("logs"), Some(&forbidden), &all, &creates));
+    assert!(said.starts_with("Wrong: ") && said.contains("User:ferry may not create it: ACL CREATE"), "{said}");
     let said = judge(&wanted("logs"), None, &Facts::default(), &limits());
     assert_eq!(said[0].weight, Weight::Wrong);
     let odd = facts(Named::RD_KAFKA_RESP_ERR_TOPIC_EXCEPTION, &[], &[]);
