@@ -25,17 +25,20 @@
 
 use std::borrow::Cow;
 use std::ops::Range;
+use std::sync::Arc;
 
 pub mod common;
 mod joda;
 pub mod json;
 mod path;
+mod route_to;
 mod template;
 mod timestamp;
 mod value;
 
 pub use common::{Common, RESERVED_ROOTS, Shared, SharedOptions};
 pub use path::{FieldPath, SyntaxError};
+pub use route_to::RouteTo;
 pub use template::{Missing, Template};
 pub use timestamp::{Civil, Timestamp};
 pub use value::{Object, SetError, Value};
@@ -108,6 +111,8 @@ struct Own {
     /// Behind the shared tags; empty if detached.
     tags: Vec<String>,
     metadata: Object,
+    /// Where processors send it, the latest last.
+    routes: Vec<Arc<RouteTo>>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -389,6 +394,16 @@ impl Event {
         }
     }
 
+    /// Notes where it goes. What was noted before counts where this says nothing.
+    pub fn send_to(&mut self, to: &Arc<RouteTo>) {
+        self.own_mut().routes.push(Arc::clone(to));
+    }
+
+    /// Where processors send it, the latest last.
+    pub fn routes(&self) -> &[Arc<RouteTo>] {
+        self.own.as_ref().map_or(&[], |own| &own.routes)
+    }
+
     /// Adds a tag, once.
     pub fn add_tag(&mut self, tag: &str, common: &Common) {
         let is_shared = |tags: Option<&Value>| match tags {
@@ -459,7 +474,18 @@ impl Event {
 impl<'a> EventView<'a> {
     /// The value at `path`; `None` if there is none.
     pub fn get(&self, path: &FieldPath) -> Option<ValueRef<'a>> {
-        let (root, rest) = path.segments().split_first()?;
+        self.get_segments(path.segments())
+    }
+
+    /// Whether nothing above `path` is there and no object: it can be set.
+    pub fn is_open(&self, path: &FieldPath) -> bool {
+        let segments = path.segments();
+        (1..segments.len())
+            .all(|depth| matches!(self.get_segments(&segments[..depth]), None | Some(ValueRef::Object(_))))
+    }
+
+    fn get_segments(&self, segments: &[Box<str>]) -> Option<ValueRef<'a>> {
+        let (root, rest) = segments.split_first()?;
         match &**root {
             "@timestamp" => rest.is_empty().then_some(ValueRef::Timestamp(self.event.timestamp)),
             "@metadata" => {
@@ -474,7 +500,7 @@ impl<'a> EventView<'a> {
                 MessageRef::Value(value) => found(value.probe(rest)).map(ValueRef::from),
                 MessageRef::Removed => None,
             },
-            _ => self.field(path.segments()),
+            _ => self.field(segments),
         }
     }
 

@@ -93,7 +93,7 @@ fn of_file(probed: Result<PathBuf, String>) -> Finding {
 
 /// The topics of an output that are known beforehand, and what can be said of the others.
 fn wanted(checked: &Checked, output: &str) -> (Vec<Wanted>, Vec<Finding>) {
-    let mut topics: BTreeMap<&str, (Vec<&str>, Keys)> = BTreeMap::new();
+    let mut topics: BTreeMap<String, (Vec<&str>, Keys)> = BTreeMap::new();
     let mut skipped = Vec::new();
     let mut fallback_keys = None;
     for input in &checked.inputs {
@@ -103,25 +103,35 @@ fn wanted(checked: &Checked, output: &str) -> (Vec<Wanted>, Vec<Finding>) {
             Some(key) if key.fields().all(|field| is_always_there(&input.kind, &field.to_string())) => Keys::All,
             Some(_) => Keys::Most,
         };
-        if let Some(topic) = route.topic.literal() {
-            let (by, all_keys) = topics.entry(topic).or_insert_with(|| (Vec::new(), keys));
-            by.push(&input.name);
-            *all_keys = (*all_keys).max(keys);
-        } else {
-            let what = format!(
-                "its topics depend on the events ({}) and are not looked at",
-                route.topic.fields().map(|field| format!("%{{[{field}]}}")).collect::<Vec<_>>().join(", ")
-            );
-            let object = format!("input {}", input.name);
-            skipped.push(Finding { weight: Weight::Note, object, what, fix: String::new() });
-            fallback_keys = fallback_keys.max(Some(keys));
+        let steps = input.processors.iter().chain(&checked.processors);
+        let routes: Vec<_> = steps.flat_map(|step| step.processor.routes()).collect();
+        let routed = routes.iter().filter_map(|to| {
+            let keys = if to.key.is_some() { Keys::Most } else { keys };
+            Some((to.topic.as_ref()?, keys))
+        });
+        for (template, keys) in [(&route.topic, keys)].into_iter().chain(routed) {
+            if let Some(topic) = template.literal() {
+                let (by, all_keys) = topics.entry(topic.to_owned()).or_insert_with(|| (Vec::new(), keys));
+                if by.last() != Some(&input.name.as_str()) {
+                    by.push(&input.name);
+                }
+                *all_keys = (*all_keys).max(keys);
+            } else {
+                let what = format!(
+                    "its topics depend on the events ({}) and are not looked at",
+                    template.fields().map(|field| format!("%{{[{field}]}}")).collect::<Vec<_>>().join(", ")
+                );
+                let object = format!("input {}", input.name);
+                skipped.push(Finding { weight: Weight::Note, object, what, fix: String::new() });
+                fallback_keys = fallback_keys.max(Some(keys));
+            }
         }
     }
     let mut wanted: Vec<Wanted> = topics
         .into_iter()
         .map(|(topic, (by, keys))| {
             let inputs = if by.len() == 1 { "input" } else { "inputs" };
-            Wanted { topic: topic.to_owned(), by: format!("{inputs} {}", by.join(", ")), keys }
+            Wanted { topic, by: format!("{inputs} {}", by.join(", ")), keys }
         })
         .collect();
     // Where every topic is fixed, nothing goes to the fallback topic: it need not be there.
@@ -274,6 +284,22 @@ mod tests {
         );
         let said: Vec<String> = skipped.iter().map(ToString::to_string).collect();
         assert_eq!(said, ["input c: its topics depend on the events (%{[log.file.name]}) and are not looked at"]);
+    }
+
+    #[test]
+    fn topics_of_processors_are_wanted_too() {
+        let (_dir, path) = config(
+            "inputs:\n  a:\n    type: file\n    paths: [/a.log]\n    processors:\n    - when:\n        if: message contains 'x'\n        \
+             then: [{ route: { topic: logs.parsed } }]\n        else: [{ route: { topic: 'logs.%{[b]}' } }]\n\
+             processors:\n- route: { topic: logs.raw, if: tags exists }\n\
+             outputs:\n  main: {type: kafka, brokers: [k:9092], topic: logs.raw}\n",
+        );
+        let (report, checked) = report(std::slice::from_ref(&path), &System);
+        let checked = checked.unwrap_or_else(|| panic!("{}", report.stderr));
+        let (topics, skipped) = wanted(&checked, "main");
+        let topics: Vec<(&str, &str)> = topics.iter().map(|one| (one.topic.as_str(), one.by.as_str())).collect();
+        assert_eq!(topics, [("logs.parsed", "input a"), ("logs.raw", "input a"), ("logs.fallback", "fallback_topic")]);
+        assert_eq!(skipped.len(), 1);
     }
 
     #[test]

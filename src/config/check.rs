@@ -149,6 +149,11 @@ impl Checker<'_> {
         self.say(at, message);
     }
 
+    /// Something is written there, be it wrong: then that was said already.
+    pub(super) fn is_written(&self, path: &[&str]) -> bool {
+        self.root.find(path).is_some()
+    }
+
     pub(super) fn warn_at(&mut self, path: &[&str], message: impl Into<String>) {
         self.warnings.push(self.root.pos_of(path), message);
     }
@@ -170,7 +175,7 @@ impl Checker<'_> {
         found.map_or_else(|| self.root.pos_of(list), |item| item.at)
     }
 
-    fn size_within(&mut self, path: &[&str], size: Size, min: u64, max: u64) {
+    pub(super) fn size_within(&mut self, path: &[&str], size: Size, min: u64, max: u64) {
         if size.0 < min || size.0 > max {
             let key = path.last().copied().unwrap_or_default();
             self.say_at(path, format!("`{key}` must be {} to {}", render_size(min), render_size(max)));

@@ -169,6 +169,7 @@ impl Page<'_> {
             (_, Some("date-format")) => "[date format](#date-formats)".to_owned(),
             (_, Some("time-zone")) => "time zone".to_owned(),
             (_, Some("locale")) => "language".to_owned(),
+            (_, Some("tokenizer")) => "tokenizer".to_owned(),
             (_, Some("broker")) => "`HOST:PORT`".to_owned(),
             (_, Some("listen")) => "`ADDRESS:PORT` \\| `off`".to_owned(),
             (_, Some("property")) => "text, number or boolean".to_owned(),
@@ -252,6 +253,26 @@ const EXAMPLES: &[(&str, &str)] = &[
     (
         "date",
         "  - date:\n      field: timestamp\n      formats: [\"dd/MMM/yyyy:HH:mm:ss Z\", ISO8601]\n      timezone: Europe/Berlin\n",
+    ),
+    ("csv", "  - csv:\n      columns: [time, user.name, status]\n      separator: \";\"\n"),
+    ("json", "  - json:\n      if: \"[message] =~ '^[{]'\"\n      overwrite_keys: true\n"),
+    (
+        "kv",
+        "  - kv:\n      field: url.query\n      target: url.params\n      field_split: \"&\"\n      exclude_keys: [token]\n",
+    ),
+    ("logfmt", "  - logfmt:\n      target: app\n"),
+    ("regex", "  - regex:\n      patterns: ['^(?<log.level>[A-Z]+) +(?<thread>\\S+): ']\n"),
+    (
+        "dissect",
+        "  - dissect:\n      tokenizer: \"%{client.ip} - %{user.name} [%{time}] %{duration_ms|long} %{?key}=%{&key}\"\n      target_prefix: \"\"\n",
+    ),
+    (
+        "route",
+        "  - route:\n      if: \"'_grokparsefailure' in [tags]\"\n      topic: logs.raw\n      headers: { reason: unparsed }\n",
+    ),
+    (
+        "when",
+        "  - when:\n      if: \"[message] =~ '^[{]'\"\n      then:\n        - json: { overwrite_keys: true }\n        - route: { topic: logs.parsed }\n      else:\n        - route: { topic: logs.raw }\n",
     ),
     ("drop_fields", "  - drop_fields:\n      fields: [agent, log.offset]\n"),
     ("rename", "  - rename:\n      fields:\n        - { from: fields.service, to: service.name }\n"),

@@ -7,7 +7,7 @@ use crate::decode::charset::{Charset, LABELS};
 use crate::event::FieldPath;
 use crate::event::Template;
 use crate::process::condition::Condition;
-use crate::process::{DateFormat, Locale, Zone};
+use crate::process::{DateFormat, Locale, Tokenizer, Zone};
 
 use super::mistake::did_you_mean;
 use super::units;
@@ -46,6 +46,7 @@ pub(crate) fn check(format: &str, text: &str) -> Result<(), Fault> {
         "topic" => topic(text),
         "condition" => Condition::parse(text).map(drop).map_err(|error| syntax("a condition", error)),
         "field" => FieldPath::parse(text).map(drop).map_err(|error| syntax("the name of a field", error)),
+        "tokenizer" => Tokenizer::parse(text).map(drop).map_err(|error| syntax("a tokenizer", error)),
         "date-format" => {
             let format = DateFormat::parse(text, Locale::default());
             format.map(drop).map_err(|error| Fault {

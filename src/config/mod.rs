@@ -14,7 +14,8 @@
 pub mod checked;
 pub mod docs;
 pub mod mistake;
-pub mod processors;
+pub mod parsers;
+mod processors;
 pub mod schema;
 pub mod world;
 pub mod written;

@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 
 use super::written::{
     ConditionText, Count, DateFormatText, Field, LinePattern, LocaleText, Size, Tag, TemplateText, TimeZoneText,
+    TokenizerText, TopicTemplate,
 };
 
 /// What becomes of an event for which a processor fails. The failure is counted.
@@ -71,7 +72,7 @@ macro_rules! processors {
         #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
         #[serde(default, deny_unknown_fields)]
         #[schemars(extend("x-one-of" = [$(stringify!($key)),+], "x-later" = [
-            "grok", "dissect", "json", "logfmt", "kv", "csv", "geoip", "user_agent", "parser", "sample",
+            "grok", "geoip", "user_agent", "parser", "sample",
             "throttle", "script"
         ]))]
         pub struct Processor {
@@ -151,6 +152,148 @@ processors! {
         target: Field = Field("@timestamp".to_owned()),
         /// How many digits of the second are kept; the others are cut.
         precision: Precision = Precision::Milliseconds,
+    }
+    /// Values between separators become columns. One text is one record; a quoted value may have line breaks in it.
+    csv: Csv, required ["columns"], tags ["_csvparsefailure"], {
+        /// The field that has the text. One that is not there, or null, is no failure.
+        field: Field = Field("message".to_owned()),
+        /// The field below which the fields are set; `""` means at the top.
+        #[schemars(extend("x-empty" = true))]
+        target: Field = Field::default(),
+        /// Fields that are there already are replaced. Otherwise they stay, but for `field` itself.
+        overwrite_keys: bool = false,
+        /// The fields of the values, in order.
+        columns: Vec<Field> = Vec::new(),
+        /// What stands between two values.
+        separator: String = ",".to_owned(),
+        /// What a value stands in that has the separator in it; two of them in it are one. `""` means that nothing does.
+        #[schemars(extend("x-empty" = true))]
+        quote: String = "\"".to_owned(),
+        /// Values behind the last column become `column4` and so on; otherwise they are left out.
+        autogenerate_column_names: bool = true,
+        /// An empty value sets nothing. Otherwise it is null, or `""` if it stands in quotes.
+        skip_empty_columns: bool = false,
+    }
+    /// Takes a text apart at the delimiters between keys, as Filebeat and Logstash do: `%{a} [%{b}] %{c}`. Every key is a field;
+    /// what is behind the last delimiter of the tokenizer is not looked at.
+    ///
+    /// `%{}` and `%{?name}` are passed over; `%{+name}` is appended to `name`, with the delimiter before it between them, in the
+    /// order of `%{+name/2}` if there is one; `%{&key}` gets the value of `%{?key}` (or `%{*key}`, `%{key}`) as its name; behind
+    /// `%{name->}` the delimiter may be repeated; `%{name#10}` has ten bytes; `%{name|long}` is a number (`integer`, `long`, `float`,
+    /// `double`, `boolean`, `ip`, `string`), or stays a text if it is none.
+    dissect: Dissect, required ["tokenizer"], tags ["_dissectfailure"], {
+        /// The keys, and the delimiters between them.
+        tokenizer: TokenizerText = TokenizerText::default(),
+        /// The field that has the text. One that is not there, or null, is no failure.
+        field: Field = Field("message".to_owned()),
+        /// The field below which the keys are set; `""` means at the top.
+        #[schemars(extend("x-empty" = true))]
+        target_prefix: Field = Field("dissect".to_owned()),
+        /// Fields that are there already are replaced. Otherwise it is a failure, but for `field` itself.
+        overwrite_keys: bool = false,
+        /// From which side of values `trim_chars` are cut.
+        trim_values: TrimValues = TrimValues::None,
+        /// The characters that are cut.
+        trim_chars: String = " ".to_owned(),
+    }
+    /// Reads a text that is JSON into fields. Integers of 64 bits stay integers; of a key that stands twice the last counts. What is
+    /// no JSON is a failure, and so is what is no object if there is no `target`.
+    json: Json, required [], tags ["_jsonparsefailure"], {
+        /// The field that has the text. One that is not there, or null, is no failure.
+        field: Field = Field("message".to_owned()),
+        /// The field below which the fields are set; `""` means at the top.
+        #[schemars(extend("x-empty" = true))]
+        target: Field = Field::default(),
+        /// Fields that are there already are replaced. Otherwise they stay, but for `field` itself.
+        overwrite_keys: bool = false,
+        /// Keys with dots become levels: `a.b` is the field `b` below `a`.
+        expand_keys: bool = false,
+        /// Levels of objects and lists, at most 64; a text that has more is a failure.
+        max_depth: Count = Count(32),
+        /// Bytes of the text, at most 16MiB; a longer one is a failure.
+        max_bytes: Size = Size(1 << 20),
+        /// A failure also sets `error.message` to its reason.
+        add_error_key: bool = false,
+    }
+    /// Reads `key=value` pairs between separators into fields. Quotes and brackets around a value are cut off, a key that comes
+    /// again makes a list, and what is no pair is passed over.
+    kv: Kv, required [], tags ["_kv_filter_error"], {
+        /// The field that has the text. One that is not there, or null, is no failure.
+        field: Field = Field("message".to_owned()),
+        /// The field below which the fields are set; `""` means at the top.
+        #[schemars(extend("x-empty" = true))]
+        target: Field = Field::default(),
+        /// Fields that are there already are replaced. Otherwise they stay, but for `field` itself.
+        overwrite_keys: bool = false,
+        /// Keys with dots become levels: `a.b` is the field `b` below `a`.
+        expand_keys: bool = false,
+        /// The characters that end a pair.
+        field_split: String = " ".to_owned(),
+        /// The characters between key and value.
+        value_split: String = "=".to_owned(),
+        /// Characters to cut off both ends of keys.
+        trim_key: String = String::new(),
+        /// Characters to cut off both ends of values.
+        trim_value: String = String::new(),
+        /// Stands before the name of every field.
+        prefix: String = String::new(),
+        /// Only these keys, without the prefix. Default: all.
+        include_keys: Vec<String> = Vec::new(),
+        /// All but these keys.
+        exclude_keys: Vec<String> = Vec::new(),
+        /// `(…)`, `[…]` and `<…>` around values are cut off, as quotes are.
+        include_brackets: bool = true,
+        /// A key that comes again with the same value counts again.
+        allow_duplicate_values: bool = true,
+        /// Keys with an empty value are set.
+        allow_empty_values: bool = false,
+        /// What blanks around `value_split` are.
+        whitespace: Whitespace = Whitespace::Lenient,
+    }
+    /// Reads `level=info msg="it works" slow` into fields. Values are texts, a key without `=` is `true`.
+    logfmt: Logfmt, required [], tags ["_logfmtparsefailure"], {
+        /// The field that has the text. One that is not there, or null, is no failure.
+        field: Field = Field("message".to_owned()),
+        /// The field below which the fields are set; `""` means at the top.
+        #[schemars(extend("x-empty" = true))]
+        target: Field = Field::default(),
+        /// Fields that are there already are replaced. Otherwise they stay, but for `field` itself.
+        overwrite_keys: bool = false,
+        /// Keys with dots become levels: `a.b` is the field `b` below `a`.
+        expand_keys: bool = false,
+    }
+    /// The named groups of a regular expression, `(?<name>…)`, become fields. Any expression takes a time that is linear in the text:
+    /// there is no look-around and no backreference. A name may be a path, `(?<a.b>…)`.
+    regex: Regex, required ["patterns"], tags ["_regexparsefailure"], {
+        /// The field that has the text. One that is not there, or null, is no failure.
+        field: Field = Field("message".to_owned()),
+        /// The field below which the fields are set; `""` means at the top.
+        #[schemars(extend("x-empty" = true))]
+        target: Field = Field::default(),
+        /// Fields that are there already are replaced. Otherwise they stay, but for `field` itself.
+        overwrite_keys: bool = false,
+        /// The expressions to try, in this order; the first that matches counts. If none does, that is a failure.
+        #[schemars(extend("minItems" = 1))]
+        patterns: Vec<LinePattern> = Vec::new(),
+    }
+    /// Sends events elsewhere: topic, key and headers go before those of the input and of the outputs, for every output. Their templates
+    /// are filled in after all processors. Of two for one event, the later one counts, for what it says.
+    route: Route, required [], tags [], {
+        /// The topic.
+        topic: Option<TopicTemplate> = None,
+        /// The key.
+        key: Option<TemplateText> = None,
+        /// Headers: name → template. They are added to those of input and output.
+        #[schemars(extend("x-name" = "NAME"))]
+        headers: BTreeMap<String, TemplateText> = BTreeMap::new(),
+    }
+    /// Processors for the events for which a condition holds, and others for the rest. They can be nested, at most six deep.
+    when: When, required ["then"], tags [], {
+        /// What is done where the condition holds.
+        then: Vec<Processor> = Vec::new(),
+        /// What is done where it does not.
+        #[serde(rename = "else")]
+        otherwise: Vec<Processor> = Vec::new(),
     }
     /// Removes fields.
     drop_fields: DropFields, required ["fields"], tags [], {
@@ -320,4 +463,26 @@ pub struct RenameField {
     pub from: Field,
     /// Its name from now on.
     pub to: Field,
+}
+
+/// From which side of a value something is cut.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum TrimValues {
+    #[default]
+    None,
+    Left,
+    Right,
+    All,
+}
+
+/// What blanks around a separator are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Whitespace {
+    /// No part of key and value.
+    #[default]
+    Lenient,
+    /// Characters as any other.
+    Strict,
 }

@@ -426,6 +426,7 @@ pub(crate) fn expected(root: &Value, schema: &Value) -> String {
         (_, Some("date-format")) => "the format of a date such as `ISO8601` or `dd/MMM/yyyy:HH:mm:ss Z`".to_owned(),
         (_, Some("time-zone")) => "a time zone such as `Europe/Berlin`".to_owned(),
         (_, Some("locale")) => "a language such as `en` or `fr_FR`".to_owned(),
+        (_, Some("tokenizer")) => "a tokenizer such as `%{ip} - %{user} [%{time}]`".to_owned(),
         (_, Some("broker")) => "`HOST:PORT`".to_owned(),
         (_, Some("listen")) => "`ADDRESS:PORT` or `off`".to_owned(),
         (_, Some("property")) => "a text, number or boolean".to_owned(),

@@ -4,11 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::check::Checker;
-use super::processors::{Chosen, ConvertType, Date, OnFailure, Precision, Processor};
-use super::written::{Count, DateFormatText, Field, Size};
+use super::processors::{Chosen, ConvertType, Date, OnFailure, Precision, Processor, When};
+use super::written::{ConditionText, Count, DateFormatText, Field, Size};
 use crate::event::{FieldPath, Object, Template};
 use crate::process::condition::Condition;
-use crate::process::{self, DateFormat, Limit, Locale, Process, Step, Type, Zone};
+use crate::process::{self, Chain, DateFormat, Limit, Locale, Process, Step, Type, Zone};
+
+/// How deep `when` may be nested: what bounds the stack at run time.
+const WHEN_DEPTH_MAX: usize = 6;
 
 impl Checker<'_> {
     /// The steps of the list at `path`.
@@ -18,8 +21,8 @@ impl Checker<'_> {
             let Some((key, chosen, around)) = processor.chosen() else { continue };
             let index = index.to_string();
             let path = [path, &[index.as_str(), key]].concat();
-            let Some(processor) = self.processor(chosen, &path) else { continue };
-            let condition = match around.condition {
+            let Some(processor) = self.processor(chosen, around.condition, &path) else { continue };
+            let condition = match around.condition.filter(|_| key != "when") {
                 Some(text) => match self.parsed(Condition::parse(&text.0), &path) {
                     Some(condition) => Some(condition),
                     None => continue,
@@ -36,7 +39,12 @@ impl Checker<'_> {
     }
 
     /// The processor written at `path`.
-    fn processor(&mut self, chosen: Chosen<'_>, path: &[&str]) -> Option<Arc<dyn Process>> {
+    fn processor(
+        &mut self,
+        chosen: Chosen<'_>,
+        condition: Option<&ConditionText>,
+        path: &[&str],
+    ) -> Option<Arc<dyn Process>> {
         Some(match chosen {
             Chosen::AddFields(add) => {
                 let target = match add.target.0.as_str() {
@@ -45,6 +53,14 @@ impl Checker<'_> {
                 };
                 Arc::new(process::AddFields::new(target, Object::from_json(add.fields.clone())))
             }
+            Chosen::Csv(csv) => self.csv(csv, path)?,
+            Chosen::Dissect(dissect) => self.dissect(dissect, path)?,
+            Chosen::Json(json) => self.json(json, path)?,
+            Chosen::Kv(kv) => self.kv(kv, path)?,
+            Chosen::Logfmt(logfmt) => self.logfmt(logfmt, path)?,
+            Chosen::Regex(regex) => self.regex(regex, path)?,
+            Chosen::Route(route) => self.route_to(route, path)?,
+            Chosen::When(when) => self.when(when, condition, path)?,
             Chosen::Date(date) => Arc::new(self.date(date, path)?),
             Chosen::DropFields(drop) => {
                 if !drop.ignore_missing {
@@ -140,6 +156,28 @@ impl Checker<'_> {
                 Precision::Nanoseconds => 1,
             },
         })
+    }
+
+    fn when(&mut self, when: &When, condition: Option<&ConditionText>, path: &[&str]) -> Option<Arc<dyn Process>> {
+        let Some(text) = condition else {
+            let beside = path.split_last().map_or(path, |(_, item)| item);
+            if ![path, beside].iter().any(|path| self.is_written(&[*path, &["if"]].concat())) {
+                self.say_at(path, "`if` is missing: expected a condition such as `[status] >= 500`");
+            }
+            return None;
+        };
+        if path.iter().filter(|part| **part == "when").count() > WHEN_DEPTH_MAX {
+            self.say_at(path, format!("`when` can be nested {WHEN_DEPTH_MAX} deep"));
+            return None;
+        }
+        let condition = self.parsed(Condition::parse(&text.0), path);
+        let then = self.steps(&when.then, &[path, &["then"]].concat());
+        let otherwise = self.steps(&when.otherwise, &[path, &["else"]].concat());
+        Some(Arc::new(process::When {
+            condition: condition?,
+            then: Chain::new(then),
+            otherwise: Chain::new(otherwise),
+        }))
     }
 
     fn fields(&mut self, written: &[Field], path: &[&str]) -> Option<Vec<FieldPath>> {

@@ -970,3 +970,49 @@ proptest::proptest! {
         }
     }
 }
+
+/// Scenario: mistakes in processors, also in those below `when`. Guarantee: each is said, at its place.
+#[test]
+fn processors_that_parse_and_route() {
+    let processors = |lines: &str| with_input(&format!("processors:\n{lines}"));
+    let desk = Desk::default();
+    let mut others = Vec::new();
+    let mut wrong = |lines: &str, word: &str| {
+        let said = said(&processors(lines), &desk);
+        if said.len() != 1 || !said[0].contains(word) {
+            others.push(format!("{lines}: {said:#?}"));
+        }
+    };
+    for (lines, word) in [
+        ("- dissect: { tokenizer: '%{a} %{b' }\n", "expected `}`"),
+        ("- dissect: { tokenizer: '%{a|int8}' }\n", "`integer`"),
+        ("- json: { max_depth: 65 }\n", "`max_depth` must be 1 to 64"),
+        ("- json: { max_bytes: 17MiB }\n", "`max_bytes` must be"),
+        ("- kv: { field_split: '=&' }\n", "`value_split`"),
+        ("- kv: { field_split: '' }\n", "`field_split` is empty"),
+        ("- csv: { columns: [a], quote: '<>' }\n", "one character"),
+        ("- csv: { columns: [a], separator: '' }\n", "`separator` is empty"),
+        ("- regex: { patterns: ['(.)'] }\n", "a group with a name"),
+        ("- regex: { patterns: ['(?<a>.'] }\n", "unclosed group"),
+        ("- route: {}\n", "`route` says nothing"),
+        ("- route: { topic: 'no topic' }\n", "is not allowed"),
+        ("- when: { if: 'a ==', then: [] }\n", "expected a condition"),
+        ("- when: { then: [] }\n", "`if` is missing"),
+        ("- when: { if: a exists, then: [{ drop_evnt: {} }] }\n", "did you mean `drop_event`"),
+        ("- when: { if: a exists, then: [], else: [{ csv: { columns: [a], separator: '' } }] }\n", "`separator`"),
+    ] {
+        wrong(lines, word);
+    }
+    let nested = |depth: usize| {
+        let mut inner = "drop_event: {}".to_owned();
+        for _ in 0..depth {
+            inner = format!("when: {{ if: a exists, then: [{{ {inner} }}] }}");
+        }
+        format!("- {{ {inner} }}\n")
+    };
+    assert_eq!(said(&processors(&nested(6)), &desk), Vec::<String>::new());
+    wrong(&nested(7), "6 deep");
+    assert!(others.is_empty(), "{others:#?}");
+    let beside = "- if: a exists\n  when: { then: [{ drop_event: {} }], else: [{ route: { key: k } }] }\n";
+    assert_eq!(said(&processors(beside), &desk), Vec::<String>::new());
+}

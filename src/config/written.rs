@@ -80,6 +80,10 @@ text!(
     Field, "field"
 );
 text!(
+    /// The tokenizer of `dissect`: `%{a} %{b}`.
+    TokenizerText, "tokenizer"
+);
+text!(
     /// The format of a date.
     DateFormatText, "date-format"
 );

@@ -125,6 +125,26 @@ impl Object {
         Self { entries: map.into_iter().map(|(key, value)| (key.into(), value.into())).collect() }
     }
 
+    /// The object of these fields; of a name that stands twice, the last one counts. Costs no more than sorting them.
+    pub fn from_members(mut entries: Vec<(CompactString, Value)>) -> Self {
+        let mut order: Vec<usize> = (0..entries.len()).collect();
+        order.sort_by(|left, right| entries[*left].0.cmp(&entries[*right].0));
+        let mut is_over = vec![false; entries.len()];
+        let mut has_twice = false;
+        for pair in order.windows(2) {
+            // The sort is stable: the later one is behind.
+            if entries[pair[0]].0 == entries[pair[1]].0 {
+                is_over[pair[0]] = true;
+                has_twice = true;
+            }
+        }
+        if has_twice {
+            let mut is_over = is_over.into_iter();
+            entries.retain(|_| !is_over.next().unwrap_or(false));
+        }
+        Self { entries }
+    }
+
     /// The same as a JSON object.
     pub fn to_json(&self) -> serde_json::Map<String, serde_json::Value> {
         self.entries.iter().map(|(key, value)| (key.as_str().to_owned(), value.to_json())).collect()

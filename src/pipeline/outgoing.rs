@@ -12,7 +12,7 @@ use super::plan::{Counts, Plan, RouteCache, Target};
 use crate::batch::{Batch, Encoded, Header, NONE, Place, Position, RECORD_BYTES, Record, Share, SourceKey};
 use crate::budget::BytePermit;
 use crate::encode::{self, Codec, Fit};
-use crate::event::{Common, Event, EventView, Timestamp};
+use crate::event::{Common, Event, EventView, RouteTo, Template, Timestamp};
 use crate::process::{Outcome, Tally, Work};
 use crate::route;
 
@@ -203,26 +203,32 @@ impl Encoder {
         out: &mut Outgoing,
     ) -> Routed {
         let view = EventView { event, buf, common };
-        let topic_is_shared = target.topic.depends_only_on_common() && target.topic.is_shared(event);
+        // What a processor says goes first; it differs from event to event, so nothing of it is kept for the source.
+        let routes = event.routes();
+        let routed_topic = routes.iter().rev().find_map(|route| route.topic.as_ref());
+        let routed_key = routes.iter().rev().find_map(|route| route.key.as_ref());
+        let topic_is_shared =
+            routed_topic.is_none() && target.topic.depends_only_on_common() && target.topic.is_shared(event);
         let legal = match cache.topic.as_ref().filter(|_| topic_is_shared) {
             Some(topic) => Some(Arc::clone(topic)),
-            None => self.topic(target, topics, &view),
+            None => self.topic(routed_topic.unwrap_or(&target.topic), topics, &view),
         };
         if topic_is_shared && cache.topic.is_none() {
             cache.topic.clone_from(&legal);
         }
         let fell_back = legal.is_none();
         let topic = legal.unwrap_or_else(|| Arc::clone(&plan.fallback_topic));
-        let key_is_shared = target.key.as_ref().is_none_or(|key| key.depends_only_on_common() && key.is_shared(event));
+        let key_is_shared = routed_key.is_none()
+            && target.key.as_ref().is_none_or(|key| key.depends_only_on_common() && key.is_shared(event));
         let key = if key_is_shared {
             shared_key
                 .get_or_insert_with(|| {
-                    let key = cache.key.get_or_insert_with(|| self.key(target, &view));
+                    let key = cache.key.get_or_insert_with(|| self.key(target.key.as_ref(), &view));
                     key.as_ref().map(|key| append(&mut out.buf, key))
                 })
                 .clone()
         } else {
-            self.key(target, &view).map(|key| append(&mut out.buf, &key))
+            self.key(routed_key.or(target.key.as_ref()), &view).map(|key| append(&mut out.buf, &key))
         };
         let find = |key: &Option<Range<u32>>| match (topics.partitions(&topic), key) {
             (None, _) => Place::Unknown,
@@ -241,9 +247,9 @@ impl Encoder {
     }
 
     /// The topic, if it can be rendered, is legal, and is known or one for which there is room.
-    fn topic(&mut self, target: &Target, topics: &dyn Topics, view: &EventView<'_>) -> Option<Arc<str>> {
+    fn topic(&mut self, template: &Template, topics: &dyn Topics, view: &EventView<'_>) -> Option<Arc<str>> {
         self.text.clear();
-        target.topic.render(view, &mut self.text).ok()?;
+        template.render(view, &mut self.text).ok()?;
         if !route::legal_topic(&self.text) {
             return None;
         }
@@ -254,9 +260,9 @@ impl Encoder {
         (topics.partitions(name).is_some() || topics.has_room()).then(|| Arc::from(name))
     }
 
-    fn key(&mut self, target: &Target, view: &EventView<'_>) -> Option<Vec<u8>> {
+    fn key(&mut self, template: Option<&Template>, view: &EventView<'_>) -> Option<Vec<u8>> {
         self.text.clear();
-        target.key.as_ref()?.render(view, &mut self.text).ok()?;
+        template?.render(view, &mut self.text).ok()?;
         Some(self.text.clone())
     }
 
@@ -264,7 +270,16 @@ impl Encoder {
         let key_len = routed.key.as_ref().map_or(0, |key| key.end - key.start);
         let mut headers = Vec::new();
         let mut headers_len = 0;
-        for (name, template) in &target.headers {
+        let routes = view.event.routes();
+        let has = |routes: &[Arc<RouteTo>], name: &Arc<str>| {
+            routes.iter().any(|route| route.headers.iter().any(|(one, _)| one == name))
+        };
+        let own = target.headers.iter().filter(|(name, _)| !has(routes, name));
+        let theirs = routes
+            .iter()
+            .enumerate()
+            .flat_map(|(at, route)| route.headers.iter().filter(move |(name, _)| !has(&routes[at + 1..], name)));
+        for (name, template) in own.chain(theirs) {
             self.text.clear();
             if template.render(view, &mut self.text).is_ok() {
                 let value = append(&mut out.buf, &self.text);
@@ -382,9 +397,9 @@ mod tests {
     use crate::batch::Position;
     use crate::budget::Budget;
     use crate::decode::{Charset, LineFilter, LineOptions, split_lines};
-    use crate::event::Template;
     use crate::event::{Object, Shared, SharedOptions};
-    use crate::process::Chain;
+    use crate::process::condition::Condition;
+    use crate::process::{Chain, Route, Step};
 
     /// Topics with these partition counts; `room`: whether others may be used.
     struct Known {
@@ -481,6 +496,59 @@ mod tests {
         }
         let header = &outgoing.records[0].headers_in(&outgoing.headers)[0];
         assert_eq!((&*header.name, header.value_in(&outgoing.buf)), ("env", &b"test"[..]));
+    }
+
+    fn to(condition: &str, topic: Option<&str>, key: Option<&str>, headers: &[(&str, &str)]) -> Step {
+        let template = |text: &str| Template::parse(text).expect("a template");
+        let headers = headers.iter().map(|(name, value)| (Arc::from(*name), template(value))).collect();
+        let route = Route { to: Arc::new(RouteTo { topic: topic.map(template), key: key.map(template), headers }) };
+        Step { condition: Some(Condition::parse(condition).expect("a condition")), ..Step::new(route, Vec::new()) }
+    }
+
+    /// Scenario: processors send some of the lines elsewhere, some of them twice, others not at all.
+    /// Guarantee: what a processor says goes before what the target says, the later one before the earlier, each for itself; lines of
+    /// which nothing is said go where they went, with the key that was kept for their source.
+    #[test]
+    fn a_processor_decides_before_the_target() {
+        let topics = Known { counts: vec![("t", 7), ("parsed", 7)], room: true };
+        let mut plan = plan("t", Some("%{[host.name]}"));
+        plan.chain = Chain::new(vec![
+            to("message =~ 'p'", Some("parsed"), Some("%{[message]}"), &[("env", "x"), ("n", "1")]),
+            to("message == 'p2'", None, Some("two"), &[("n", "2")]),
+            to("message == 'bad'", Some("no/topic"), None, &[]),
+        ]);
+        let outgoing = encode(&plan, &topics, "a\np1\nb\np2\nbad\nc\n");
+        let mut seen = Vec::new();
+        for share in &outgoing.shares {
+            for record in share.records.clone() {
+                let record = &outgoing.records[record as usize];
+                let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+                let key = record.key_in(&outgoing.buf).expect("all have one");
+                let partition = i32::try_from(route::partition(key, 7)).expect("small");
+                if &*share.topic != "logs.fallback" {
+                    assert_eq!(share.place, Place::At(partition), "{}", text(key));
+                }
+                let headers = record.headers_in(&outgoing.headers).iter();
+                let headers: Vec<String> =
+                    headers.map(|header| format!("{}={}", header.name, text(header.value_in(&outgoing.buf)))).collect();
+                seen.push((record.offset, share.topic.to_string(), text(key), headers.join(" ")));
+            }
+        }
+        seen.sort();
+        let expect =
+            |offset: u64, topic: &str, key: &str, headers: &str| (offset, topic.into(), key.into(), headers.into());
+        assert_eq!(
+            seen,
+            [
+                expect(0, "t", "h", "env=test"),
+                expect(2, "parsed", "p1", "env=x n=1"),
+                expect(5, "t", "h", "env=test"),
+                expect(7, "parsed", "two", "env=x n=2"),
+                expect(10, "logs.fallback", "h", "env=test"),
+                expect(14, "t", "h", "env=test"),
+            ]
+        );
+        assert_eq!(outgoing.counts.fallback_records, 1);
     }
 
     #[test]

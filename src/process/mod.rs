@@ -11,47 +11,65 @@ mod add_fields;
 mod add_tags;
 mod convert;
 mod copy;
+mod csv;
 mod date;
+mod dissect;
 mod drop_event;
 mod drop_fields;
 mod gsub;
 mod host;
 mod join;
+mod json;
 mod keep;
+mod kv;
+mod logfmt;
 mod lowercase;
+mod parsed;
+mod regex;
 mod remove_tags;
 mod rename;
+mod route;
 mod set;
 mod split;
 mod strip;
 mod texts;
 mod truncate;
 mod uppercase;
+mod when;
 
 pub use add_fields::AddFields;
 pub use add_tags::AddTags;
 pub use convert::{Convert, Type};
 pub use copy::Copy;
+pub use csv::Csv;
 pub use date::{Date, DateFormat, Locale, Zone};
+pub use dissect::{Dissect, Tokenizer, Trim};
 pub use drop_event::DropEvent;
 pub use drop_fields::DropFields;
 pub use gsub::{Gsub, Substitution};
 pub use host::{Host, HostFacts};
 pub use join::Join;
+pub use json::Json;
 pub use keep::Keep;
+pub use kv::Kv;
+pub use logfmt::Logfmt;
 pub use lowercase::Lowercase;
+pub use parsed::Place;
+pub use regex::{Pattern, Regex};
 pub use remove_tags::RemoveTags;
 pub use rename::Rename;
+pub use route::Route;
 pub use set::Set;
 pub use split::Split;
 pub use strip::Strip;
 pub use truncate::{Limit, Truncate};
 pub use uppercase::Uppercase;
+pub use when::When;
 
 use std::fmt::Debug;
 use std::sync::Arc;
 
-use crate::event::{Common, Event, EventView, FieldPath, SetError, Timestamp, Value, ValueRef};
+use crate::event::{Common, Event, EventView, FieldPath, RouteTo, SetError, Timestamp, Value, ValueRef};
 
 /// What a processor works on.
 pub struct Work<'a> {
@@ -74,6 +92,11 @@ pub trait Process: Debug + Send + Sync {
     /// # Errors
     /// If it can't be done. It is counted, and the step's `on_failure` says what becomes of the event.
     fn run(&self, work: &mut Work<'_>) -> Result<Outcome, Failed>;
+
+    /// Where it may send events.
+    fn routes(&self) -> Vec<Arc<RouteTo>> {
+        Vec::new()
+    }
 }
 
 /// A processor could not do its work.
@@ -213,6 +236,11 @@ impl Chain {
         self
     }
 
+    /// Where its processors may send events.
+    pub fn routes(&self) -> Vec<Arc<RouteTo>> {
+        self.steps.iter().flat_map(|step| step.processor.routes()).collect()
+    }
+
     /// Runs the event through the steps, up to the one that drops it.
     pub fn run(&self, work: &mut Work<'_>) -> Outcome {
         for step in &self.steps {
@@ -278,6 +306,38 @@ mod tests {
         let mut work = Work { event, buf: BUF, common, read_at: Timestamp(0), tally: &mut tally };
         let outcome = Chain::new(steps).run(&mut work);
         (outcome, tally)
+    }
+
+    /// The fields of [`common`] but those that every event has alike, and `message`; `fields` in the place of those named so.
+    pub(super) fn plain(message: impl Into<serde_json::Value>, fields: serde_json::Value) -> serde_json::Value {
+        let mut all = json!({
+            "message": message.into(), "host": {"name": "web-1"},
+            "fields": {"service": "shop", "team": {"name": "ops"}},
+        });
+        let serde_json::Value::Object(fields) = fields else { panic!("{fields} is no object") };
+        fields.into_iter().for_each(|(key, value)| all[key] = value);
+        all
+    }
+
+    /// What a processor makes of an event with this message: as [`plain`] has it, with the tags that it got.
+    pub(super) fn fields_of(processor: impl Process + 'static, message: serde_json::Value) -> serde_json::Value {
+        fields_of_event(processor, json!({ "message": message }))
+    }
+
+    pub(super) fn fields_of_event(processor: impl Process + 'static, event: serde_json::Value) -> serde_json::Value {
+        let common = Shared::new(SharedOptions {
+            host_name: "web-1".to_owned(),
+            fields: object(json!({"service": "shop", "team": {"name": "ops"}})),
+            ..SharedOptions::default()
+        })
+        .stream("x");
+        let mut event = Event::from_object(object(event), Timestamp(0));
+        assert_eq!(run(vec![step(processor)], &mut event, &common).0, Outcome::Keep);
+        let mut seen = EventView { event: &event, buf: BUF, common: &common }.to_object();
+        for root in ["@timestamp", "agent", "input", "event", "log"] {
+            seen.remove(root);
+        }
+        serde_json::Value::Object(seen.to_json())
     }
 
     /// What a processor makes of the line `hello`, without what every event has alike.

@@ -193,3 +193,45 @@ fn demo_ships_own_files_to_a_real_cluster() {
     };
     wait::until("the demo's topic to be removed", gone);
 }
+
+/// Scenario: JSON lines, lines of key=value, and lines that are neither, through one config: `when` looks at what they begin with,
+/// `route` says where they go. Guarantee: parsed and raw ones get topics of their own, in one pass; what can't be parsed is
+/// tagged, goes on as it was, and goes to the raw topic.
+#[test]
+fn parsed_and_raw_lines_part() {
+    let agent = Agent::new("part");
+    agent.ship(
+        "processors:\n\
+         - when:\n    \
+             if: \"[message] =~ '^[{]'\"\n    \
+             then: [{ json: { overwrite_keys: true } }]\n    \
+             else: [{ dissect: { tokenizer: '%{level} %{id|long} %{?k}=%{&k}', target_prefix: '' } }]\n\
+         - route: { topic: logs.parsed, key: '%{[level]}', headers: { kind: parsed } }\n\
+         - if: \"'_jsonparsefailure' in [tags] or '_dissectfailure' in [tags]\"\n  \
+           route: { topic: logs.raw, headers: { kind: raw } }",
+        "127.0.0.1:9092",
+        "topic: logs.none\nkey: k\ncodec: json",
+    );
+    let config = agent.config().display().to_string();
+    let lines = b"{\"level\":\"warn\",\"n\":{\"x\":9007199254740993}}\n{\"level\":\ninfo 7 user=ann\nfree text\n";
+    let output = logferry(&["try", "-c", &config, "--envelope"], lines);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    let records: Vec<serde_json::Value> =
+        text(&output).lines().map(|line| serde_json::from_str(line).expect("an envelope")).collect();
+    let payload = |at: usize| -> serde_json::Value {
+        serde_json::from_str(records[at]["payload"].as_str().expect("a text")).expect("JSON")
+    };
+    let seen: Vec<String> =
+        records.iter().map(|one| format!("{} {} {}", one["topic"], one["key"], one["headers"])).collect();
+    assert_eq!(records.len(), 4, "{seen:#?}");
+    for (at, topic) in ["logs.parsed", "logs.raw", "logs.parsed", "logs.raw"].into_iter().enumerate() {
+        assert_eq!(records[at]["topic"], topic, "{seen:#?}");
+        let kind = topic.trim_start_matches("logs.");
+        assert!(records[at]["headers"].to_string().contains(kind), "{seen:#?}");
+    }
+    assert_eq!((&records[0]["key"], &records[2]["key"]), (&"warn".into(), &"info".into()), "{seen:#?}");
+    assert_eq!(payload(0)["n"]["x"], 9_007_199_254_740_993_i64);
+    assert_eq!((&payload(2)["id"], &payload(2)["user"]), (&7.into(), &"ann".into()));
+    assert_eq!((&payload(1)["tags"][0], &payload(1)["message"]), (&"_jsonparsefailure".into(), &"{\"level\":".into()));
+    assert_eq!((&payload(3)["tags"][0], &payload(3)["message"]), (&"_dissectfailure".into(), &"free text".into()));
+}

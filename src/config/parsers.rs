@@ -1,0 +1,150 @@
+//! The processors that take texts apart, and those that send events elsewhere, as written, to ready to run: see `steps`.
+
+use std::sync::Arc;
+
+use super::check::Checker;
+use super::processors::{self as written, TrimValues, Whitespace};
+use super::written::Field;
+use crate::event::{FieldPath, RouteTo, Template};
+use crate::process::{self, Pattern, Place, Process, Tokenizer, Trim};
+
+/// What the reader of JSON takes without a danger for the stack.
+const JSON_DEPTH_MAX: u32 = 64;
+
+impl Checker<'_> {
+    fn place(&mut self, field: &Field, target: &Field, overwrite: bool, path: &[&str]) -> Option<Place> {
+        Some(Place {
+            field: self.parsed(FieldPath::parse(&field.0), path)?,
+            target: match target.0.as_str() {
+                "" => None,
+                target => Some(self.parsed(FieldPath::parse(target), path)?),
+            },
+            overwrite,
+        })
+    }
+
+    pub(super) fn dissect(&mut self, dissect: &written::Dissect, path: &[&str]) -> Option<Arc<dyn Process>> {
+        let place = self.place(&dissect.field, &dissect.target_prefix, dissect.overwrite_keys, path)?;
+        if dissect.tokenizer.0.is_empty() {
+            // What was written was none, which was said.
+            return None;
+        }
+        let tokenizer = self.parsed(Tokenizer::parse(&dissect.tokenizer.0), path)?;
+        Some(Arc::new(process::Dissect {
+            tokenizer: match &place.target {
+                Some(target) => tokenizer.below(target),
+                None => tokenizer,
+            },
+            place,
+            trim: match dissect.trim_values {
+                TrimValues::None => Trim::None,
+                TrimValues::Left => Trim::Left,
+                TrimValues::Right => Trim::Right,
+                TrimValues::All => Trim::All,
+            },
+            trim_chars: dissect.trim_chars.clone(),
+        }))
+    }
+
+    pub(super) fn csv(&mut self, csv: &written::Csv, path: &[&str]) -> Option<Arc<dyn Process>> {
+        let place = self.place(&csv.field, &csv.target, csv.overwrite_keys, path)?;
+        let mut columns = Vec::with_capacity(csv.columns.len());
+        for column in &csv.columns {
+            let column = self.parsed(FieldPath::parse(&column.0), path)?;
+            columns.push(place.target.as_ref().map_or_else(|| column.clone(), |target| column.below(target)));
+        }
+        if csv.separator.is_empty() {
+            self.say_at(&[path, &["separator"]].concat(), "`separator` is empty: expected a text between two values");
+        }
+        let mut quote = csv.quote.chars();
+        let (first, second) = (quote.next(), quote.next());
+        if second.is_some() {
+            self.say_at(&[path, &["quote"]].concat(), "`quote` must be one character, or empty for none");
+        }
+        Some(Arc::new(process::Csv {
+            place,
+            columns,
+            separator: csv.separator.clone(),
+            quote: first,
+            name_the_rest: csv.autogenerate_column_names,
+            skip_empty: csv.skip_empty_columns,
+        }))
+    }
+
+    pub(super) fn json(&mut self, json: &written::Json, path: &[&str]) -> Option<Arc<dyn Process>> {
+        self.size_within(&[path, &["max_bytes"]].concat(), json.max_bytes, 2, 16 << 20);
+        if !(1..=JSON_DEPTH_MAX).contains(&json.max_depth.0) {
+            let message = format!("`max_depth` must be 1 to {JSON_DEPTH_MAX}");
+            self.say_at(&[path, &["max_depth"]].concat(), message);
+        }
+        Some(Arc::new(process::Json {
+            place: self.place(&json.field, &json.target, json.overwrite_keys, path)?,
+            expand: json.expand_keys,
+            depth_max: usize::try_from(json.max_depth.0).ok()?,
+            bytes_max: usize::try_from(json.max_bytes.0).ok()?,
+            error_key: if json.add_error_key { FieldPath::from_segments(["error", "message"]) } else { None },
+        }))
+    }
+
+    pub(super) fn kv(&mut self, kv: &written::Kv, path: &[&str]) -> Option<Arc<dyn Process>> {
+        for (key, value) in [("field_split", &kv.field_split), ("value_split", &kv.value_split)] {
+            if value.is_empty() {
+                self.say_at(&[path, &[key]].concat(), format!("`{key}` is empty: expected at least one character"));
+            }
+        }
+        if let Some(both) = kv.value_split.chars().find(|c| kv.field_split.contains(*c)) {
+            let message = format!("{both:?} can't be in `field_split` and in `value_split`");
+            self.say_at(&[path, &["value_split"]].concat(), message);
+        }
+        Some(Arc::new(process::Kv {
+            place: self.place(&kv.field, &kv.target, kv.overwrite_keys, path)?,
+            expand: kv.expand_keys,
+            field_split: kv.field_split.clone(),
+            value_split: kv.value_split.clone(),
+            trim_key: kv.trim_key.clone(),
+            trim_value: kv.trim_value.clone(),
+            prefix: kv.prefix.clone(),
+            include: kv.include_keys.clone(),
+            exclude: kv.exclude_keys.clone(),
+            brackets: kv.include_brackets,
+            duplicates: kv.allow_duplicate_values,
+            empty: kv.allow_empty_values,
+            lenient: kv.whitespace == Whitespace::Lenient,
+        }))
+    }
+
+    pub(super) fn logfmt(&mut self, logfmt: &written::Logfmt, path: &[&str]) -> Option<Arc<dyn Process>> {
+        Some(Arc::new(process::Logfmt {
+            place: self.place(&logfmt.field, &logfmt.target, logfmt.overwrite_keys, path)?,
+            expand: logfmt.expand_keys,
+        }))
+    }
+
+    pub(super) fn regex(&mut self, regex: &written::Regex, path: &[&str]) -> Option<Arc<dyn Process>> {
+        let place = self.place(&regex.field, &regex.target, regex.overwrite_keys, path)?;
+        let mut patterns = Vec::with_capacity(regex.patterns.len());
+        for (index, pattern) in regex.patterns.iter().enumerate() {
+            let index = index.to_string();
+            let path = [path, &["patterns", index.as_str()]].concat();
+            patterns.push(self.parsed(Pattern::parse(&pattern.0, place.target.as_ref()), &path)?);
+        }
+        Some(Arc::new(process::Regex { place, patterns }))
+    }
+
+    pub(super) fn route_to(&mut self, route: &written::Route, path: &[&str]) -> Option<Arc<dyn Process>> {
+        if !["topic", "key", "headers"].iter().any(|key| self.is_written(&[path, &[*key]].concat())) {
+            self.say_at(path, "`route` says nothing: expected `topic`, `key` or `headers`");
+        }
+        let mut template = |text: Option<&String>| match text {
+            Some(text) => self.parsed(Template::parse(text), path).map(Some),
+            None => Some(None),
+        };
+        let topic = template(route.topic.as_ref().map(|topic| &topic.0))?;
+        let key = template(route.key.as_ref().map(|key| &key.0))?;
+        let mut headers = Vec::with_capacity(route.headers.len());
+        for (name, value) in &route.headers {
+            headers.push((Arc::from(name.as_str()), template(Some(&value.0))??));
+        }
+        Some(Arc::new(process::Route { to: Arc::new(RouteTo { topic, key, headers }) }))
+    }
+}

@@ -1,0 +1,113 @@
+//! What the processors share that make fields of a text: the field they read, where the fields go, and what becomes of fields
+//! that are there already.
+//!
+//! The text itself is the one field that is always replaced: what a key of its own name says was in it.
+
+use std::borrow::Cow;
+
+use super::{Failed, Work};
+use crate::event::{FieldPath, Object, Value, ValueRef};
+
+/// The tag of an event whose new `@timestamp` is none, as in Logstash.
+const NO_TIME_TAG: &str = "_timestampparsefailure";
+
+/// Fields that one text may make in one object. More is no log line, and would cost more than its length.
+pub(super) const MEMBERS_MAX: usize = 4096;
+
+/// From which field, to which.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// The field that has the text.
+    pub field: FieldPath,
+    /// The field below which the new fields are set; `None`: at the root.
+    pub target: Option<FieldPath>,
+    /// Fields that are there already are replaced.
+    pub overwrite: bool,
+}
+
+impl Place {
+    /// The text to take apart; `None` if there is none (it is missing, or null).
+    ///
+    /// # Errors
+    /// If the field is something else than a text.
+    pub(super) fn text<'a>(&self, work: &'a Work<'_>) -> Result<Option<Cow<'a, str>>, Failed> {
+        match work.get(&self.field) {
+            None | Some(ValueRef::Null) => Ok(None),
+            Some(ValueRef::Str(text)) => Ok(Some(text)),
+            Some(_) => Err(Failed),
+        }
+    }
+
+    /// Sets the fields. Objects are laid into those that are there; of the rest, what is there stays unless it is to be replaced.
+    ///
+    /// # Errors
+    /// If one of them can't be set; the others are.
+    pub(super) fn put(&self, fields: Object, work: &mut Work<'_>) -> Result<(), Failed> {
+        let Some(target) = &self.target else { return self.put_at_root(fields, work) };
+        let merged = match work.get(target) {
+            Some(ValueRef::Object(there)) => {
+                let mut there = there.into_owned();
+                lay(&mut there, fields, self.overwrite);
+                there
+            }
+            Some(_) if !self.overwrite && *target != self.field => return Err(Failed),
+            _ => fields,
+        };
+        Ok(work.set(target, merged)?)
+    }
+
+    /// Sets one field, which is below the target already. What is there stays unless it is to be replaced.
+    ///
+    /// # Errors
+    /// If it can't be set.
+    pub(super) fn put_at(&self, path: &FieldPath, value: Value, work: &mut Work<'_>) -> Result<(), Failed> {
+        if !self.overwrite && *path != self.field && work.get(path).is_some() {
+            return Ok(());
+        }
+        Ok(work.set(path, value)?)
+    }
+
+    fn put_at_root(&self, fields: Object, work: &mut Work<'_>) -> Result<(), Failed> {
+        let mut all = Ok(());
+        for (key, value) in fields {
+            let Some(path) = FieldPath::from_segments([key.as_str()]) else {
+                all = Err(Failed);
+                continue;
+            };
+            let value = match (work.get(&path), value) {
+                (Some(ValueRef::Object(there)), Value::Object(new)) => {
+                    let mut there = there.into_owned();
+                    lay(&mut there, new, self.overwrite);
+                    Value::Object(there)
+                }
+                (Some(_), _) if !self.overwrite && path != self.field => continue,
+                (_, value) => value,
+            };
+            if key == "@timestamp" && !is_time(&value) {
+                work.set(&FieldPath::from_segments(["_@timestamp"]).ok_or(Failed)?, value)?;
+                work.tag(NO_TIME_TAG);
+            } else if work.set(&path, value).is_err() {
+                all = Err(Failed);
+            }
+        }
+        all
+    }
+}
+
+fn is_time(value: &Value) -> bool {
+    value.as_str().and_then(crate::event::Timestamp::parse).is_some()
+}
+
+/// Lays `new` over `there` (`overwrite`) or under it.
+fn lay(there: &mut Object, new: Object, overwrite: bool) {
+    if overwrite {
+        return there.merge(new);
+    }
+    for (key, value) in new {
+        match (there.get_mut(&key), value) {
+            (None, value) => drop(there.insert(key, value)),
+            (Some(Value::Object(mine)), Value::Object(theirs)) => lay(mine, theirs, false),
+            (Some(_), _) => {}
+        }
+    }
+}
