@@ -14,6 +14,7 @@ mod copy;
 mod date;
 mod drop_event;
 mod drop_fields;
+pub mod grok;
 mod gsub;
 mod host;
 mod join;
