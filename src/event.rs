@@ -130,6 +130,8 @@ pub enum ValueRef<'a> {
     Null,
     Bool(bool),
     Int(i64),
+    /// Beyond 64 bits: its digits.
+    BigInt(Cow<'a, str>),
     Float(f64),
     Timestamp(Timestamp),
     Str(Cow<'a, str>),
@@ -143,6 +145,7 @@ impl<'a> From<&'a Value> for ValueRef<'a> {
             Value::Null => Self::Null,
             Value::Bool(value) => Self::Bool(*value),
             Value::Int(value) => Self::Int(*value),
+            Value::BigInt(digits) => Self::BigInt(Cow::Borrowed(digits)),
             Value::Float(value) => Self::Float(*value),
             Value::String(value) => Self::Str(Cow::Borrowed(value)),
             Value::Array(values) => Self::Array(Cow::Borrowed(values)),
@@ -157,6 +160,7 @@ impl From<Value> for ValueRef<'_> {
             Value::Null => Self::Null,
             Value::Bool(value) => Self::Bool(value),
             Value::Int(value) => Self::Int(value),
+            Value::BigInt(digits) => Self::BigInt(Cow::Owned(digits)),
             Value::Float(value) => Self::Float(value),
             Value::String(value) => Self::Str(Cow::Owned(value.into())),
             Value::Array(values) => Self::Array(Cow::Owned(values)),
@@ -172,6 +176,7 @@ impl ValueRef<'_> {
             Self::Null => Value::Null,
             Self::Bool(value) => Value::Bool(value),
             Self::Int(value) => Value::Int(value),
+            Self::BigInt(digits) => Value::BigInt(digits.into_owned()),
             Self::Float(value) => Value::Float(value),
             Self::Timestamp(time) => time.to_string().into(),
             Self::Str(value) => Value::String(value.into()),
@@ -257,6 +262,12 @@ impl Event {
     /// What is special about the line.
     pub fn flags(&self) -> Flags {
         self.flags
+    }
+
+    /// The range of the batch's buffer that is the event's message, if it is still its line and UTF-8.
+    pub(crate) fn utf8_line(&self) -> Option<Range<usize>> {
+        let is_line = self.own.as_ref().is_none_or(|own| matches!(own.message, Message::Line));
+        (is_line && !self.flags.contains(Flags::INVALID_UTF8)).then_some(self.start as usize..self.end as usize)
     }
 
     /// Nothing but its time was ever set: the event is its line and the shared fields.

@@ -7,6 +7,7 @@
 pub mod check;
 pub mod completions;
 pub mod demo;
+pub mod grok;
 pub mod run;
 pub mod schema;
 pub mod spool;
@@ -58,6 +59,8 @@ Examples:
   logferry check -c logferry.yaml            every mistake of a config at once
   tail -n5 app.log | logferry try -c logferry.yaml
                                              the records that a config makes of lines
+  logferry grok '%{COMBINEDAPACHELOG}' access.log
+                                             what a pattern makes of lines, and where it stops
   logferry run -c logferry.yaml              the agent
   logferry status                            what the agent of this machine is doing
 
@@ -69,6 +72,7 @@ pub enum Command {
     Check(CheckArgs),
     Demo(DemoArgs),
     Try(TryArgs),
+    Grok(GrokArgs),
     Status(StatusArgs),
     Spool(SpoolArgs),
     Schema(SchemaArgs),
@@ -211,6 +215,68 @@ pub struct TryArgs {
     /// Where the lines are; - or nothing for the standard input
     #[arg(value_name = "FILE|-")]
     pub file: Option<PathBuf>,
+}
+
+/// Try a grok pattern on lines: the fields it finds, or how far it gets
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  logferry grok '%{COMBINEDAPACHELOG}' /var/log/nginx/access.log
+  tail -n5 app.log | logferry grok '%{TIMESTAMP_ISO8601:time} %{LOGLEVEL:level} %{GREEDYDATA:text}' --json
+  logferry grok '%{ID:id} %{GREEDYDATA:rest}' --define 'ID=[A-Z]{3}-[0-9]+' app.log
+  logferry grok --list HAPROXY
+
+Where a line does not match, what matched of it is underlined, and the next part of the pattern is named.
+Exit codes: 0 every line matched, 1 some did not, 2 usage, or the pattern can't be used.")]
+pub struct GrokArgs {
+    /// The pattern, as in `grok: { patterns: [...] }`
+    #[arg(value_name = "PATTERN", required_unless_present = "list")]
+    pub pattern: Option<String>,
+
+    /// Where the lines are; - or nothing for the standard input
+    #[arg(value_name = "FILE|-")]
+    pub file: Option<PathBuf>,
+
+    /// One JSON object a line
+    #[arg(long)]
+    pub json: bool,
+
+    /// How long matching took: a line on average, and the slowest
+    #[arg(long)]
+    pub timing: bool,
+
+    /// List the patterns with WORD in their names, as they are defined and written out
+    #[arg(long, value_name = "WORD", num_args = 0..=1, default_missing_value = "", conflicts_with_all = ["pattern", "file"])]
+    pub list: Option<String>,
+
+    /// Built-in patterns with the names of the Elastic Common Schema (`ecs_compatibility: v8`)
+    #[arg(long)]
+    pub v8: bool,
+
+    /// Patterns of your own: a directory or a file of lines NAME REGEX. May be given several times
+    #[arg(long, value_name = "DIR")]
+    pub patterns_dir: Vec<PathBuf>,
+
+    /// A pattern of your own. May be given several times
+    #[arg(long, value_name = "NAME=REGEX")]
+    pub define: Vec<String>,
+
+    /// Show `%{SYNTAX}` without a name, too (`named_captures_only: false`)
+    #[arg(long)]
+    pub all_names: bool,
+
+    /// What matches
+    #[arg(long, value_enum, default_value_t = GrokEngine::Linear)]
+    pub engine: GrokEngine,
+}
+
+/// What matches patterns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum GrokEngine {
+    /// In linear time, without backreferences
+    Linear,
+    /// With backreferences, up to a million steps a line
+    Backtracking,
 }
 
 impl TryArgs {
@@ -435,6 +501,7 @@ fn dispatch(command: &Command) -> anyhow::Result<Exit> {
         Command::Check(args) => check::run(args),
         Command::Demo(args) => demo::run(args),
         Command::Try(args) => r#try::run(args),
+        Command::Grok(args) => grok::run(args),
         Command::Status(args) => status::run(args),
         Command::Spool(args) => spool::run(args),
         Command::Schema(args) => schema::run(args),

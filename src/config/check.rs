@@ -132,14 +132,14 @@ fn is_safe_url(url: &str) -> bool {
 }
 
 pub(super) struct Checker<'a> {
-    root: &'a Node,
+    pub(super) root: &'a Node,
     pub(super) world: &'a dyn World,
     mistakes: &'a mut Mistakes,
     warnings: &'a mut Mistakes,
 }
 
 impl Checker<'_> {
-    fn say(&mut self, at: Pos, message: impl Into<String>) {
+    pub(super) fn say(&mut self, at: Pos, message: impl Into<String>) {
         self.mistakes.push(at, message);
     }
 
@@ -159,7 +159,7 @@ impl Checker<'_> {
     }
 
     /// How a value is written: what may be shown of it.
-    fn written(&self, path: &[&str]) -> String {
+    pub(super) fn written(&self, path: &[&str]) -> String {
         self.root.find(path).and_then(Node::as_scalar).map(|scalar| scalar.written.clone()).unwrap_or_default()
     }
 

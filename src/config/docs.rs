@@ -277,6 +277,10 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("drop_fields", "  - drop_fields:\n      fields: [agent, log.offset]\n"),
     ("rename", "  - rename:\n      fields:\n        - { from: fields.service, to: service.name }\n"),
     (
+        "grok",
+        "  - grok:\n      field: message\n      patterns: [\"%{COMBINEDAPACHELOG}\", \"%{IPORHOST:clientip} %{GREEDYDATA:rest}\"]\n      overwrite: [message]\n",
+    ),
+    (
         "gsub",
         "  - gsub:\n      fields:\n        - { field: url.path, pattern: '[?#].*', replacement: \"\" }\n        \
          - { field: user.email, pattern: '^(.).*@', replacement: '\\1***@' }\n",

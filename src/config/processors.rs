@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::written::{
-    ConditionText, Count, DateFormatText, Field, LinePattern, LocaleText, Size, Tag, TemplateText, TimeZoneText,
-    TokenizerText, TopicTemplate,
+    AbsolutePath, ConditionText, Count, DateFormatText, Field, LinePattern, LocaleText, Size, Tag, TemplateText,
+    TimeZoneText, TokenizerText, TopicTemplate,
 };
 
 /// What becomes of an event for which a processor fails. The failure is counted.
@@ -72,7 +72,7 @@ macro_rules! processors {
         #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
         #[serde(default, deny_unknown_fields)]
         #[schemars(extend("x-one-of" = [$(stringify!($key)),+], "x-later" = [
-            "grok", "geoip", "user_agent", "parser", "sample",
+            "geoip", "user_agent", "parser", "sample",
             "throttle", "script"
         ]))]
         pub struct Processor {
@@ -303,6 +303,37 @@ processors! {
         /// Accepted so that a Filebeat config can be carried over: a field that is not there is never an error here.
         ignore_missing: bool = true,
     }
+    /// Takes fields out of a text by named patterns, as Logstash's filter of that name does: see [grok](grok.md). An event that no
+    /// pattern matches is a failure.
+    grok: Grok, required [], tags ["_grokparsefailure"], {
+        /// The field whose text is looked at; of a list, each element. A number is looked at as its text.
+        field: Field = Field("message".to_owned()),
+        /// The patterns, tried in this order: `%{SYNTAX}`, `%{SYNTAX:name}`, `%{SYNTAX:[a][b]:int}`, and regular expressions
+        /// as Ruby writes them.
+        patterns: Vec<String> = Vec::new(),
+        /// Instead of `field` and `patterns`: several fields, each with a pattern or a list of patterns.
+        #[serde(rename = "match")]
+        matches: Map<String, Value> = Map::new(),
+        /// Patterns of your own: `NAME: regular expression`. They go over those that are built in, wherever these use the
+        /// name.
+        pattern_definitions: Map<String, Value> = Map::new(),
+        /// Directories (or files) with patterns of your own, a line `NAME REGEX` each; read when the config is.
+        patterns_dir: Vec<AbsolutePath> = Vec::new(),
+        /// Stop at the first pattern that matches. With `false` all are tried, and the last one decides whether it matched.
+        break_on_match: bool = true,
+        /// Names of captures that replace what the field holds; others are put into a list with it.
+        overwrite: Vec<String> = Vec::new(),
+        /// Set a field also where its part of the line is empty, or was not there (null).
+        keep_empty_captures: bool = false,
+        /// With `false`, `%{SYNTAX}` without a name sets a field named `SYNTAX`.
+        named_captures_only: bool = true,
+        /// The field below which all captures are set. Default: at the top.
+        target: Option<Field> = None,
+        /// Which built-in patterns: with Logstash's old names of fields, or with those of the Elastic Common Schema.
+        ecs_compatibility: EcsCompatibility = EcsCompatibility::Disabled,
+        /// What matches.
+        engine: EngineName = EngineName::Linear,
+    }
     /// Replaces in texts, and in lists of texts, all that regular expressions match.
     gsub: Gsub, required ["fields"], tags ["_gsub_failed"], {
         /// What is done, in this order.
@@ -397,6 +428,26 @@ processors! {
     }
     /// Drops the event. It is counted, and its bytes are done with.
     drop_event: DropEvent, required [], tags [], {}
+}
+
+/// Which built-in patterns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum EcsCompatibility {
+    /// `clientip`, `logsource`.
+    Disabled,
+    /// `[source][address]`, `[host][hostname]`.
+    V8,
+}
+
+/// What matches patterns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum EngineName {
+    /// In linear time, whatever the line; backreferences are refused.
+    Linear,
+    /// With backreferences; a line that takes more than a million steps is tagged `_groktimeout`.
+    Backtracking,
 }
 
 /// A type of a field.

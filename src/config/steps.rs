@@ -105,6 +105,7 @@ impl Checker<'_> {
                 let pairs = copy.fields.iter().map(|pair| (&pair.from, &pair.to));
                 Arc::new(process::Copy { fields: self.pairs(pairs, path)?, overwrite: copy.overwrite })
             }
+            Chosen::Grok(grok) => Arc::new(self.grok(grok, path)?),
             Chosen::Gsub(gsub) => {
                 let mut fields = Vec::with_capacity(gsub.fields.len());
                 for (index, one) in gsub.fields.iter().enumerate() {

@@ -175,6 +175,7 @@ pub fn write_value(out: &mut Vec<u8>, value: &Value) {
         Value::Bool(true) => out.extend_from_slice(b"true"),
         Value::Bool(false) => out.extend_from_slice(b"false"),
         Value::Int(number) => write_i64(out, *number),
+        Value::BigInt(digits) => out.extend_from_slice(digits.as_bytes()),
         Value::Float(number) if number.is_finite() => out.extend_from_slice(format!("{number:?}").as_bytes()),
         Value::Float(_) => out.extend_from_slice(b"null"),
         Value::String(text) => write_str(out, text),

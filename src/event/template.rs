@@ -156,6 +156,7 @@ fn write_text(value: &ValueRef<'_>, out: &mut Vec<u8>) {
         ValueRef::Null => {}
         ValueRef::Bool(value) => json::write_value(out, &Value::Bool(*value)),
         ValueRef::Int(number) => json::write_i64(out, *number),
+        ValueRef::BigInt(digits) => out.extend_from_slice(digits.as_bytes()),
         ValueRef::Float(number) => json::write_value(out, &Value::Float(*number)),
         ValueRef::Array(values) => {
             for (index, value) in values.iter().enumerate() {

@@ -12,6 +12,8 @@ pub enum Value {
     Null,
     Bool(bool),
     Int(i64),
+    /// A whole number beyond 64 bits: its digits, with a `-` before them where it is negative.
+    BigInt(String),
     Float(f64),
     String(CompactString),
     Array(Vec<Value>),
@@ -42,12 +44,13 @@ pub(super) enum Probe<'a> {
 }
 
 impl Value {
-    /// The value as serde_json has it; a float that JSON can't write (NaN, infinity) is null.
+    /// The value as serde_json has it; a float that JSON can't write (NaN, infinity) is null, a number beyond 64 bits a float.
     pub fn to_json(&self) -> serde_json::Value {
         match self {
             Self::Null => serde_json::Value::Null,
             Self::Bool(value) => (*value).into(),
             Self::Int(value) => (*value).into(),
+            Self::BigInt(digits) => digits.parse::<f64>().unwrap_or(f64::NAN).into(),
             Self::Float(value) => (*value).into(),
             Self::String(value) => value.as_str().into(),
             Self::Array(values) => values.iter().map(Value::to_json).collect(),

@@ -198,7 +198,7 @@ fn digits_into(bytes: &[u8], at: &mut usize, kept: &mut String) -> bool {
 fn text(value: &Value) -> Option<Value> {
     Some(match value {
         Value::String(text) => Value::String(text.clone()),
-        Value::Bool(_) | Value::Int(_) | Value::Float(_) => {
+        Value::Bool(_) | Value::Int(_) | Value::BigInt(_) | Value::Float(_) => {
             let mut text = Vec::new();
             json::write_value(&mut text, value);
             Value::String(compact_str::CompactString::from_utf8_lossy(&text))

@@ -103,7 +103,7 @@ impl Date {
                 let place = self.zone.of(&view).ok_or(Failed)?;
                 self.formats.iter().find_map(|format| format.of_text(&text, &place, work.read_at))
             }
-            Some(ValueRef::Bool(_) | ValueRef::Array(_) | ValueRef::Object(_)) => None,
+            Some(ValueRef::Bool(_) | ValueRef::BigInt(_) | ValueRef::Array(_) | ValueRef::Object(_)) => None,
         };
         let time = found.ok_or(Failed)?;
         let cut = time.0.checked_sub(time.0.rem_euclid(self.unit_nanos.max(1))).ok_or(Failed)?;

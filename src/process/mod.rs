@@ -16,6 +16,7 @@ mod date;
 mod dissect;
 mod drop_event;
 mod drop_fields;
+pub mod grok;
 mod gsub;
 mod host;
 mod join;

@@ -73,6 +73,12 @@ fn dead_letter_lines() {
     replay("dead_letter", targets::dead_letter);
 }
 
+/// Scenario: patterns of the supported language, with lines. Guarantee: the same match as fancy-regex, in bounded steps.
+#[test]
+fn groks() {
+    replay("grok", targets::grok);
+}
+
 // ---- the seeds ----
 
 fn seeds() -> Vec<(&'static str, &'static str, Vec<u8>)> {

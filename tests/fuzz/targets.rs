@@ -10,6 +10,7 @@ use std::sync::Arc;
 use logferry::disk::Disk as _;
 use logferry::disk::sim::SimDisk;
 use logferry::output::dead_letter::entry::Entry;
+use logferry::process::grok::{Definitions, Engine, Grok, Scratch, Set};
 use logferry::spool::frame::{self, HEAD_BYTES, MAGIC, Parsed, Seat};
 use logferry::spool::{Log, Options, Turn, inspect};
 
@@ -62,6 +63,72 @@ pub fn spool_frame(bytes: &[u8]) {
         }
         let (second, _) = frame::parse(&again, SEAT).expect("what was written can be read");
         assert_eq!(format!("{parsed:?}"), format!("{second:?}"), "and says the same");
+    }
+}
+
+/// A pattern and a line: the fast matcher and fancy-regex agree on what of the line matches, and the steps are bounded. The
+/// first byte says how many bytes of pattern there are; they choose among parts of the supported language.
+pub fn grok(bytes: &[u8]) {
+    const PARTS: [&str; 32] = [
+        "a",
+        "b",
+        "c",
+        " ",
+        ".",
+        "é",
+        r"\w",
+        r"\s",
+        "[ab]",
+        "[^a]",
+        r"\d",
+        "0",
+        "^",
+        "$",
+        r"\b",
+        r"(?<!a)",
+        "(?=b)",
+        "(?!c)",
+        "|",
+        "|",
+        "*",
+        "+",
+        "?",
+        "{2}",
+        "(?:",
+        "(?>",
+        "(?<x>",
+        ")",
+        ")",
+        ")",
+        "%{INT:n}",
+        "%{WORD:w}",
+    ];
+    let Some((count, rest)) = bytes.split_first() else { return };
+    let (chosen, line) = rest.split_at(rest.len().min(usize::from(*count) % 24));
+    let pattern: String = chosen.iter().map(|byte| PARTS[usize::from(*byte) % PARTS.len()]).collect();
+    let definitions = Definitions::new(Set::Legacy);
+    let Ok(grok) = Grok::compile(&pattern, &definitions, true, Engine::Linear) else { return };
+    let mut scratch = Scratch::default();
+    let found = grok.find(&mut scratch, line).expect("short lines are never given up").map(|found| {
+        for (_, range) in found.captures() {
+            assert!(range.is_none_or(|range| range.start <= range.end && range.end <= line.len()), "{pattern}");
+        }
+        found.start..found.end
+    });
+    assert!(scratch.steps() <= 1_000 * (line.len() as u64 + 64), "{pattern} takes {} steps", scratch.steps());
+    let Ok(other) = Grok::compile(&pattern, &definitions, true, Engine::Backtracking) else { return };
+    // Where a turn of a loop is empty, Ruby leaves the loop and fancy-regex does not; and it takes UTF-8 only.
+    let has_empty_turns = [
+        "*)", "?)", "$)", "^)", "b)", "|)", "(|", "|*", "(?:)", "(?>)", "(?<x>)", ")*", ")+", ")?", "||", "*+", "**",
+        "+*", "+?",
+    ]
+    .iter()
+    .any(|part| pattern.contains(part));
+    if std::str::from_utf8(line).is_ok()
+        && !has_empty_turns
+        && let Ok(same) = other.find(&mut scratch, line)
+    {
+        assert_eq!(found, same.map(|same| same.start..same.end), "{pattern} on {line:?}");
     }
 }
 

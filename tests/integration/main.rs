@@ -14,6 +14,7 @@ mod delivery;
 mod empty_root;
 mod fields;
 mod files;
+mod grok;
 mod kit_itself;
 mod lanes;
 mod latency;

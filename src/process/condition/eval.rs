@@ -75,7 +75,7 @@ fn is_among(value: &ValueRef<'_>, values: &[Value]) -> bool {
 }
 
 fn compares(left: &ValueRef<'_>, comparison: Comparison, right: &ValueRef<'_>) -> bool {
-    use ValueRef::{Bool, Float, Int, Null, Str, Timestamp as Time};
+    use ValueRef::{BigInt, Bool, Float, Int, Null, Str, Timestamp as Time};
     let order = match (left, right) {
         (Null, Null) => return comparison == Comparison::Equal,
         (Bool(left), Bool(right)) => return comparison == Comparison::Equal && left == right,
@@ -84,7 +84,7 @@ fn compares(left: &ValueRef<'_>, comparison: Comparison, right: &ValueRef<'_>) -
         (Time(left), Time(right)) => Some(left.cmp(right)),
         (Time(left), Str(text)) => Timestamp::parse(text).map(|right| left.cmp(&right)),
         (Str(text), Time(right)) => Timestamp::parse(text).map(|left| left.cmp(right)),
-        (Int(_) | Float(_) | Str(_), Int(_) | Float(_) | Str(_)) => {
+        (Int(_) | BigInt(_) | Float(_) | Str(_), Int(_) | BigInt(_) | Float(_) | Str(_)) => {
             let order = |left: Number, right: Number| match (left, right) {
                 (Number::Int(left), Number::Int(right)) => Some(left.cmp(&right)),
                 (left, right) => left.as_f64().partial_cmp(&right.as_f64()),
@@ -121,6 +121,7 @@ impl Number {
 fn number(value: &ValueRef<'_>) -> Option<Number> {
     match value {
         ValueRef::Int(number) => Some(Number::Int(*number)),
+        ValueRef::BigInt(digits) => digits.parse().ok().map(Number::Float),
         ValueRef::Float(number) => Some(Number::Float(*number)),
         ValueRef::Str(text) => {
             if let Ok(number) = text.parse() {
@@ -139,6 +140,7 @@ pub(super) fn with_text<T>(value: &ValueRef<'_>, read: impl Fn(&str) -> T) -> Op
     match value {
         ValueRef::Str(text) => Some(read(text)),
         ValueRef::Int(number) => Some(read(&number.to_string())),
+        ValueRef::BigInt(digits) => Some(read(digits)),
         ValueRef::Float(number) => Some(read(&number.to_string())),
         ValueRef::Bool(value) => Some(read(if *value { "true" } else { "false" })),
         ValueRef::Timestamp(time) => Some(read(&time.to_string())),

@@ -1,0 +1,206 @@
+//! How far a pattern gets on a line that it does not match: for `logferry grok` (P).
+//!
+//! A pattern is cut into the parts it has at its top: `%{…}`, groups, characters. The longest row of them that matches
+//! somewhere is what matched; the part behind it is the one that does not. If that is a `%{…}` with parts of its own, it is
+//! looked into. Alternatives are one part: nothing in them is ahead of anything.
+//!
+//! Not here: speed. Each row is compiled.
+
+use super::expand::{Construct, construct};
+use super::{Definitions, Engine, Error, Grok, Scratch};
+
+/// Parts that are looked at; a pattern with more is explained less finely.
+const PARTS_MAX: usize = 400;
+/// Patterns within patterns that are looked into.
+const ROUNDS_MAX: usize = 40;
+
+/// Where a pattern stopped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stop {
+    /// The bytes of the line that the longest row of parts matched; `None`: not even the first part is anywhere.
+    pub matched: Option<std::ops::Range<usize>>,
+    /// The parts that matched, as they are written.
+    pub before: String,
+    /// The next part, which did not.
+    pub next: String,
+}
+
+/// Explains why `pattern` does not match `line`; `None` if it does.
+///
+/// # Errors
+/// If the pattern can't be compiled.
+pub fn explain(pattern: &str, definitions: &Definitions, engine: Engine, line: &[u8]) -> Result<Option<Stop>, Error> {
+    let mut scratch = Scratch::default();
+    if find(pattern, definitions, engine, &mut scratch, line)?.is_some() {
+        return Ok(None);
+    }
+    let mut reached = Reached { row: parts(pattern), count: 0, matched: None };
+    let mut advance = |mut reached: Reached| {
+        // A row matches only if each shorter one does.
+        while reached.count < reached.row.len() {
+            let prefix = reached.row[..=reached.count].concat();
+            // A part may need what is behind it (a group it names); then the row is no pattern.
+            match find(&prefix, definitions, engine, &mut scratch, line) {
+                Ok(Some(span)) => reached.matched = Some(span),
+                Ok(None) => break,
+                Err(_) => {}
+            }
+            reached.count += 1;
+        }
+        reached
+    };
+    reached = advance(reached);
+    let length = |reached: &Reached| reached.matched.as_ref().map_or(0, ExactSizeIterator::len);
+    let mut finer = reached.clone();
+    for _ in 0..ROUNDS_MAX {
+        let Some(next) = finer.row.get(finer.count) else { break };
+        let inner = inner_parts(next, definitions);
+        if inner.is_empty() || finer.row.len() + inner.len() > PARTS_MAX {
+            break;
+        }
+        finer.row.splice(finer.count..=finer.count, inner);
+        finer = advance(finer);
+        // What is looked into in vain is named as a whole.
+        if length(&finer) > length(&reached) {
+            reached = finer.clone();
+        }
+    }
+    let Reached { row, count, matched } = reached;
+    let next = row.get(count).cloned().unwrap_or_default();
+    Ok(Some(Stop { matched, before: row.get(..count).unwrap_or_default().concat(), next }))
+}
+
+/// A pattern in parts, and how many of them match together.
+#[derive(Clone)]
+struct Reached {
+    row: Vec<String>,
+    count: usize,
+    matched: Option<std::ops::Range<usize>>,
+}
+
+fn find(
+    pattern: &str,
+    definitions: &Definitions,
+    engine: Engine,
+    scratch: &mut Scratch,
+    line: &[u8],
+) -> Result<Option<std::ops::Range<usize>>, Error> {
+    let grok = Grok::compile(pattern, definitions, true, engine)?;
+    let found = grok.find(scratch, line).ok().flatten();
+    Ok(found.map(|found| found.start..found.end))
+}
+
+/// The parts of what a `%{…}` stands for, if it is nothing but that.
+fn inner_parts(part: &str, definitions: &Definitions) -> Vec<String> {
+    match construct(part, 0).filter(|_| part.starts_with("%{")) {
+        Some(Construct { syntax, definition: None, end, .. }) if end == part.len() => {
+            definitions.get(syntax).map_or_else(Vec::new, |definition| {
+                let inner = parts(&definition);
+                // A definition that is one group is looked into once more.
+                match inner.as_slice() {
+                    [only] if only.starts_with("(?:") && only.ends_with(')') => {
+                        parts(only.get(3..only.len() - 1).unwrap_or_default())
+                    }
+                    _ => inner,
+                }
+            })
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// The parts of a pattern, one after the other.
+fn parts(pattern: &str) -> Vec<String> {
+    let mut parts: Vec<String> = Vec::new();
+    let mut at = 0;
+    while at < pattern.len() {
+        let rest = pattern.get(at..).unwrap_or_default();
+        let length = part_length(rest);
+        let part = rest.get(..length).unwrap_or(rest);
+        if part == "|" || part.starts_with("(?") && !part.contains(':') && part.ends_with(')') && part.len() < 8 {
+            // Alternatives, or options for all that follows.
+            return vec![pattern.to_owned()];
+        }
+        let is_quantifier = part.starts_with(['*', '+', '?']) || part.starts_with('{') && part.len() > 1;
+        match parts.last_mut() {
+            Some(last) if is_quantifier => last.push_str(part),
+            _ => parts.push(part.to_owned()),
+        }
+        at += part.len().max(1);
+    }
+    parts
+}
+
+/// The length of the first part: `%{…}`, a group, a class, an escape, a quantifier, a character.
+fn part_length(rest: &str) -> usize {
+    let first = rest.chars().next().map_or(0, char::len_utf8);
+    if rest.starts_with("%{") {
+        return construct(rest, 0).map_or(first, |construct| construct.end);
+    }
+    match rest.as_bytes().first() {
+        Some(b'\\') => 1 + rest.get(1..).and_then(|rest| rest.chars().next()).map_or(0, char::len_utf8),
+        Some(b'{') => {
+            let length = rest.find('}').map_or(1, |at| at + 1);
+            let is_interval = rest.get(1..length - 1).is_some_and(|inner| {
+                !inner.is_empty() && inner.bytes().all(|byte| byte.is_ascii_digit() || byte == b',')
+            });
+            if is_interval { length } else { 1 }
+        }
+        Some(b'(' | b'[') => bracket_length(rest),
+        _ => first,
+    }
+}
+
+fn bracket_length(rest: &str) -> usize {
+    let (mut depth, mut class) = (0_usize, 0_usize);
+    let mut bytes = rest.bytes().enumerate();
+    while let Some((at, byte)) = bytes.next() {
+        match byte {
+            b'\\' => drop(bytes.next()),
+            b'[' => class += 1,
+            b']' if class > 0 => class -= 1,
+            b'(' if class == 0 => depth += 1,
+            b')' if class == 0 => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        if depth == 0 && class == 0 {
+            return at + 1;
+        }
+    }
+    rest.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::process::grok::Set;
+
+    fn check(pattern: &str, line: &str, matched: &str, next: &str) {
+        let definitions = Definitions::new(Set::Legacy);
+        let stop = explain(pattern, &definitions, Engine::Linear, line.as_bytes()).expect("a good pattern");
+        let stop = stop.expect("it does not match");
+        assert_eq!(stop.matched.and_then(|span| line.get(span)).unwrap_or_default(), matched, "{pattern} on {line}");
+        assert_eq!(stop.next, next, "{pattern} on {line}");
+    }
+
+    #[test]
+    fn names_the_part_that_does_not_match() {
+        check("%{IP:ip} %{WORD:verb} %{INT:n}", "10.0.0.1 GET x", "10.0.0.1 GET ", "%{INT:n}");
+        check("%{IP:ip} (?:a|b) c", "10.0.0.1 a d", "10.0.0.1 a ", "c");
+        check(r"x{2}[\]a]+\d", "xx]a.", "xx]a", r"\d");
+        check("%{IP:ip}", "none", "", "%{IP:ip}");
+        // It is looked into what is made of parts, as deep as it goes.
+        check(
+            "%{COMBINEDAPACHELOG}",
+            r#"127.0.0.1 - - [10/Okt/2000:13:55 -0700] "GET / HTTP/1.0" 200 1 "-" "-""#,
+            "127.0.0.1 - - [10/Okt/2000:13:55",
+            "(?::%{SECOND})",
+        );
+    }
+
+    #[test]
+    fn a_line_that_matches_needs_no_explanation() {
+        let definitions = Definitions::new(Set::Legacy);
+        assert_eq!(explain("%{INT:n}", &definitions, Engine::Linear, b"7"), Ok(None));
+    }
+}
