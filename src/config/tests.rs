@@ -556,7 +556,7 @@ fn inputs_together() {
         &["7:20: `if` is already written beside", "8:7: expected a processor: `add_fields`"],
     );
     check(&with_input("processors: [drop_event]"), &["5:18: `processors` takes a map, found a text"]);
-    check(&with_input("processors: [{dissect: {}}]"), &["5:19: `dissect` comes in a later release"]);
+    check(&with_input("processors: [{geoip: {}}]"), &["5:19: `geoip` comes in a later release"]);
 }
 
 /// Guarantee: a format, zone or language that is none is named with its place, and so is what a replacement lacks.
