@@ -145,6 +145,15 @@ impl Log {
         }
     }
 
+    /// Frames of which something was said that the log has not heard.
+    pub fn marked(&self) -> HashSet<FrameId> {
+        let frame = |mark: &Mark| match mark {
+            Mark::Done(_, frame) | Mark::Unread(_, frame) => Some(*frame),
+            Mark::Again(_) => None,
+        };
+        self.marks.iter().filter_map(frame).collect()
+    }
+
     /// The next frame that `judge` takes; `None` also if the disk fails.
     pub fn next(&mut self, judge: &mut dyn FnMut(&spool::Meta) -> spool::Turn) -> io::Result<Option<(FrameId, Frame)>> {
         let Some(frame) = self.log.next(judge)? else { return Ok(None) };

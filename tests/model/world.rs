@@ -12,7 +12,7 @@ use logferry::deliver::machine::{Action, Limits, Machine, Offered, WhenFull};
 use logferry::deliver::spill::Trouble;
 use logferry::deliver::waiting::Wants;
 use logferry::output::{Fault, Parcel, RecordFault};
-use logferry::spool::{Dropped, FrameId};
+use logferry::spool::{Dropped, FrameId, Turn};
 
 use crate::broker::{Broker, Line, Producer, Sent, Topic};
 use crate::log::{Frame, Job, Log, Mark};
@@ -515,9 +515,15 @@ impl World {
         for _ in 0..frames {
             let Some(log) = self.log.as_mut() else { return any };
             if log.on_its_way.is_none() {
-                log.mark(self.now);
-                let (machine, now) = (&mut self.machine, self.now);
-                match log.next(&mut |meta| machine.may_read(&meta.lane, meta.id, meta.payload_bytes, now)) {
+                // The spool's thread takes what was said now and then, and reads on meanwhile.
+                if self.random.chance(50) {
+                    log.mark(self.now);
+                }
+                let (machine, now, marked) = (&mut self.machine, self.now, log.marked());
+                match log.next(&mut |meta| match marked.contains(&meta.id) {
+                    true => Turn::Have,
+                    false => machine.may_read(&meta.lane, meta.id, meta.payload_bytes, now),
+                }) {
                     Ok(Some(frame)) => log.on_its_way = Some(frame),
                     Ok(None) => {
                         self.settle_count();
