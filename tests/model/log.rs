@@ -3,7 +3,7 @@
 //! What the spool's thread does is done here one step at a time, so that anything may happen between two of them: what the
 //! machine says of frames waits while a frame is on its way from the disk to the machine.
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -12,6 +12,7 @@ use std::time::Duration;
 use logferry::batch::{Encoded, LaneKey, NONE, Position, Record, SourceKey};
 use logferry::budget::Budget;
 use logferry::deliver::spill::Trouble;
+use logferry::disk::Disk;
 use logferry::disk::sim::SimDisk;
 use logferry::output::Parcel;
 use logferry::spool::{self, AppendError, Dropped, FrameId, NewFrame, Options, Recovered, Turn};
@@ -60,6 +61,8 @@ pub struct Log {
     pub on_its_way: Option<(FrameId, Frame)>,
     /// Those that count as durable, are not done, and were not given up.
     pub frames: BTreeMap<FrameId, Frame>,
+    /// Those that were given up, and the machine has not heard of it.
+    pub untold: BTreeSet<FrameId>,
     /// Lines of frames that are gone because the spool was full, or somebody removed it. They may come all the same: what was
     /// in memory is sent, and what was removed is there again if that was not synced.
     pub given_up: HashSet<Line>,
@@ -84,6 +87,7 @@ impl Log {
             marks: Vec::new(),
             on_its_way: None,
             frames: BTreeMap::new(),
+            untold: BTreeSet::new(),
             given_up: HashSet::new(),
             trouble: None,
             done: BTreeMap::new(),
@@ -166,11 +170,27 @@ impl Log {
         dropped
     }
 
-    /// Somebody removes the directory.
-    pub fn remove(&mut self) {
-        if self.disk.remove_tree(Path::new(DIR)).is_ok() {
+    /// Somebody removes the directory, or one file in it.
+    pub fn remove(&mut self, random: &mut Random) {
+        let dir = Path::new(DIR);
+        let names: Vec<String> = self.disk.list(dir).unwrap_or_default().into_iter().map(|entry| entry.name).collect();
+        let removed = match names.get(random.index(2 * names.len())) {
+            Some(name) => self.disk.remove(&dir.join(name)),
+            None => self.disk.remove_tree(dir),
+        };
+        if removed.is_ok() {
             self.has_failed = true;
             self.given_up.extend(self.frames.values().flat_map(Frame::lines));
+        }
+    }
+
+    /// The machine hears that these are gone: not those of which it has said meanwhile that they are done.
+    pub fn tell_gone(&mut self, frames: &mut [Dropped]) {
+        self.untold.clear();
+        for mark in &self.marks {
+            if let Mark::Done(lane, frame) = mark {
+                frames.iter_mut().for_each(|one| one.acknowledged(lane, *frame));
+            }
         }
     }
 
@@ -180,6 +200,7 @@ impl Log {
         let ids: Vec<FrameId> =
             self.frames.range(gone.first_id..=gone.last_id).filter(is_gone).map(|(id, _)| *id).collect();
         assert!(ids.len() as u64 <= gone.frames, "more is gone than is counted: {ids:?}, {gone:?}");
+        self.untold.extend(&ids);
         let frames = ids.iter().filter_map(|id| self.frames.remove(id));
         let lines: Vec<Line> = frames.flat_map(|frame| frame.lines).map(|(line, _)| line).collect();
         self.given_up.extend(&lines);
@@ -256,6 +277,7 @@ impl Log {
         self.heal();
         self.queue.clear();
         self.marks.clear();
+        self.untold.clear();
         (self.on_its_way, self.trouble) = (None, None);
         let (log, recovered) = open(&self.disk, self.options);
         self.log = log;
