@@ -389,6 +389,7 @@ impl Log {
 
     /// Every record of the frame is acknowledged. May come in any order, and twice.
     pub fn done(&mut self, lane: &LaneKey, id: FrameId) {
+        self.lost.iter_mut().for_each(|lost| lost.acknowledged(lane, id));
         let Some(number) = self.lanes.number_of(lane) else { return };
         self.bury(number, id.0);
     }
@@ -397,7 +398,9 @@ impl Log {
         let lane = self.lanes.get_mut(number);
         let Some(size) = lane.done(id, self.reader.pos) else { return };
         let index = self.segments.partition_point(|segment| segment.first_id <= id);
-        let Some(segment) = index.checked_sub(1).and_then(|index| self.segments.get_mut(index)) else { return };
+        let segment = index.checked_sub(1).and_then(|index| self.segments.get_mut(index));
+        // Its own segment may be gone: no other is emptied for it.
+        let Some(segment) = segment.filter(|segment| id <= segment.last_id) else { return };
         let gone = segment.bury(number, size);
         lane.live.take(gone);
         self.acked_bytes += gone.bytes;

@@ -407,6 +407,38 @@ fn what_an_earlier_start_has_cut_stays_cut() {
     }
 }
 
+/// Scenario: somebody removes one segment of three, and only then a frame of it is acknowledged that was in memory, and one that
+/// was in flight when it was written. Guarantee: what is in the other segments stays until it is acknowledged itself, and what
+/// is told to be gone is what nobody has acknowledged.
+#[test]
+fn an_acknowledgement_of_what_was_removed_empties_no_other_segment() {
+    let disk = SimDisk::new(1, 1 << 20);
+    let (mut log, _) = open(&disk);
+    let a = lane("a", 0);
+    let mut ids = Vec::new();
+    while log.stats().segments < 3 {
+        ids.extend(append(&mut log, &[&a], 1_000));
+    }
+    let [first, read] = [0, 1].map(|_| log.next(&mut |_| Turn::Take).expect("healthy").expect("a frame").meta.id);
+    log.done(&a, first);
+    let of_second: Vec<FrameId> =
+        ids.iter().copied().filter(|id| (log.segments[1].first_id..=log.segments[1].last_id).contains(&id.0)).collect();
+    let live = log.segments[0].live.frames;
+    disk.remove(&segments::path_of(Path::new(DIR), 2)).expect("it is there");
+    log.notice_what_is_gone().expect("healthy");
+    for id in &of_second[..2] {
+        log.done(&a, *id);
+    }
+    assert_eq!(log.segments[0].live.frames, live, "nothing of it was acknowledged");
+    let lost = log.take_lost();
+    assert_eq!((lost.len(), lost[0].frames), (1, of_second.len() as u64 - 2));
+    assert!(log.stats().live_frames >= 2 && !of_second.contains(&read));
+    // The rest is read, and no segment goes before that.
+    tick(&mut log, 1);
+    let left: Vec<u64> = ids.iter().filter(|id| **id > read && !of_second.contains(id)).map(|id| id.0).collect();
+    assert_eq!(read_all(&mut log), left);
+}
+
 /// Scenario: a byte of a frame's body, then of a head, is damaged on the medium. Guarantee: that frame is lost and counted,
 /// its neighbours are read; damage is not an error.
 #[test]

@@ -36,6 +36,15 @@ pub struct Dropped {
     pub bytes: u64,
 }
 
+impl Dropped {
+    /// A frame is acknowledged after all, before its owner has heard that it is gone: it is none of those any more.
+    pub fn acknowledged(&mut self, lane: &LaneKey, id: FrameId) {
+        if self.lane == *lane && (self.first_id..=self.last_id).contains(&id) {
+            self.frames = self.frames.saturating_sub(1);
+        }
+    }
+}
+
 impl Log {
     /// What has to be done now and then; call it every 100 ms or so. `now`: from a monotonic clock. Writes the cursors (each
     /// second or 4 MiB acknowledged), removes segments without live frames, rewrites one that is less than half alive,

@@ -41,6 +41,8 @@ pub struct Topic {
     pub exists: bool,
     /// Why it takes nothing, though it exists.
     pub refuses: Option<TopicFault>,
+    /// What is said to who asks for its partitions.
+    pub hides: Option<TopicFault>,
     /// Partitions that take requests and don't answer.
     pub silent: BTreeSet<i32>,
 }
@@ -79,7 +81,11 @@ impl Broker {
     /// The answer to a lookup.
     pub fn partitions(&self, topic: &str) -> Result<u32, TopicFault> {
         let topic = &self.topics[topic];
-        if topic.exists { Ok(topic.partitions) } else { Err(TopicFault::Missing) }
+        match topic.hides {
+            _ if !topic.exists => Err(TopicFault::Missing),
+            Some(reason) => Err(reason),
+            None => Ok(topic.partitions),
+        }
     }
 
     /// Something has happened over which lines may come once more.

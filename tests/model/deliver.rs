@@ -1,7 +1,6 @@
 //! The delivery machine under random worlds.
 
 use std::collections::HashSet;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,25 +9,8 @@ use logferry::output::{RecordFault, TopicFault};
 
 use crate::log::Log;
 use crate::random::Random;
+use crate::seeds::for_seeds;
 use crate::world::{LineSpec, World};
-
-/// Runs `case` for each seed; the seed of a failure is printed.
-fn for_seeds(cases: u64, case: fn(u64)) {
-    let seeds = match std::env::var("SIM_SEED").ok().and_then(|seed| seed.parse::<u64>().ok()) {
-        Some(seed) => seed..seed + 1,
-        None => {
-            let number = |name| std::env::var(name).ok().and_then(|number| number.parse::<u64>().ok());
-            let first = number("MODEL_FIRST").unwrap_or(0);
-            first..first + number("MODEL_CASES").unwrap_or(cases)
-        }
-    };
-    for seed in seeds {
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| case(seed))) {
-            eprintln!("failed with SIM_SEED={seed}");
-            resume_unwind(panic);
-        }
-    }
-}
 
 fn limits(random: &mut Random) -> Limits {
     Limits {
@@ -126,7 +108,7 @@ fn step(world: &mut World) {
         94 if world.log.is_some() && world.random.chance(50) => {
             let World { log: Some(log), random, .. } = world else { return };
             match random.below(20) {
-                0 => log.remove(),
+                0 => log.remove(random),
                 _ => log.change_disk(random),
             }
         }
@@ -154,7 +136,8 @@ fn change_topic(world: &mut World) {
                 .get(partition as usize)
                 .copied();
         }
-        2 => topic.refuses = None,
+        2 if partition == 0 => topic.hides = Some(TopicFault::NotAuthorized),
+        2 => (topic.refuses, topic.hides) = (None, None),
         3 => drop(topic.silent.insert(partition)),
         4 => topic.silent.clear(),
         5 => topic.partitions = topic.partitions.max(partitions),

@@ -3,7 +3,7 @@
 //! What the spool's thread does is done here one step at a time, so that anything may happen between two of them: what the
 //! machine says of frames waits while a frame is on its way from the disk to the machine.
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -12,6 +12,7 @@ use std::time::Duration;
 use logferry::batch::{Encoded, LaneKey, NONE, Position, Record, SourceKey};
 use logferry::budget::Budget;
 use logferry::deliver::spill::Trouble;
+use logferry::disk::Disk;
 use logferry::disk::sim::SimDisk;
 use logferry::output::Parcel;
 use logferry::spool::{self, AppendError, Dropped, FrameId, NewFrame, Options, Recovered, Turn};
@@ -60,6 +61,11 @@ pub struct Log {
     pub on_its_way: Option<(FrameId, Frame)>,
     /// Those that count as durable, are not done, and were not given up.
     pub frames: BTreeMap<FrameId, Frame>,
+    /// Those of them that a start has found, and that no append had promised: its fsync may have failed, and what is read is
+    /// only in memory then. They prove nothing, and a power cut may take them.
+    ghosts: BTreeSet<FrameId>,
+    /// Those that were given up, and the machine has not heard of it.
+    pub untold: BTreeSet<FrameId>,
     /// Lines of frames that are gone because the spool was full, or somebody removed it. They may come all the same: what was
     /// in memory is sent, and what was removed is there again if that was not synced.
     pub given_up: HashSet<Line>,
@@ -84,6 +90,8 @@ impl Log {
             marks: Vec::new(),
             on_its_way: None,
             frames: BTreeMap::new(),
+            ghosts: BTreeSet::new(),
+            untold: BTreeSet::new(),
             given_up: HashSet::new(),
             trouble: None,
             done: BTreeMap::new(),
@@ -175,11 +183,27 @@ impl Log {
         dropped
     }
 
-    /// Somebody removes the directory.
-    pub fn remove(&mut self) {
-        if self.disk.remove_tree(Path::new(DIR)).is_ok() {
+    /// Somebody removes the directory, or one file in it.
+    pub fn remove(&mut self, random: &mut Random) {
+        let dir = Path::new(DIR);
+        let names: Vec<String> = self.disk.list(dir).unwrap_or_default().into_iter().map(|entry| entry.name).collect();
+        let removed = match names.get(random.index(2 * names.len())) {
+            Some(name) => self.disk.remove(&dir.join(name)),
+            None => self.disk.remove_tree(dir),
+        };
+        if removed.is_ok() {
             self.has_failed = true;
             self.given_up.extend(self.frames.values().flat_map(Frame::lines));
+        }
+    }
+
+    /// The machine hears that these are gone: not those of which it has said meanwhile that they are done.
+    pub fn tell_gone(&mut self, frames: &mut [Dropped]) {
+        self.untold.clear();
+        for mark in &self.marks {
+            if let Mark::Done(lane, frame) = mark {
+                frames.iter_mut().for_each(|one| one.acknowledged(lane, *frame));
+            }
         }
     }
 
@@ -189,6 +213,7 @@ impl Log {
         let ids: Vec<FrameId> =
             self.frames.range(gone.first_id..=gone.last_id).filter(is_gone).map(|(id, _)| *id).collect();
         assert!(ids.len() as u64 <= gone.frames, "more is gone than is counted: {ids:?}, {gone:?}");
+        self.untold.extend(&ids);
         let frames = ids.iter().filter_map(|id| self.frames.remove(id));
         let lines: Vec<Line> = frames.flat_map(|frame| frame.lines).map(|(line, _)| line).collect();
         self.given_up.extend(&lines);
@@ -221,7 +246,8 @@ impl Log {
     }
 
     pub fn has(&self, line: Line) -> bool {
-        self.given_up.contains(&line) || self.lines().any(|other| other == line)
+        let promised = self.frames.iter().filter(|(id, _)| !self.ghosts.contains(id));
+        self.given_up.contains(&line) || promised.flat_map(|(_, frame)| frame.lines()).any(|other| other == line)
     }
 
     /// All lines in the log, as often as they are in it.
@@ -265,6 +291,7 @@ impl Log {
         self.heal();
         self.queue.clear();
         self.marks.clear();
+        self.untold.clear();
         (self.on_its_way, self.trouble) = (None, None);
         let (log, recovered) = open(&self.disk, self.options);
         self.log = log;
@@ -283,7 +310,8 @@ impl Log {
         }
         let is_given_up = |frame: &Frame| frame.lines().all(|line| self.given_up.contains(&line));
         for (id, frame) in &self.frames {
-            assert!(found.get(id) == Some(frame) || is_given_up(frame), "{id:?} was durable and is lost: {frame:?}");
+            let is_excused = self.ghosts.contains(id) || is_given_up(frame);
+            assert!(found.get(id) == Some(frame) || is_excused, "{id:?} was durable and is lost: {frame:?}");
         }
         let counted: u64 = recovered.lanes.iter().map(|lane| lane.frames).sum();
         assert!(self.has_failed || counted == found.len() as u64, "{counted} frames are counted: {found:?}");
@@ -292,6 +320,8 @@ impl Log {
             let is_late = done_at.is_none_or(|at| *at + CURSORS_EVERY > self.ticked_at);
             assert!(is_late, "{id:?} was done at {done_at:?}, cursors were due until {:?}", self.ticked_at);
         }
+        let was_promised = |id: &FrameId| self.frames.contains_key(id) && !self.ghosts.contains(id);
+        self.ghosts = found.keys().filter(|id| !was_promised(id)).copied().collect();
         self.frames = found;
         self.done.clear();
         self.ticked_at = Duration::ZERO;

@@ -15,6 +15,7 @@ use logferry::disk::sim::SimDisk;
 use logferry::spool::{Frame, FrameId, Log, Meta, NewFrame, Options, Turn};
 
 use crate::random::Random;
+use crate::seeds::for_seeds;
 
 const DIR: &str = "/data/spool/main";
 const OPTIONS: Options = Options { segment_bytes: 4096, max_bytes: 64 << 10, clock: None };
@@ -346,12 +347,7 @@ impl World {
 /// that failed has left never appears once a later one has succeeded; a log closed in order repeats nothing.
 #[test]
 fn the_spool_agrees_with_a_plain_list() {
-    let cases = std::env::var("MODEL_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(150);
-    let seeds = match std::env::var("SIM_SEED").ok().and_then(|seed| seed.parse().ok()) {
-        Some(seed) => seed..seed + 1,
-        None => 0..cases,
-    };
-    for seed in seeds {
+    for_seeds(150, |seed| {
         let mut world = World::new(seed);
         for _ in 0..120 {
             world.act();
@@ -360,5 +356,5 @@ fn the_spool_agrees_with_a_plain_list() {
             }
         }
         world.end();
-    }
+    });
 }

@@ -190,7 +190,7 @@ impl World {
 
     pub fn add_topic(&mut self, name: &str, partitions: u32) -> Arc<str> {
         let name: Arc<str> = name.into();
-        let topic = Topic { partitions, exists: true, refuses: None, silent: Default::default() };
+        let topic = Topic { partitions, exists: true, refuses: None, hides: None, silent: Default::default() };
         self.broker.topics.insert(Arc::clone(&name), topic);
         name
     }
@@ -210,7 +210,7 @@ impl World {
         self.now += Duration::from_millis(ms);
         if let Some(log) = self.log.as_mut().filter(|log| log.on_its_way.is_none()) {
             let lost = log.tick(self.now);
-            self.gone(&lost);
+            self.gone(lost);
         }
         self.machine.tick(self.now);
         self.leave();
@@ -354,16 +354,20 @@ impl World {
                 }
                 Action::Done { lane, frame: id } => {
                     let log = self.log.as_mut().expect("there is a log");
-                    let frame = log.frames.remove(&id).expect("a frame is done once, and not after it is gone");
-                    assert_eq!(frame.lane, lane);
+                    let frame = log.frames.remove(&id);
+                    assert!(
+                        frame.as_ref().map_or(log.untold.contains(&id), |frame| frame.lane == lane),
+                        "a frame is done once, and not after the machine has heard that it is gone"
+                    );
                     log.marks.push(Mark::Done(lane, id));
-                    frame.lines.into_iter().for_each(|(line, _)| self.assert_kept(line));
+                    frame.into_iter().flat_map(|frame| frame.lines).for_each(|(line, _)| self.assert_kept(line));
                 }
                 Action::Unread { lane, frame } => {
                     let log = self.log.as_mut().expect("there is a log");
-                    assert_eq!(log.frames[&frame].lane, lane);
+                    let known = log.frames.get(&frame);
+                    assert!(known.map_or(log.untold.contains(&frame), |known| known.lane == lane));
                     // A part of it may have been delivered to another partition.
-                    let lines = log.frames[&frame].lines.iter().map(|(line, _)| *line);
+                    let lines = known.iter().flat_map(|known| &known.lines).map(|(line, _)| *line);
                     let again: Vec<Line> = lines.filter(|line| self.broker.has(*line)).collect();
                     self.broker.may_repeat(again);
                     log.marks.push(Mark::Unread(lane, frame));
@@ -457,8 +461,9 @@ impl World {
             Err(error) => {
                 if error.is_full() && self.limits.when_full == WhenFull::DropOldest {
                     let dropped = log.drop_oldest();
-                    self.gone(&dropped);
-                    if !dropped.is_empty() {
+                    let any = !dropped.is_empty();
+                    self.gone(dropped);
+                    if any {
                         return true;
                     }
                 }
@@ -486,11 +491,18 @@ impl World {
     }
 
     /// Frames are gone from the log: nobody waits for them, nor for what comes after them in their order.
-    fn gone(&mut self, frames: &[Dropped]) {
+    fn gone(&mut self, mut frames: Vec<Dropped>) {
         let Some(log) = &self.log else { return };
         self.broker.excused.extend(&log.given_up);
+        if frames.is_empty() {
+            return;
+        }
         let life = self.life;
-        for one in frames.iter() {
+        // Others go on before the machine hears of it.
+        while self.random.chance(50) && self.report() {}
+        let Some(log) = self.log.as_mut().filter(|_| self.life == life) else { return };
+        log.tell_gone(&mut frames);
+        for one in &frames {
             if self.life == life {
                 self.machine.frames_gone(&one.lane, one.first_id..=one.last_id, one.frames, self.now);
                 self.act();
@@ -901,7 +913,7 @@ impl World {
     pub fn heal(&mut self) {
         for topic in self.broker.topics.values_mut() {
             topic.exists = true;
-            topic.refuses = None;
+            (topic.refuses, topic.hides) = (None, None);
             topic.silent.clear();
         }
         self.dead_letter_full = false;
