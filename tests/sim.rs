@@ -458,6 +458,9 @@ struct Mark {
     lives: Range<u32>,
 }
 
+/// No end yet.
+const OPEN: usize = usize::MAX;
+
 /// An output and its broker.
 struct Side {
     output: &'static str,
@@ -470,9 +473,8 @@ struct Side {
     grown: bool,
     /// By life: which lives are judged together for order.
     eras: Vec<usize>,
-    /// Parts of the broker's log in which order is not judged, the last one open while it has no end.
+    /// Parts of the broker's log in which order is not judged; the last one has [`OPEN`] as its end while that is not known.
     unjudged: Vec<Range<usize>>,
-    is_unjudged: bool,
 }
 
 impl Side {
@@ -486,7 +488,6 @@ impl Side {
             grown: false,
             eras: Vec::new(),
             unjudged: Vec::new(),
-            is_unjudged: false,
         }
     }
 
@@ -623,10 +624,9 @@ impl Run {
         self.is_reading_again = self.spool_holds();
         for side in &mut self.sides {
             // What the spool has goes where the topic of its time had it, beside what is read again and goes elsewhere.
-            if side.grown && self.is_reading_again && !side.is_unjudged {
-                let end = side.broker.lock().log.len();
-                side.unjudged.push(end..end);
-                side.is_unjudged = true;
+            if side.grown && self.is_reading_again && side.unjudged.last().is_none_or(|part| part.end != OPEN) {
+                let begin = side.broker.lock().log.len();
+                side.unjudged.push(begin..OPEN);
             }
             let era = side.eras.last().map_or(0, |last| last + usize::from(std::mem::take(&mut side.grown)));
             side.eras.push(era);
@@ -907,9 +907,9 @@ impl Run {
         self.is_reading_again = false;
         self.read_logs();
         for side in &mut self.sides {
-            if std::mem::take(&mut side.is_unjudged) {
-                // All that was written has arrived: what comes from here on is newer, or comes again.
-                side.unjudged.last_mut().expect("it is open").end = side.read_to;
+            // All that was written has arrived: what comes from here on is newer, or comes again.
+            if let Some(part) = side.unjudged.last_mut().filter(|part| part.end == OPEN) {
+                part.end = side.read_to;
             }
         }
         for side in &self.sides {
