@@ -28,7 +28,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 pub mod common;
-mod joda;
+pub(crate) mod joda;
 pub mod json;
 mod path;
 mod route_to;

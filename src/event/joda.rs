@@ -87,7 +87,13 @@ impl Pattern {
 }
 
 /// The text behind an opening quote, through the closing one; `''` is a quote.
-fn quoted(characters: &mut std::iter::Peekable<std::str::CharIndices<'_>>, at: usize) -> Result<String, SyntaxError> {
+///
+/// # Errors
+/// If there is no closing one, at `at`.
+pub(crate) fn quoted(
+    characters: &mut std::iter::Peekable<std::str::CharIndices<'_>>,
+    at: usize,
+) -> Result<String, SyntaxError> {
     let mut text = String::new();
     loop {
         match characters.next() {

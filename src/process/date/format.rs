@@ -7,6 +7,7 @@
 use super::names::{Locale, prefix};
 use super::parse::{Cursor, Half, Parts, month, weekday};
 use super::zone::Place;
+use crate::event::joda::quoted;
 use crate::event::{SyntaxError, Timestamp};
 
 /// A format, ready to match.
@@ -280,21 +281,6 @@ fn joda_item(letter: char, count: usize, is_before_number: bool, at: usize) -> R
             return Err(SyntaxError::new(at, message));
         }
     })
-}
-
-/// The text behind an opening quote, through the closing one; `''` is a quote.
-fn quoted(characters: &mut std::iter::Peekable<std::str::CharIndices<'_>>, at: usize) -> Result<String, SyntaxError> {
-    let mut text = String::new();
-    loop {
-        match characters.next() {
-            None => return Err(SyntaxError::new(at, "expected a closing `'`")),
-            Some((_, '\'')) if characters.next_if(|(_, next)| *next == '\'').is_some() => text.push('\''),
-            Some((_, '\'')) => break,
-            Some((_, other)) => text.push(other),
-        }
-    }
-    // `''` outside of quotes is a quote too.
-    Ok(if text.is_empty() { "'".to_owned() } else { text })
 }
 
 /// The items of a strftime format.

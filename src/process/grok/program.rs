@@ -210,7 +210,7 @@ impl Program {
         let mut ways = vec![0_u32; self.insts.len()];
         ways[self.start as usize] = 2;
         for inst in &self.insts {
-            for to in successors(inst).into_iter().flatten() {
+            for to in successors_mut(&mut inst.clone()).into_iter().flatten().map(|pc| *pc) {
                 ways[to as usize] = ways[to as usize].saturating_add(1);
             }
         }
@@ -234,8 +234,9 @@ impl Program {
     }
 }
 
-fn successors(inst: &Inst) -> [Option<Pc>; 2] {
-    match *inst {
+/// Where an instruction goes on, in order, so that it can be changed.
+fn successors_mut(inst: &mut Inst) -> [Option<&mut Pc>; 2] {
+    match inst {
         Inst::Fail | Inst::Match | Inst::LookEnd | Inst::Switch { .. } => [None, None],
         Inst::Jump(next)
         | Inst::Byte { next, .. }
@@ -720,27 +721,9 @@ impl Compiler {
         self.program.start = target(self.program.start);
         self.program.targets.iter_mut().for_each(|pc| *pc = target(*pc));
         for inst in &mut self.program.insts {
-            match inst {
-                Inst::Fail | Inst::Match | Inst::LookEnd | Inst::Switch { .. } | Inst::Jump(_) => {}
-                Inst::Byte { next, .. }
-                | Inst::Literal { next, .. }
-                | Inst::Set { next, .. }
-                | Inst::Run { next, .. }
-                | Inst::RunPossessive { next, .. }
-                | Inst::RunLazy { next, .. }
-                | Inst::Save { next, .. }
-                | Inst::Passed { next, .. }
-                | Inst::Assert { next, .. }
-                | Inst::Ahead { next, .. }
-                | Inst::Behind { next, .. }
-                | Inst::AtomicStart { next }
-                | Inst::AtomicEnd { next }
-                | Inst::TurnStart { next, .. } => *next = target(*next),
-                Inst::Split { first, second, .. } | Inst::Push { first, second } => {
-                    (*first, *second) = (target(*first), target(*second));
-                }
-                Inst::Look { body, next, .. } => (*body, *next) = (target(*body), target(*next)),
-                Inst::TurnEnd { again, next, .. } => (*again, *next) = (target(*again), target(*next)),
+            // A jump itself is left as it is: nothing goes there any more.
+            if !matches!(inst, Inst::Jump(_)) {
+                successors_mut(inst).into_iter().flatten().for_each(|pc| *pc = target(*pc));
             }
         }
     }
