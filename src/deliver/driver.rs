@@ -26,8 +26,8 @@ pub type Waiter = u64;
 
 /// How long one poll of the producer may wait: the grain of ticks.
 const POLL_MAX: Duration = Duration::from_millis(50);
-/// The same for each of two producers, while one takes over from the other.
-const POLL_BOTH_MAX: Duration = Duration::from_millis(2);
+/// The same for each of several producers, while one takes over from another or is beside it.
+const POLL_EACH_MAX: Duration = Duration::from_millis(2);
 /// How long the old producer's reports are waited for; what is unreported by then is sent again.
 const REPLACE_WITHIN: Duration = Duration::from_secs(2);
 /// How long a producer with new settings may take to show that it reaches the cluster.
@@ -83,14 +83,19 @@ pub struct Deliver {
 
 pub(super) struct Core {
     pub(super) machine: Machine<Waiter>,
-    producer: Arc<dyn Producer>,
-    /// The one before, while lanes have records in flight on it.
-    leaving: Option<Leaving>,
+    /// By epoch, the newest last. Older ones stay while lanes are with them.
+    producers: Vec<(u64, Arc<dyn Producer>)>,
+    /// When what the older ones have not reported, of lanes that are to move, is sent again.
+    moving_until: Option<Duration>,
     holdings: HashMap<Parcel, Holding>,
     graves: Vec<Grave>,
     rebuild: Option<Arc<str>>,
     /// Why another producer is to take over from this one, which works.
     replace: Option<Arc<str>>,
+    /// Brokers to be asked whether they answer.
+    knock: Option<Vec<i32>>,
+    /// Brokers that don't, and why their lanes are to be set aside.
+    set_aside: Option<(Vec<i32>, Arc<str>)>,
     pub(super) to_spool: ToSpool,
     /// How the spool is, if there is one.
     pub(super) spool: Option<SpoolStatus>,
@@ -98,14 +103,6 @@ pub(super) struct Core {
     pub(super) dropped: Dropped,
     /// How the dead letter is.
     pub(super) letter: LetterStatus,
-}
-
-/// A producer that is being replaced.
-struct Leaving {
-    producer: Arc<dyn Producer>,
-    epoch: u64,
-    /// When what it has not reported is sent again.
-    until: Duration,
 }
 
 /// What a parcel stands for.
@@ -165,13 +162,15 @@ impl Deliver {
         }
         machine.number_with(&hooks.last_seq);
         let core = Core {
+            producers: vec![(machine.epoch(), producer)],
+            moving_until: None,
             machine,
-            producer,
-            leaving: None,
             holdings: HashMap::new(),
             graves: Vec::new(),
             rebuild: None,
             replace: None,
+            knock: None,
+            set_aside: None,
             to_spool: ToSpool::default(),
             spool: None,
             dropped: Dropped::new(),
@@ -319,7 +318,7 @@ impl Deliver {
     pub fn status(&self) -> DeliverStatus {
         let now = self.now();
         let core = self.lock();
-        let (machine, producer) = (&core.machine, Arc::clone(&core.producer));
+        let (machine, producer) = (&core.machine, Arc::clone(core.newest()));
         let mut status = DeliverStatus {
             lanes: machine.lanes(now),
             topics: machine.tally().rows().to_vec(),
@@ -382,32 +381,28 @@ impl Deliver {
         // From here on nobody else puts a producer in place.
         let mut making = self.produce.lock().unwrap_or_else(PoisonError::into_inner);
         *making = produce;
-        self.take_over(producer);
+        self.take_over(producer, Machine::replaced);
         Ok(())
     }
 
-    /// A producer takes over from one that works: each lane moves when nothing of it is in flight there.
-    fn take_over(&self, producer: Arc<dyn Producer>) {
+    /// A producer takes over from one that works, as `say` tells the machine with its epoch: each lane moves when nothing of it is
+    /// in flight there.
+    fn take_over(&self, producer: Arc<dyn Producer>, say: impl FnOnce(&mut Machine<Waiter>, u64, Duration)) {
         let mut core = self.lock();
         let now = self.now();
-        let mut gone = Vec::new();
-        // What the machine has said so far is meant for the producer that is there.
+        // What the machine has said so far is meant for the producers that are there.
         let mut after = vec![self.act(&mut core)];
-        if let Some(older) = core.leaving.take() {
+        if core.machine.is_moving() {
             core.machine.hurried(now);
             after.push(self.act(&mut core));
-            gone.push(older.producer);
         }
-        let old = std::mem::replace(&mut core.producer, producer);
-        let epoch = core.machine.epoch();
+        core.moving_until = None;
         core.rebuild = None;
-        core.machine.replaced(epoch + 1, now);
-        if core.machine.is_moving() {
-            core.leaving = Some(Leaving { producer: old, epoch, until: now + REPLACE_WITHIN });
-        } else {
-            gone.push(old);
-        }
+        let epoch = core.machine.epoch() + 1;
+        core.producers.push((epoch, producer));
+        say(&mut core.machine, epoch, now);
         after.push(self.act(&mut core));
+        let gone = core.take_unused();
         drop(core);
         after.into_iter().for_each(|after| self.finish(after));
         drop(gone);
@@ -430,7 +425,7 @@ impl Deliver {
                     OutputEvent::Topic { result: Ok(_), .. } => return Ok(()),
                     OutputEvent::Topic { topic, result: Err(fault) } => _ = refused.insert(topic, fault),
                     OutputEvent::Fatal { message } => return Err(message.to_string()),
-                    OutputEvent::Report { .. } => {}
+                    OutputEvent::Report { .. } | OutputEvent::Replicas { .. } => {}
                 }
             }
             if is_interrupted() {
@@ -523,37 +518,31 @@ impl Deliver {
         self.act_and_finish(core);
     }
 
-    fn drive(&self) {
+    fn drive(self: &Arc<Self>) {
         let mut events = Vec::new();
         let mut undertaker = Undertaker::default();
+        let mut knocking = None;
         while !self.stopping.load(Ordering::Acquire) {
-            let (producer, epoch, leaving) = {
-                let core = self.lock();
-                let leaving = core.leaving.as_ref().map(|old| (Arc::clone(&old.producer), old.epoch));
-                (Arc::clone(&core.producer), core.machine.epoch(), leaving)
-            };
-            let wait = if leaving.is_some() { POLL_BOTH_MAX } else { POLL_MAX };
-            if let Some((old, epoch)) = leaving {
-                old.poll(wait, &mut events);
-                drop(old);
+            let producers = self.lock().producers.clone();
+            let wait = if producers.len() > 1 { POLL_EACH_MAX } else { POLL_MAX };
+            for (epoch, producer) in producers {
+                producer.poll(wait, &mut events);
+                drop(producer);
                 let now = self.now();
                 let mut core = self.lock();
                 events.drain(..).for_each(|event| self.feed(&mut core, epoch, event, now));
                 self.act_and_finish(core);
             }
-            producer.poll(wait, &mut events);
-            drop(producer);
             let now = self.now();
             let mut core = self.lock();
-            for event in events.drain(..) {
-                self.feed(&mut core, epoch, event, now);
-            }
             let left = self.leave(&mut core, now);
             core.machine.tick(now);
             let after = self.act(&mut core);
             let graves = std::mem::take(&mut core.graves);
             let rebuild = core.rebuild.take();
             let replace = core.replace.take();
+            let knock = core.knock.take();
+            let set_aside = core.set_aside.take();
             drop(core);
             drop(left);
             self.finish(after);
@@ -562,13 +551,43 @@ impl Deliver {
                 self.rebuild(&message);
             }
             if let Some(message) = replace {
-                self.relieve(&message);
+                self.relieve(&message, Machine::replaced);
+            }
+            if let Some(brokers) = knock {
+                knocking = self.knock(brokers);
+            }
+            if let Some((brokers, message)) = set_aside {
+                self.relieve(&message, |machine, epoch, now| machine.set_aside(epoch, &brokers, now));
+            }
+        }
+        if let Some(asking) = knocking {
+            // It has a hold on the producers, which are to end before the process does. A panic there was printed there.
+            let _ended = asking.join();
+        }
+    }
+
+    /// Asks brokers whether they answer, on a thread of its own.
+    fn knock(self: &Arc<Self>, brokers: Vec<i32>) -> Option<JoinHandle<()>> {
+        let (producer, deliver) = (Arc::clone(self.lock().newest()), Arc::clone(self));
+        let ask = move || {
+            let silent = producer.knock(&brokers);
+            drop(producer);
+            let now = deliver.now();
+            deliver.with_machine(|machine| machine.knocked(silent, now));
+        };
+        match std::thread::Builder::new().name(format!("knock-{}", self.name)).spawn(ask) {
+            Ok(asking) => Some(asking),
+            Err(error) => {
+                tracing::warn!(output = %self.name, %error, "no thread to ask brokers on");
+                let now = self.now();
+                self.with_machine(|machine| machine.knocked(None, now));
+                None
             }
         }
     }
 
     /// Replaces a producer that works, for the sake of the lanes that don't.
-    fn relieve(&self, message: &str) {
+    fn relieve(&self, message: &str, say: impl FnOnce(&mut Machine<Waiter>, u64, Duration)) {
         let produce = self.produce.lock().unwrap_or_else(PoisonError::into_inner);
         if self.lock().machine.is_rebuilding() {
             return;
@@ -576,24 +595,28 @@ impl Deliver {
         match produce() {
             Ok(producer) => {
                 tracing::warn!(output = %self.name, why = %message, "producer replaced; what is stuck is sent again");
-                self.take_over(producer);
+                self.take_over(producer, say);
             }
             Err(error) => tracing::error!(output = %self.name, %error, "no new producer; the old one stays"),
         }
     }
 
-    /// The producer that is being replaced, once nobody waits for it.
-    fn leave(&self, core: &mut Core, now: Duration) -> Option<Leaving> {
-        let is_moving = core.machine.is_moving();
-        let left = core.leaving.take_if(|leaving| !is_moving || leaving.until <= now)?;
-        if is_moving {
+    /// The producers that are replaced, once nobody waits for them.
+    fn leave(&self, core: &mut Core, now: Duration) -> Vec<(u64, Arc<dyn Producer>)> {
+        if core.producers.len() == 1 {
+            return Vec::new();
+        }
+        if !core.machine.is_moving() {
+            core.moving_until = None;
+        } else if *core.moving_until.get_or_insert(now + REPLACE_WITHIN) <= now {
+            core.moving_until = None;
             let records = core.machine.hurried(now);
             tracing::warn!(
                 output = %self.name, records, within = ?REPLACE_WITHIN,
                 "the replaced producer did not report everything in time; that is sent again"
             );
         }
-        Some(left)
+        core.take_unused()
     }
 
     fn feed(&self, core: &mut Core, epoch: u64, event: OutputEvent, now: Duration) {
@@ -603,7 +626,9 @@ impl Deliver {
                 core.machine.report(epoch, parcel, records, result, now);
             }
             // The newest one has been asked too.
-            OutputEvent::Topic { .. } | OutputEvent::Fatal { .. } if !is_newest => {}
+            OutputEvent::Topic { .. } | OutputEvent::Replicas { .. } if !is_newest => {}
+            OutputEvent::Fatal { .. } if !is_newest => core.machine.lost_aside(epoch),
+            OutputEvent::Replicas { topic, replicas } => core.machine.replicas(&topic, replicas),
             OutputEvent::Topic { topic, result } => {
                 match &result {
                     Ok(partitions) => self.learn(&topic, *partitions),
@@ -639,8 +664,9 @@ impl Deliver {
                 let mut core = self.lock();
                 // What the machine has said so far is meant for the old one: it is said again for the new one.
                 let before = self.act(&mut core);
-                let old = (std::mem::replace(&mut core.producer, producer), core.leaving.take());
                 let epoch = core.machine.epoch() + 1;
+                let old = std::mem::replace(&mut core.producers, vec![(epoch, producer)]);
+                core.moving_until = None;
                 core.machine.rebuilt(epoch, self.now());
                 let after = self.act(&mut core);
                 drop(core);
@@ -708,13 +734,27 @@ impl Core {
         self.holdings.get(&parcel).map(|holding| Arc::clone(&holding.encoded))
     }
 
+    /// The producer of new lanes.
+    fn newest(&self) -> &Arc<dyn Producer> {
+        let (_, producer) = self.producers.last().expect("there is always one");
+        producer
+    }
+
+    /// The producers that no lane is with; they are to be dropped without the lock.
+    fn take_unused(&mut self) -> Vec<(u64, Arc<dyn Producer>)> {
+        let machine = &self.machine;
+        self.producers.extract_if(.., |(epoch, _)| !machine.uses(*epoch)).collect()
+    }
+
     fn act(&mut self) -> After {
         let mut after = After::default();
         while let Some(action) = self.machine.action() {
             match action {
-                Action::Produce { parcel, topic, partition, records } => {
+                Action::Produce { parcel, topic, partition, records, epoch } => {
                     let holding = self.holdings.get(&parcel).expect("a parcel is held until it settles");
-                    self.producer.produce(parcel, &holding.encoded, &topic, partition, records);
+                    let producer = self.producers.iter().find(|(of, _)| *of == epoch);
+                    let (_, producer) = producer.expect("a producer stays while it is used");
+                    producer.produce(parcel, &holding.encoded, &topic, partition, records);
                 }
                 Action::Settle { parcel, how } => {
                     let holding = self.holdings.remove(&parcel).expect("a parcel settles once");
@@ -726,13 +766,15 @@ impl Core {
                     self.graves.push(Grave { parcel, record, reason, message });
                 }
                 Action::Wake(who) => after.woken.push(who),
-                Action::Lookup { topic } => self.producer.lookup(&topic),
+                Action::Lookup { topic } => self.newest().lookup(&topic),
                 Action::Forget { topic } => {
-                    self.producer.forget(&topic);
+                    self.producers.iter().for_each(|(_, producer)| producer.forget(&topic));
                     after.forgotten.push(topic);
                 }
                 Action::Rebuild { message } => self.rebuild = Some(message),
                 Action::Replace { message } => self.replace = Some(message),
+                Action::Knock { brokers } => self.knock = Some(brokers),
+                Action::SetAside { brokers, message } => self.set_aside = Some((brokers, message)),
                 Action::Spooled { parcel } => {
                     let holding = self.holdings.get_mut(&parcel).expect("it stays in memory");
                     after.settled.extend(holding.receipt.take().map(|receipt| (receipt, Settled::Spooled)));

@@ -23,8 +23,9 @@
 //! - after a failure nothing of the lane is sent until nothing of it is in flight (the exception that keeps I3: what was
 //!   already handed over behind a refused record may arrive before that record is sent again);
 //! - `bytes_used` is the sum over all parcels that are not settled;
-//! - what is produced goes to the newest producer: a lane with records in flight on an older one takes nothing until they are
-//!   reported ([`Machine::replaced`]), or forgotten ([`Machine::hurried`]). So nothing overtakes.
+//! - what is produced goes to the lane's own producer: the newest, or the one beside it (aside.rs). A lane with records in flight on
+//!   another takes nothing until they are reported ([`Machine::replaced`]), or forgotten ([`Machine::hurried`]). So nothing
+//!   overtakes.
 
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::hash::Hash;
@@ -34,13 +35,14 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use super::admission::Way;
+use super::aside::Aside;
 use super::lane::{Copied, Failure, Flight, Kind, Lane, LaneStatus, State};
 use super::relief::Relief;
 use super::spill::Spooled;
 use super::tally::Tally;
 use super::waiting::{Blocker, Waiting, Wants};
 use crate::batch::{LaneKey, Place, Settled, Share, SourceKey};
-use crate::output::{Fault, Parcel, RecordFault, TopicFault};
+use crate::output::{Fault, Parcel, RecordFault, Replicas, TopicFault};
 use crate::spool::FrameId;
 
 /// Runs of records, in the order in which they are sent.
@@ -96,6 +98,8 @@ pub enum Action<W> {
         topic: Arc<str>,
         partition: i32,
         records: Range<u32>,
+        /// On the producer of this epoch.
+        epoch: u64,
     },
     /// The parcel leaves memory: settle its receipt if that is not done, let its bytes go.
     Settle {
@@ -152,11 +156,23 @@ pub enum Action<W> {
     Replace {
         message: Arc<str>,
     },
+    /// Ask these brokers whether they answer, each on a connection of its own, then say [`Machine::knocked`].
+    Knock {
+        brokers: Vec<i32>,
+    },
+    /// Make a new producer for all lanes but those that need one of these brokers, which do not answer; then say
+    /// [`Machine::set_aside`].
+    SetAside {
+        brokers: Vec<i32>,
+        message: Arc<str>,
+    },
 }
 
 #[derive(Debug, Default)]
 pub(super) struct Topic {
     pub(super) partitions: Option<u32>,
+    /// The brokers of each partition, if they are known.
+    pub(super) replicas: Option<Replicas>,
     pub(super) fault: Option<(TopicFault, Arc<str>)>,
     /// Where keyless records go now, and how many bytes went there.
     pub(super) sticky: i32,
@@ -184,11 +200,12 @@ pub struct Machine<W> {
     pub(super) actions: VecDeque<Action<W>>,
     pub(super) epoch: u64,
     pub(super) rebuilding: bool,
+    pub(super) aside: Aside,
     /// Records are in flight, and all lanes that have some are stalled; as of the last tick.
     pub(super) is_silent: bool,
     pub(super) spooled: Spooled,
     pub(super) tally: Tally,
-    rebuilds: u64,
+    pub(super) rebuilds: u64,
     pub(super) relief: Relief,
 }
 
@@ -208,6 +225,7 @@ impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
             actions: VecDeque::new(),
             epoch: 0,
             rebuilding: false,
+            aside: Aside::default(),
             is_silent: false,
             spooled: Spooled::default(),
             tally: Tally::default(),
@@ -318,6 +336,8 @@ impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
                 // One that is being replaced anyway need not be replaced.
                 if let (Fault::Producer { message }, true) = (&fault, epoch == self.epoch) {
                     self.need_rebuild(Arc::clone(message));
+                } else if matches!(fault, Fault::Producer { .. }) {
+                    self.lost_aside(epoch);
                 }
                 if matches!(fault, Fault::Topic { .. } | Fault::Record { .. }) {
                     self.relieve_of_refusal(&key, now);
@@ -379,6 +399,7 @@ impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
         self.epoch = epoch;
         self.rebuilding = false;
         self.rebuilds += 1;
+        self.aside.end();
         let mut keys: Vec<LaneKey> = self.lanes.keys().cloned().collect();
         keys.sort_unstable();
         for key in keys {
@@ -398,26 +419,53 @@ impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
         }
         self.epoch = epoch;
         self.rebuilds += 1;
-        for lane in self.lanes.values_mut().filter(|lane| lane.in_flight_records == 0) {
-            lane.epoch = epoch;
-        }
+        self.settle_in();
         self.look_all_up();
     }
 
-    /// Whether lanes have records in flight on an older producer.
+    /// Lanes of which nothing is in flight are with their producer from now on, whichever it was before.
+    pub(super) fn settle_in(&mut self) {
+        let idle =
+            |(key, lane): (&LaneKey, &Lane)| (lane.in_flight_records == 0).then(|| (key.clone(), self.home(key)));
+        let homes: Vec<(LaneKey, u64)> = self.lanes.iter().filter_map(idle).collect();
+        for (key, home) in homes {
+            self.lanes.get_mut(&key).expect("just listed").epoch = home;
+        }
+        self.touched.extend(self.waiting.blockers());
+    }
+
+    /// Whether lanes that go to the newest producer have records in flight on another.
     pub fn is_moving(&self) -> bool {
-        self.lanes.values().any(|lane| lane.epoch != self.epoch)
+        self.lanes.iter().any(|(key, lane)| lane.epoch != self.epoch && self.home(key) == self.epoch)
+    }
+
+    /// Whether what of a parcel is in flight is so with the producer of `epoch`.
+    pub fn is_with(&self, parcel: Parcel, epoch: u64) -> bool {
+        self.lane_of(parcel).and_then(|key| self.lanes.get(key)).is_some_and(|lane| lane.epoch == epoch)
+    }
+
+    /// Whether the producer of `epoch` is to be kept.
+    pub fn uses(&self, epoch: u64) -> bool {
+        epoch == self.epoch || self.aside.epoch() == Some(epoch) || self.lanes.values().any(|lane| lane.epoch == epoch)
     }
 
     /// Waits no longer for the reports of older producers: what they did not report is sent again. How many records that are.
     pub fn hurried(&mut self, now: Duration) -> u64 {
-        let late = |(key, lane): (&LaneKey, &Lane)| (lane.epoch != self.epoch).then(|| key.clone());
-        let mut keys: Vec<LaneKey> = self.lanes.iter().filter_map(late).collect();
-        keys.sort_unstable();
+        self.hurry(now, |_| true)
+    }
+
+    /// The same for those lanes that `is_late` says.
+    pub(super) fn hurry(&mut self, now: Duration, is_late: impl Fn(&Lane) -> bool) -> u64 {
+        let late = |(key, lane): (&LaneKey, &Lane)| {
+            (lane.epoch != self.epoch && self.home(key) == self.epoch && is_late(lane)).then(|| key.clone())
+        };
+        let mut late: Vec<LaneKey> = self.lanes.iter().filter_map(late).collect();
+        late.sort_unstable();
         let mut records = 0;
-        for key in keys {
+        for key in late {
             let lane = self.lanes.get_mut(&key).expect("just listed");
             records += lane.in_flight_records;
+            self.aside.left(lane.epoch, &key);
             lane.forget_flights(self.epoch);
             self.start_over(&key, now);
         }
@@ -437,7 +485,7 @@ impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
         }
     }
 
-    fn look_all_up(&mut self) {
+    pub(super) fn look_all_up(&mut self) {
         let mut topics: Vec<Arc<str>> = self.topics.keys().cloned().collect();
         topics.sort_unstable();
         self.actions.extend(topics.into_iter().map(|topic| Action::Lookup { topic }));
@@ -502,6 +550,7 @@ impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
         self.spill_stalled();
         self.read_again(now);
         self.relieve_of_the_stuck(now);
+        self.look_for_silent_brokers(now);
         let kept = self.limits.topic_kept;
         let in_use: HashSet<Arc<str>> = self.lanes.keys().map(|key| Arc::clone(&key.topic)).collect();
         let waiting = &self.waiting;
@@ -641,10 +690,11 @@ impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
 
     /// The lane, made if there is none.
     pub(super) fn lane(&mut self, key: &LaneKey) -> &mut Lane {
+        let home = self.home(key);
         let limits = &self.limits;
-        self.lanes.entry(key.clone()).or_insert_with(|| {
-            Lane::new(limits.probe_first, limits.probe_longest, self.tally.row(&key.topic), self.epoch)
-        })
+        self.lanes
+            .entry(key.clone())
+            .or_insert_with(|| Lane::new(limits.probe_first, limits.probe_longest, self.tally.row(&key.topic), home))
     }
 
     fn know_topics(&mut self, wants: &Wants, now: Duration) {
@@ -674,12 +724,13 @@ impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
 
     /// Hands records of a lane over, in the order given.
     pub(super) fn produce(&mut self, key: &LaneKey, pieces: Pieces) {
+        let home = self.home(key);
         let lane = self.lanes.get_mut(key).expect("who produces has the lane");
-        debug_assert_eq!(lane.epoch, self.epoch, "everything goes to the newest producer");
+        debug_assert_eq!(lane.epoch, home, "everything goes to the lane's own producer");
         for (parcel, records) in pieces {
             lane.sent(&records);
-            let (topic, partition) = (Arc::clone(&key.topic), key.partition);
-            self.actions.push_back(Action::Produce { parcel, topic, partition, records });
+            let (topic, partition, epoch) = (Arc::clone(&key.topic), key.partition, lane.epoch);
+            self.actions.push_back(Action::Produce { parcel, topic, partition, records, epoch });
         }
     }
 
@@ -699,6 +750,7 @@ impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
     /// After a report: settles what is done and takes the lane to its next state.
     pub(super) fn advance(&mut self, key: &LaneKey, now: Duration) {
         self.settle_done(key);
+        let home = self.home(key);
         let Some(lane) = self.lanes.get_mut(key) else { return };
         if matches!(lane.state, State::Direct) && lane.has_failures() {
             lane.state = State::Draining;
@@ -711,8 +763,8 @@ impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
         if lane.in_flight_records > 0 || self.rebuilding {
             return;
         }
-        if lane.epoch != self.epoch {
-            lane.epoch = self.epoch;
+        if lane.epoch != home {
+            lane.epoch = home;
             self.touched.insert(Blocker::Lane(key.clone()));
             self.touched.insert(Blocker::Topic(Arc::clone(&key.topic)));
         }

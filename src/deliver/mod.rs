@@ -1,9 +1,11 @@
 //! Deliver: from encoded batches to acknowledged records.
 //!
 //! [`machine`] decides (pure), [`driver`] does, [`burial`] what it says of refused records; [`offer_all`] hands one batch to several
-//! outputs. [`lane`], [`waiting`], [`ranges`], [`backoff`] and [`tally`] are the machine's parts.
+//! outputs. `aside` keeps lanes with a silent broker out of the others' way, `relief` those that are
+//! stuck for other reasons. [`lane`], [`waiting`], [`ranges`], [`backoff`] and [`tally`] are the machine's parts.
 
 pub mod admission;
+mod aside;
 pub mod backoff;
 pub mod burial;
 pub mod driver;

@@ -50,7 +50,9 @@ impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
     /// Lanes are stuck while others flow.
     pub(super) fn relieve_of_the_stuck(&mut self, now: Duration) {
         let (mut bytes, mut longest, mut any) = (0, Duration::ZERO, false);
-        for lane in self.lanes.values().filter(|lane| lane.is_stalled()) {
+        // One that is set aside is out of the others' way already.
+        let at_home = self.lanes.iter().filter(|(key, lane)| lane.is_stalled() && self.home(key) == self.epoch);
+        for (_, lane) in at_home {
             any = true;
             let silent = lane.silent_for(now);
             longest = longest.max(silent);
@@ -73,7 +75,8 @@ impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
 
     /// A lane is refused while another is stalled: nothing is sent before the other is answered.
     pub(super) fn relieve_of_refusal(&mut self, refused: &LaneKey, now: Duration) {
-        if self.lanes.iter().any(|(key, lane)| key != refused && lane.is_stalled()) {
+        let producer = self.home(refused);
+        if self.lanes.iter().any(|(key, lane)| key != refused && lane.is_stalled() && self.home(key) == producer) {
             self.replace_once("a partition refuses records while another is silent, which holds up all", now);
         }
     }

@@ -469,10 +469,9 @@ impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
         }
         if !self.is_placed(key) {
             let is_behind = self.unread_of(&key.topic).any(|other| other != key && is_older(other));
-            let is_moving = self
-                .lanes
-                .iter()
-                .any(|(other, lane)| other.topic == key.topic && other.partition >= 0 && lane.epoch != self.epoch);
+            let is_moving = self.lanes.iter().any(|(other, lane)| {
+                other.topic == key.topic && other.partition >= 0 && lane.epoch != self.home(other)
+            });
             return match () {
                 () if is_behind || is_moving => Turn::Skip,
                 () if self.bytes_used == 0 || self.bytes_used + bytes <= self.limits.window_bytes_max => Turn::Take,
@@ -484,10 +483,10 @@ impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
         }
         if let Some(lane) = self.lanes.get(key) {
             match lane.state {
-                State::Direct if lane.epoch != self.epoch || lane.is_stalled() => return Turn::Skip,
+                State::Direct if lane.epoch != self.home(key) || lane.is_stalled() => return Turn::Skip,
                 State::Direct => {}
                 State::Probing { at, sent: false }
-                    if lane.flights.is_empty() && at <= now && lane.epoch == self.epoch => {}
+                    if lane.flights.is_empty() && at <= now && lane.epoch == self.home(key) => {}
                 State::Probing { .. } | State::Draining | State::Split { .. } => return Turn::Skip,
             }
         }

@@ -652,3 +652,87 @@ fn what_fills_half_of_the_way_to_the_spool_presses() {
     machine.committed(second[0], &lane, FrameId(3));
     assert!(!machine.presses(), "nothing is on its way");
 }
+
+/// Scenario: of three lanes two have a replica on broker 3, which hangs; the third is led by the same broker as they and is silent
+/// with them. Guarantee: the brokers are asked; the third lane goes on with a new producer, what it had in flight sent again at
+/// once; the two stay where they are, and what is new for them goes there; when broker 3 answers, they come too.
+#[test]
+fn who_needs_a_silent_broker_is_set_aside_and_the_others_go_on() {
+    let at = Duration::from_millis;
+    let mut machine = known();
+    let name = share(Place::At(0), 0..1, 1).topic;
+    machine.replicas(&name, [[1, 3].into(), [3].into(), [1, 2].into()].into_iter().collect());
+    let offer = |machine: &mut Machine<u64>, partition, ms| match machine.offer(
+        u64::try_from(partition).expect("small"),
+        SourceKey(0),
+        &[share(Place::At(partition), 0..4, 100)],
+        false,
+        at(ms),
+    ) {
+        Offered::Taken(parcels) => parcels[0],
+        held => panic!("{held:?}"),
+    };
+    let produced = |machine: &mut Machine<u64>| -> Vec<(Parcel, u64)> {
+        let epoch = |action| match action {
+            Action::Produce { parcel, epoch, .. } => Some((parcel, epoch)),
+            _ => None,
+        };
+        actions(machine).into_iter().filter_map(epoch).collect()
+    };
+    let parcels: Vec<Parcel> = (0..3).map(|partition| offer(&mut machine, partition, 0)).collect();
+    actions(&mut machine);
+    machine.tick(at(250));
+    assert_eq!(actions(&mut machine), [], "they may only be slow");
+    machine.tick(at(350));
+    assert_eq!(actions(&mut machine), [Action::Knock { brokers: vec![1, 2, 3] }]);
+    machine.tick(at(400));
+    assert_eq!(actions(&mut machine), [], "they are being asked");
+    machine.knocked(Some(vec![3]), at(700));
+    let asked = actions(&mut machine);
+    assert!(matches!(&asked[..], [Action::SetAside { brokers, .. }] if brokers[..] == [3]), "{asked:?}");
+    machine.set_aside(1, &[3], at(750));
+    assert_eq!(produced(&mut machine), [(parcels[2], 1)], "what it had in flight is sent again");
+    assert!(machine.uses(0) && !machine.is_moving());
+    machine.report(0, parcels[2], 0..4, Ok(()), at(800));
+    assert_eq!(produced(&mut machine), [], "the one beside has no say in it any more");
+    machine.report(1, parcels[2], 0..4, Ok(()), at(800));
+    machine.report(0, parcels[0], 0..4, Ok(()), at(30_000));
+    let (beside, newest) = (offer(&mut machine, 0, 30_000), offer(&mut machine, 2, 30_000));
+    assert_eq!(produced(&mut machine), [(beside, 0), (newest, 1)]);
+    machine.tick(at(30_000));
+    assert_eq!(actions(&mut machine).last(), Some(&Action::Knock { brokers: vec![3] }), "whether it answers again");
+    machine.knocked(Some(Vec::new()), at(30_100));
+    assert!(machine.is_moving(), "two have records in flight on the old one");
+    machine.report(0, beside, 0..4, Ok(()), at(30_200));
+    machine.report(0, parcels[1], 0..4, Ok(()), at(30_200));
+    assert!(!machine.uses(0), "it can go");
+    let last = offer(&mut machine, 1, 30_300);
+    assert_eq!(produced(&mut machine), [(last, 1)]);
+}
+
+/// Scenario: all lanes are silent, and no broker answers; then one whose lanes are silent, and every broker answers.
+/// Guarantee: nothing is done in either case, and it is asked less and less often.
+#[test]
+fn an_outage_sets_nobody_aside() {
+    let mut machine = known();
+    let name = share(Place::At(0), 0..1, 1).topic;
+    machine.replicas(&name, [[1].into(), [2].into(), [3].into()].into_iter().collect());
+    for partition in 0..2 {
+        let offered = machine.offer(1, SourceKey(0), &[share(Place::At(partition), 0..4, 100)], false, Duration::ZERO);
+        assert!(matches!(offered, Offered::Taken(_)));
+    }
+    actions(&mut machine);
+    let mut asked_ms = Vec::new();
+    for ms in (50..60_000).step_by(50) {
+        machine.tick(Duration::from_millis(ms));
+        for action in actions(&mut machine) {
+            match action {
+                Action::Knock { .. } => asked_ms.push(ms),
+                other => panic!("{other:?} after {ms} ms"),
+            }
+            let answer = if asked_ms.len() < 3 { None } else { Some(Vec::new()) };
+            machine.knocked(answer, Duration::from_millis(ms));
+        }
+    }
+    assert_eq!(asked_ms, [350, 1_350, 3_350, 7_350, 15_350, 31_350]);
+}

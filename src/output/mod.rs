@@ -77,6 +77,9 @@ pub enum TopicFault {
     NotWritable,
 }
 
+/// The ids of the brokers that have a partition, in increasing order, by partition.
+pub type Replicas = Arc<[Box<[i32]>]>;
+
 /// What an output says, from [`Producer::poll`].
 #[derive(Clone, Debug)]
 pub enum OutputEvent {
@@ -84,6 +87,8 @@ pub enum OutputEvent {
     Report { parcel: Parcel, records: Range<u32>, result: Result<(), Fault> },
     /// The partition count of a topic: asked for by [`Producer::lookup`], or found changed by the refresh.
     Topic { topic: Arc<str>, result: Result<u32, Fault> },
+    /// Which brokers have the partitions of a topic: said when it is found out, and when it has changed.
+    Replicas { topic: Arc<str>, replicas: Replicas },
     /// The whole instance is beyond repair: make a new one.
     Fatal { message: Arc<str> },
 }
@@ -106,6 +111,12 @@ pub trait Producer: Send + Sync {
 
     /// The state of each broker known, for status.
     fn brokers(&self) -> Vec<BrokerStatus>;
+
+    /// Which of these brokers do not answer now, each asked on a connection made for it; `None`: not one does, or it can't be
+    /// said. Blocks for a second at most, or a little more.
+    fn knock(&self, _brokers: &[i32]) -> Option<Vec<i32>> {
+        None
+    }
 }
 
 /// A broker, as the client sees it.

@@ -195,7 +195,7 @@ fn warm_up(producer: &KafkaProducer, topic: &Arc<str>, arguments: &Arguments, bu
                     result.map_err(|fault| format!("{fault:?}"))?;
                     reported += u64::from(records.end - records.start);
                 }
-                OutputEvent::Topic { .. } | OutputEvent::Fatal { .. } => {}
+                OutputEvent::Topic { .. } | OutputEvent::Replicas { .. } | OutputEvent::Fatal { .. } => {}
             }
         }
     }

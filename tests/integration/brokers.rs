@@ -116,7 +116,7 @@ fn a_hanging_broker_holds_only_the_files_that_feed_it() {
     let mut agent = Agent::new("hang");
     let topics: Vec<String> = (1..=3).map(|node| cluster::Cluster::name(&format!("hang-{node}"))).collect();
     for (node, topic) in (1..).zip(&topics) {
-        kafka.create_on(topic, node);
+        kafka.create_on(topic, &[node]);
     }
     let input = |index: usize| {
         format!(

@@ -1,14 +1,11 @@
 //! Everything at once: three brokers, an agent, two logs that rotate under load, and a seed that decides what dies next.
 //! A few steps run with the other tests; `tests/campaign/chaos` runs it for minutes.
 
-use std::fs::File;
-use std::io::Write as _;
-use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use crate::kit::cluster::{self, Three};
 use crate::kit::latency::measured;
+use crate::kit::number;
 use crate::kit::wait::{self, until};
 use crate::kit::writer::{Rotation, during};
 use crate::kit::{agent::Agent, check::Check, writer::Writer};
@@ -29,10 +26,6 @@ impl Dice {
         z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
         (z ^ (z >> 31)) % bound
     }
-}
-
-fn number(name: &str, default: u64) -> u64 {
-    std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(default)
 }
 
 struct Chaos<'a> {
@@ -191,137 +184,10 @@ fn chaos() {
     assert!(repeated <= bound, "{repeated} records came twice, the bound is {bound}");
 }
 
-/// A log whose lines say when they were written.
-struct Timed {
-    file: File,
-    written: AtomicU64,
-}
-
-impl Timed {
-    fn new(path: &Path) -> Self {
-        Self { file: File::create(path).expect("the scratch folder is writable"), written: AtomicU64::new(0) }
-    }
-
-    fn write(&self) {
-        let number = self.written.fetch_add(1, Ordering::Relaxed);
-        let line = format!("{number} {} {:x<120}\n", now_ms(), "");
-        (&self.file).write_all(line.as_bytes()).expect("the disk has room");
-    }
-
-    fn wait_written(&self, lines: u64) {
-        until("lines to be written", || (self.written.load(Ordering::Relaxed) >= lines).then_some(()));
-    }
-
-    /// Milliseconds from the append of each line to where it first stands in the broker's log: all are there, in order. And how
-    /// many records come again.
-    fn latencies(&self, kafka: &Three, topic: &str) -> (Vec<i64>, usize) {
-        let written = self.written.load(Ordering::Relaxed);
-        kafka.wait_count(topic, i64::try_from(written).expect("small"));
-        let records = kafka.records(topic);
-        let mut latencies = Vec::new();
-        for record in &records {
-            let message = record.message();
-            let mut words = message.split(' ');
-            let mut number = || words.next().and_then(|word| word.parse::<i64>().ok()).expect("two numbers");
-            let (line, next) = (number(), i64::try_from(latencies.len()).expect("small"));
-            assert!(line <= next, "{topic}: {line} comes where {next} is due");
-            if line == next {
-                latencies.push(record.timestamp - number());
-            }
-        }
-        assert_eq!(latencies.len() as u64, written, "of {topic}");
-        let repeated = records.len() - latencies.len();
-        (latencies, repeated)
-    }
-}
-
-fn now_ms() -> u128 {
-    SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_millis()
-}
-
-fn p99(latencies: &[i64]) -> i64 {
-    let mut sorted = latencies.to_vec();
-    sorted.sort_unstable();
-    sorted[sorted.len() * 99 / 100]
-}
-
-/// Scenario: a topic on a broker that stays well; then another topic's broker hangs and a third topic is deleted, both under load.
-/// `HEALTHY_LINES`: how long it is looked at, 250 lines a second. `HEALTHY_ASSERT=1`: its latency is judged, on a machine that
-/// does nothing else.
-/// Guarantee: the first topic's lines arrive in order, once; its p99 from append to the broker's log stays within twice what it
-/// was, or 100 ms more. Once the faults end, the others' lines are all there too.
-#[test]
-fn a_healthy_topic_keeps_its_latency() {
-    let Some(kafka) = cluster::three() else { return };
-    let topics = ["healthy", "hung", "deleted"].map(cluster::Cluster::name);
-    for (node, topic) in [1, 3, 2].into_iter().zip(&topics) {
-        kafka.create_on(topic, node);
-        kafka.set_property(topic, "message.timestamp.type", "LogAppendTime");
-    }
-    let mut agent = Agent::new("healthy");
-    let input = |topic: &String| {
-        let path = agent.log(&format!("{topic}.log"));
-        format!("  in-{topic}: {{ type: file, paths: [\"{}\"], topic: {topic} }}\n", path.display())
-    };
-    agent.configure(&format!(
-        "inputs:\n{}outputs:\n  main: {{ type: kafka, brokers: [{}] }}\n",
-        topics.iter().map(input).collect::<String>(),
-        kafka.bootstrap()
-    ));
-    let logs = topics.each_ref().map(|topic| Timed::new(&agent.log(&format!("{topic}.log"))));
-    agent.start();
-    let [healthy, ..] = &logs;
-    let (is_over, lines) = (AtomicBool::new(false), number("HEALTHY_LINES", 2_500));
-    let (from, fault) = std::thread::scope(|scope| {
-        scope.spawn(|| {
-            while !is_over.load(Ordering::Relaxed) {
-                logs.iter().for_each(Timed::write);
-                // The pace of the load; nobody relies on it.
-                std::thread::park_timeout(Duration::from_millis(4));
-            }
-        });
-        let happened = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            topics
-                .iter()
-                .for_each(|topic| until("the first lines to arrive", || (kafka.count(topic)? >= 500).then_some(())));
-            let from = healthy.written.load(Ordering::Relaxed);
-            healthy.wait_written(from + 1_500);
-            // In this order: the broker that hangs may be the controller.
-            kafka.delete(&topics[2]);
-            kafka.freeze(3, true);
-            let fault = healthy.written.load(Ordering::Relaxed);
-            healthy.wait_written(fault + lines);
-            (from, fault)
-        }));
-        is_over.store(true, Ordering::Relaxed);
-        happened.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-    });
-    let (latencies, repeated) = healthy.latencies(&kafka, &topics[0]);
-    assert_eq!(repeated, 0, "of the healthy topic");
-    let cut = |number: u64| usize::try_from(number).expect("small");
-    let (before, after) = (p99(&latencies[cut(from)..cut(fault)]), p99(&latencies[cut(fault)..]));
-    let most = latencies[cut(fault)..].iter().max().expect("lines were written");
-    eprintln!(
-        "p99 of the healthy topic: {before} ms before, {after} ms while two others are at fault (the most: {most} ms)"
-    );
-    assert!(
-        number("HEALTHY_ASSERT", 0) == 0 || after <= (2 * before).max(before + 100),
-        "{after} ms is more than twice {before} ms, and more than 100 ms more"
-    );
-    kafka.freeze(3, false);
-    kafka.create_on(&topics[2], 2);
-    logs[1].latencies(&kafka, &topics[1]);
-    agent.wait_status("everything to be acknowledged", |status| {
-        let lag: u64 = status["inputs"].as_array()?.iter().filter_map(|input| input["lag_bytes"].as_u64()).sum();
-        (lag == 0).then_some(())
-    });
-    agent.stop();
-}
-
 /// Scenario: three brokers under load, with a topic on all of them, one on the third alone and one on the first alone; the third is
 /// stopped (its sockets stay open) for `STOPPED_SECONDS`, and goes on. Logs are rotated meanwhile.
-/// Guarantee: lost 0, out of order 0; the topic on the first broker has nothing twice, the others no more than was in flight at each
-/// producer that was replaced; the topic on all brokers goes on while the third is stopped.
+/// Guarantee: lost 0, out of order 0; twice comes no more than was in flight at each producer that was replaced; the topic on all
+/// brokers goes on while the third is stopped.
 #[test]
 fn a_broker_that_is_stopped() {
     let Some(kafka) = cluster::three() else { return };
@@ -333,8 +199,8 @@ fn a_broker_that_is_stopped() {
         cluster::Cluster::name("stopped-lonely"),
         cluster::Cluster::name("stopped-healthy"),
     );
-    kafka.create_on(&lonely, 3);
-    kafka.create_on(&healthy, 1);
+    kafka.create_on(&lonely, &[3]);
+    kafka.create_on(&healthy, &[1]);
     let mut agent = Agent::new("stopped");
     let inputs: String = [("a", &spread), ("b", &lonely), ("c", &healthy)]
         .map(|(name, topic)| {
@@ -398,7 +264,6 @@ fn a_broker_that_is_stopped() {
     for (topic, writer) in [&spread, &lonely, &healthy].into_iter().zip(&writers) {
         let check = Check::of(&kafka.records(topic), &[writer]);
         eprintln!("{topic}: {} written, {} arrived, {} repeated", writer.written, check.arrived, check.repeated);
-        assert!(topic != &healthy || check.repeated == 0, "the healthy topic got {} twice", check.repeated);
         repeated += check.complete().repeated as u64;
     }
     assert!(repeated <= rebuilds * in_flight, "{repeated} came again, {in_flight} were in flight, {rebuilds} rebuilds");

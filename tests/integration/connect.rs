@@ -271,7 +271,7 @@ fn settings_of_topics() {
 fn replicas_and_brokers_that_are_away() {
     let Some(cluster) = cluster::three() else { return };
     let lonely = Cluster::name("connect.lonely");
-    cluster.create_on(&lonely, 1);
+    cluster.create_on(&lonely, &[1]);
     check(&cluster.bootstrap(), &format!("topic: {lonely}"))
         .is_wrong(&[&lonely, "min.insync.replicas is 2, but partition 0 has fewer replicas at all"]);
     let strict = Cluster::name("connect.strict");

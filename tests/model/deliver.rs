@@ -118,7 +118,13 @@ fn step(world: &mut World) {
         }
         94 => world.dead_letter_full = world.random.chance(50),
         95 if world.crash_percent > 0 => world.crash(),
-        96 => world.replace(),
+        96 if world.random.chance(50) => world.replace(),
+        96 => {
+            let broker = i32::try_from(world.random.below(3)).expect("small");
+            if !world.silent_brokers.remove(&broker) {
+                world.silent_brokers.insert(broker);
+            }
+        }
         _ => change_topic(world),
     }
 }

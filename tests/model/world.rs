@@ -1,7 +1,7 @@
 //! Sources, the machine, and what the driver does between them and a simulated cluster, in virtual time, one step at a
 //! time. Every step checks the promises that can be checked then.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -106,12 +106,19 @@ struct Grave {
 /// How long the driver waits for the reports of a producer that is replaced.
 const REPLACE_WITHIN: Duration = Duration::from_secs(2);
 
-struct Leaving {
+/// A producer that is not the newest, while lanes are with it.
+struct Older {
     epoch: u64,
     producer: Producer,
-    until: Duration,
-    /// Records of it that are not reported.
-    out: HashSet<(Parcel, u32)>,
+    out: Out,
+}
+
+/// What a producer has not reported.
+#[derive(Default)]
+struct Out {
+    waited_for: HashSet<(Parcel, u32)>,
+    /// Sent again elsewhere: what it says of them goes unheard.
+    forgotten: HashSet<(Parcel, u32)>,
 }
 
 /// Everything.
@@ -123,8 +130,13 @@ pub struct World {
     pub broker: Broker,
     pub log: Option<Log>,
     pub producer: Producer,
-    /// The producer that another takes over from, while its reports are waited for.
-    leaving: Option<Leaving>,
+    older: Vec<Older>,
+    /// When what the older ones have not reported, of lanes that are to move, is sent again.
+    moving_until: Option<Duration>,
+    /// Brokers that don't answer when they are asked.
+    pub silent_brokers: BTreeSet<i32>,
+    knock_due: Option<Vec<i32>>,
+    set_aside_due: Option<Vec<i32>>,
     /// Producers that were replaced, with their epochs: they go on for a while.
     zombies: Vec<(u64, Producer)>,
     pub sources: Vec<Source>,
@@ -133,8 +145,10 @@ pub struct World {
     heard: Heard,
     life: u64,
     handed_over: u64,
-    /// Records of the current producer that are not reported.
-    out: HashSet<(Parcel, u32)>,
+    /// Of the current producer.
+    out: Out,
+    /// Records of all producers whose reports are waited for.
+    in_flight: HashSet<(Parcel, u32)>,
     graves: Vec<Grave>,
     pub buried: HashSet<Line>,
     pub dead_letter_full: bool,
@@ -164,7 +178,11 @@ impl World {
             broker: Broker::default(),
             log: None,
             producer: Producer::default(),
-            leaving: None,
+            older: Vec::new(),
+            moving_until: None,
+            silent_brokers: BTreeSet::new(),
+            knock_due: None,
+            set_aside_due: None,
             zombies: Vec::new(),
             sources: Vec::new(),
             holdings: HashMap::new(),
@@ -172,7 +190,8 @@ impl World {
             heard: Heard::default(),
             life: 0,
             handed_over: 0,
-            out: HashSet::new(),
+            out: Out::default(),
+            in_flight: HashSet::new(),
             graves: Vec::new(),
             buried: HashSet::new(),
             dead_letter_full: false,
@@ -314,9 +333,9 @@ impl World {
     pub fn act(&mut self) {
         while let Some(action) = self.machine.action() {
             match action {
-                Action::Produce { parcel, topic, partition, records } => {
+                Action::Produce { parcel, topic, partition, records, epoch } => {
                     let lane = LaneKey { topic, partition };
-                    self.produce(parcel, &lane, records);
+                    self.produce(parcel, &lane, records, epoch);
                 }
                 Action::Settle { parcel, how } => self.settle(parcel, how),
                 Action::Bury { parcel, record, .. } => {
@@ -339,6 +358,10 @@ impl World {
                     self.rebuild_due = true;
                 }
                 Action::Replace { .. } => self.replace_due = true,
+                Action::Knock { brokers } => {
+                    assert!(self.knock_due.replace(brokers).is_none(), "one question at a time");
+                }
+                Action::SetAside { brokers, .. } => self.set_aside_due = Some(brokers),
                 Action::Append { parcel, lane, records, done } => self.append(parcel, lane, records, &done),
                 Action::Spooled { parcel } => {
                     let holding = self.holdings.get_mut(&parcel).expect("it stays in memory");
@@ -387,21 +410,30 @@ impl World {
         self.hear();
     }
 
-    fn produce(&mut self, parcel: Parcel, lane: &LaneKey, records: Range<u32>) {
+    fn produce(&mut self, parcel: Parcel, lane: &LaneKey, records: Range<u32>, epoch: u64) {
+        let (producer, out) = match self.older.iter_mut().find(|old| old.epoch == epoch) {
+            Some(old) => (&mut old.producer, &mut old.out),
+            None => {
+                assert_eq!(epoch, self.machine.epoch(), "a producer stays while it is used");
+                (&mut self.producer, &mut self.out)
+            }
+        };
         let holding = self.holdings.get_mut(&parcel).expect("what is produced is held");
         holding.in_window = true;
         assert!(!records.is_empty() && holding.records.start <= records.start && records.end <= holding.records.end);
         for record in records {
             let line = holding.lines[record as usize];
-            assert!(self.out.insert((parcel, record)), "{line:?} is sent again before the report of the last time");
-            let on_both = self.leaving.as_ref().is_some_and(|old| old.out.contains(&(parcel, record)));
-            assert!(!on_both, "{line:?} is in flight on the old producer");
+            assert!(
+                out.waited_for.insert((parcel, record)),
+                "{line:?} is sent again before the report of the last time"
+            );
+            assert!(self.in_flight.insert((parcel, record)), "{line:?} is in flight on another producer");
             assert!(!holding.acked.contains(&record), "{line:?} is sent again after its acknowledgement");
             let spec = &self.sources[line.0].lines[line.1 as usize];
             self.handed_over += 1;
             let (keyed, guilt) = (spec.key.is_some(), spec.guilt);
             let sent = Sent { parcel, record, line, keyed, guilt, number: self.handed_over };
-            self.producer.produce(lane, sent, &mut self.random, &mut self.broker);
+            producer.produce(lane, sent, &mut self.random, &mut self.broker);
         }
     }
 
@@ -682,15 +714,19 @@ impl World {
                 return true;
             }
         }
-        let from_old = self.leaving.is_some() && self.random.chance(50);
-        let (epoch, producer, out) = match &mut self.leaving {
-            Some(old) if from_old => (old.epoch, &mut old.producer, &mut old.out),
-            _ => (self.machine.epoch(), &mut self.producer, &mut self.out),
+        let of = self.random.index(self.older.len() + 1);
+        let (epoch, producer, out) = match self.older.get_mut(of) {
+            Some(old) => (old.epoch, &mut old.producer, &mut old.out),
+            None => (self.machine.epoch(), &mut self.producer, &mut self.out),
         };
         let Some(report) = producer.take_report(&mut self.random) else { return false };
         self.broker.refusals_known(&report.lines, self.handed_over);
         for record in report.records.clone() {
-            assert!(out.remove(&(report.parcel, record)), "a producer reports once");
+            if out.forgotten.remove(&(report.parcel, record)) {
+                continue;
+            }
+            assert!(out.waited_for.remove(&(report.parcel, record)), "a producer reports once");
+            self.in_flight.remove(&(report.parcel, record));
             if let (Ok(()), Some(holding)) = (&report.result, self.holdings.get_mut(&report.parcel)) {
                 holding.acked.insert(record);
             }
@@ -703,11 +739,8 @@ impl World {
 
     /// A broker takes a batch of up to `records_max` records.
     pub fn send(&mut self, records_max: usize) {
-        let from_old = self.leaving.is_some() && self.random.chance(50);
-        let producer = match &mut self.leaving {
-            Some(old) if from_old => &mut old.producer,
-            _ => &mut self.producer,
-        };
+        let of = self.random.index(self.older.len() + 1);
+        let producer = self.older.get_mut(of).map_or(&mut self.producer, |old| &mut old.producer);
         let lanes = producer.lanes();
         if let Some(lane) = lanes.get(self.random.index(lanes.len())) {
             producer.send(lane, records_max, &mut self.random, &mut self.broker);
@@ -736,6 +769,14 @@ impl World {
             }
             if let Ok(partitions) = result {
                 self.known.insert(Arc::clone(&topic), partitions);
+                // Each partition is on one of three brokers or on two; now and then they are moved.
+                let layout = i32::try_from(self.random.below(3)).expect("small");
+                let count = i32::try_from(partitions).expect("small");
+                let on = |partition: i32| match partition % 2 {
+                    0 => [layout].into(),
+                    _ => [layout, (layout + 1) % 3].into(),
+                };
+                self.machine.replicas(&topic, (0..count).map(on).collect());
             }
             let result = result.map_err(|reason| Fault::Topic { reason, message: "said so".into() });
             self.machine.topic(&topic, result, self.now);
@@ -764,8 +805,16 @@ impl World {
 
     /// The producer dies: it says so at once, or with what it refuses.
     pub fn kill_producer(&mut self) {
-        if let Some(old) = self.leaving.as_mut().filter(|old| !old.producer.dead) {
-            return old.producer.die(&mut self.random);
+        let of = self.random.index(self.older.len() + 1);
+        if let Some(old) = self.older.get_mut(of) {
+            if !old.producer.dead {
+                old.producer.die(&mut self.random);
+                if self.random.chance(50) {
+                    self.machine.lost_aside(old.epoch);
+                    self.act();
+                }
+            }
+            return;
         }
         if !self.producer.dead {
             self.producer.die(&mut self.random);
@@ -785,49 +834,86 @@ impl World {
 
     /// A producer with other settings takes over from one that works (or is broken, and nobody has said so).
     pub fn replace(&mut self) {
-        self.hurry();
-        let epoch = self.machine.epoch();
-        let old = std::mem::take(&mut self.producer);
-        let out = std::mem::take(&mut self.out);
-        self.leaving = Some(Leaving { epoch, producer: old, until: self.now + REPLACE_WITHIN, out });
-        if std::mem::take(&mut self.rebuild_due) {
-            self.machine.replaced(epoch + 1, self.now);
-            self.forget_leaving();
-        } else {
-            self.machine.replaced(epoch + 1, self.now);
-            self.leave();
-        }
-        self.act();
+        self.take_over(Machine::replaced);
     }
 
-    /// Lets the old producer go, once nobody waits for it.
+    /// The driver's part of a new producer that takes over from one that works.
+    fn take_over(&mut self, say: impl FnOnce(&mut Machine<usize>, u64, Duration)) {
+        if self.machine.is_moving() {
+            self.hurry();
+        }
+        self.moving_until = None;
+        self.rebuild_due = false;
+        let epoch = self.machine.epoch();
+        let producer = std::mem::take(&mut self.producer);
+        let out = std::mem::take(&mut self.out);
+        self.older.push(Older { epoch, producer, out });
+        say(&mut self.machine, epoch + 1, self.now);
+        self.forget_unheard();
+        self.act();
+        self.leave();
+    }
+
+    /// Lets older producers go, once nobody waits for them.
     fn leave(&mut self) {
-        if let Some(old) = &self.leaving {
-            if !self.machine.is_moving() {
-                assert!(old.out.is_empty(), "its reports are waited for");
-                self.forget_leaving();
-            } else if old.until <= self.now {
-                self.hurry();
-            }
+        if !self.machine.is_moving() {
+            self.moving_until = None;
+        } else if *self.moving_until.get_or_insert(self.now + REPLACE_WITHIN) <= self.now {
+            self.moving_until = None;
+            self.hurry();
+        }
+        for old in self.older.extract_if(.., |old| !self.machine.uses(old.epoch)) {
+            assert!(old.out.waited_for.is_empty(), "its reports are waited for");
+            let mut producer = old.producer;
+            producer.gone_at = Some(self.handed_over);
+            self.zombies.push((old.epoch, producer));
         }
     }
 
     fn hurry(&mut self) {
-        let Some(old) = &self.leaving else { return };
-        let late = old.out.len() as u64;
-        self.forget_leaving();
-        assert_eq!(self.machine.hurried(self.now), late);
+        let late = self.machine.hurried(self.now);
+        assert_eq!(self.forget_unheard(), late, "what is late is sent again");
         self.act();
     }
 
-    /// What the old producer still says goes unheard.
-    fn forget_leaving(&mut self) {
-        let Some(mut old) = self.leaving.take() else { return };
-        let unheard = self.lines_of(&old.out);
+    /// What producers have in flight of lanes that are with another one by now goes unheard. How many records that are.
+    fn forget_unheard(&mut self) -> u64 {
+        let machine = &self.machine;
+        let newest = (machine.epoch(), &mut self.out);
+        let mut all = HashSet::new();
+        for (epoch, out) in self.older.iter_mut().map(|old| (old.epoch, &mut old.out)).chain([newest]) {
+            let unheard = out.waited_for.extract_if(|(parcel, _)| !machine.is_with(*parcel, epoch));
+            let unheard: HashSet<(Parcel, u32)> = unheard.collect();
+            out.forgotten.extend(&unheard);
+            all.extend(unheard);
+        }
+        all.iter().for_each(|one| assert!(self.in_flight.remove(one)));
+        self.may_repeat(&all);
+        all.len() as u64
+    }
+
+    /// Nobody hears any more what becomes of these.
+    fn may_repeat(&mut self, unheard: &HashSet<(Parcel, u32)>) {
+        let unheard = self.lines_of(unheard);
         self.broker.refusals_known(&unheard, self.handed_over);
         self.broker.may_repeat(unheard);
-        old.producer.gone_at = Some(self.handed_over);
-        self.zombies.push((old.epoch, old.producer));
+    }
+
+    /// All producers are given up, whatever they have in flight.
+    fn forget_all(&mut self) {
+        self.older.push(Older {
+            epoch: self.machine.epoch(),
+            producer: std::mem::take(&mut self.producer),
+            out: std::mem::take(&mut self.out),
+        });
+        for old in std::mem::take(&mut self.older) {
+            self.may_repeat(&old.out.waited_for);
+            let mut producer = old.producer;
+            producer.gone_at = Some(self.handed_over);
+            self.zombies.push((old.epoch, producer));
+        }
+        self.in_flight.clear();
+        self.moving_until = None;
     }
 
     fn lines_of(&self, records: &HashSet<(Parcel, u32)>) -> Vec<Line> {
@@ -841,17 +927,21 @@ impl World {
             self.replace();
             return true;
         }
+        if let Some(brokers) = self.set_aside_due.take().filter(|_| !self.rebuild_due) {
+            self.take_over(|machine, epoch, now| machine.set_aside(epoch, &brokers, now));
+            return true;
+        }
+        if let Some(asked) = self.knock_due.take() {
+            let silent: Vec<i32> = asked.iter().copied().filter(|id| self.silent_brokers.contains(id)).collect();
+            self.machine.knocked((silent.len() < asked.len()).then_some(silent), self.now);
+            self.act();
+            return true;
+        }
         if !std::mem::take(&mut self.rebuild_due) {
             return false;
         }
-        self.forget_leaving();
         let epoch = self.machine.epoch();
-        let mut old = std::mem::take(&mut self.producer);
-        old.gone_at = Some(self.handed_over);
-        self.zombies.push((epoch, old));
-        let unheard = self.lines_of(&self.out);
-        self.broker.may_repeat(unheard);
-        self.out.clear();
+        self.forget_all();
         self.broker.all_refusals_known(self.handed_over);
         self.machine.rebuilt(epoch + 1, self.now);
         self.act();
@@ -869,20 +959,17 @@ impl World {
     pub fn crash(&mut self) {
         self.dropped_records = 0;
         self.life += 1;
-        self.forget_leaving();
+        self.forget_all();
         self.machine = Machine::new(self.limits.clone());
-        let mut old = std::mem::take(&mut self.producer);
-        old.gone_at = Some(self.handed_over);
-        // Its requests may still arrive; its reports reach nobody: no machine ever has this epoch.
-        self.zombies.push((u64::MAX, old));
+        // Their requests may still arrive; their reports reach nobody: no machine ever has this epoch.
         self.zombies.iter_mut().for_each(|(epoch, _)| *epoch = u64::MAX);
         self.broker.all_refusals_known(self.handed_over);
         self.holdings.clear();
         self.heard.lock().expect("no panic while locked").clear();
-        self.out.clear();
         self.graves.clear();
         self.known.clear();
         (self.rebuild_due, self.replace_due) = (false, false);
+        (self.knock_due, self.set_aside_due) = (None, None);
         let wall_ms = self.wall_ms();
         if let Some(log) = &mut self.log {
             let recovered = log.crash(&mut self.random, self.now, wall_ms);
@@ -923,6 +1010,7 @@ impl World {
             (topic.refuses, topic.hides) = (None, None);
             topic.silent.clear();
         }
+        self.silent_brokers.clear();
         self.dead_letter_full = false;
         if let Some(log) = &mut self.log {
             log.heal();
@@ -951,7 +1039,7 @@ impl World {
         for lane in self.producer.lanes() {
             self.producer.send(&lane, 16, &mut self.random, &mut self.broker);
         }
-        if let Some(old) = &mut self.leaving {
+        for old in &mut self.older {
             for lane in old.producer.lanes() {
                 old.producer.send(&lane, 16, &mut self.random, &mut self.broker);
             }
@@ -966,7 +1054,7 @@ impl World {
         self.sources.iter().all(Source::is_finished)
             && self.machine.is_idle()
             && self.machine.waiting_count() == 0
-            && self.leaving.is_none()
+            && self.older.is_empty()
             && !self.rebuild_due
     }
 

@@ -12,6 +12,7 @@ use super::conf::NativeConf;
 use super::ffi;
 use super::oauth::Tokens;
 use super::options::{Connection, Sasl};
+use crate::output::Replicas;
 
 /// Why a client can't be made.
 #[derive(Debug, thiserror::Error)]
@@ -203,7 +204,7 @@ impl Client {
     ///
     /// # Errors
     /// librdkafka's code: no broker answered.
-    pub fn metadata(&self, only: Option<&TopicHandle>, timeout: Duration) -> Result<Vec<TopicMetadata>, c_int> {
+    pub fn metadata(&self, only: Option<&TopicHandle>, timeout: Duration) -> Result<Metadata, c_int> {
         let only = only.map_or(ptr::null_mut(), TopicHandle::as_ptr);
         let mut answer = ptr::null();
         // SAFETY: instance and handle are alive; `answer` is written on success only.
@@ -222,11 +223,15 @@ impl Client {
                         topic: ffi::string((*topic).topic),
                         code: ffi::topic_code(topic),
                         partitions: u32::try_from((*topic).partition_cnt).unwrap_or(0),
+                        replicas: replicas(topic),
                     }
                 })
                 .collect();
+            let brokers = (0..usize::try_from((*answer).broker_cnt).unwrap_or(0))
+                .map(|index| broker_address((*answer).brokers.add(index)))
+                .collect();
             ffi::rd_kafka_metadata_destroy(answer);
-            Ok(topics)
+            Ok(Metadata { brokers, topics })
         }
     }
 
@@ -241,6 +246,24 @@ impl Client {
     }
 }
 
+/// What a broker says of its cluster.
+#[derive(Debug)]
+pub(super) struct Metadata {
+    /// All brokers: id and `HOST:PORT`.
+    pub brokers: Vec<(i32, String)>,
+    pub topics: Vec<TopicMetadata>,
+}
+
+/// # Safety
+/// `broker` is one of a metadata answer that is alive.
+unsafe fn broker_address(broker: *const ffi::rd_kafka_metadata_broker) -> (i32, String) {
+    // SAFETY: by this function's contract; the host is a NUL-terminated text.
+    let (id, host, port) = unsafe { ((*broker).id, ffi::string((*broker).host), (*broker).port) };
+    // An IPv6 address, whose colons are no separators.
+    let host = if host.contains(':') { format!("[{host}]") } else { host };
+    (id, format!("{host}:{port}"))
+}
+
 /// A topic in a metadata answer.
 #[derive(Debug)]
 pub(super) struct TopicMetadata {
@@ -248,6 +271,27 @@ pub(super) struct TopicMetadata {
     /// 0: fine.
     pub code: c_int,
     pub partitions: u32,
+    /// The brokers of each partition, in increasing order.
+    pub replicas: Replicas,
+}
+
+/// # Safety
+/// `topic` is one of a metadata answer that is alive.
+unsafe fn replicas(topic: *const ffi::rd_kafka_metadata_topic) -> Replicas {
+    // SAFETY: the answer has `partition_cnt` partitions, each with an id and `replica_cnt` replicas; only these fields are read.
+    unsafe {
+        let count = usize::try_from((*topic).partition_cnt).unwrap_or(0);
+        let mut all = vec![Box::default(); count];
+        for partition in (0..count).map(|index| (*topic).partitions.add(index)) {
+            let replicas = 0..usize::try_from((*partition).replica_cnt).unwrap_or(0);
+            let mut brokers: Box<[i32]> = replicas.map(|index| *(*partition).replicas.add(index)).collect();
+            brokers.sort_unstable();
+            if let Some(place) = usize::try_from((*partition).id).ok().and_then(|id| all.get_mut(id)) {
+                *place = brokers;
+            }
+        }
+        all.into()
+    }
 }
 
 /// A reference to a topic of an instance; dropped before the instance.

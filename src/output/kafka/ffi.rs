@@ -26,11 +26,11 @@ pub use rdkafka::bindings::{
     rd_kafka_event_error_string, rd_kafka_event_log, rd_kafka_event_message_next, rd_kafka_event_stats,
     rd_kafka_event_t, rd_kafka_event_type, rd_kafka_headers_destroy, rd_kafka_headers_new, rd_kafka_headers_t,
     rd_kafka_message_destroy, rd_kafka_message_produce_errstr, rd_kafka_message_t, rd_kafka_message_timestamp,
-    rd_kafka_metadata_destroy, rd_kafka_metadata_t, rd_kafka_metadata_topic, rd_kafka_produceva,
-    rd_kafka_queue_destroy, rd_kafka_queue_get_main, rd_kafka_queue_new, rd_kafka_queue_poll, rd_kafka_queue_t,
-    rd_kafka_queue_yield, rd_kafka_t, rd_kafka_topic_conf_destroy, rd_kafka_topic_conf_dump, rd_kafka_topic_conf_new,
-    rd_kafka_topic_destroy, rd_kafka_topic_new, rd_kafka_topic_t, rd_kafka_type_t, rd_kafka_vtype_t,
-    rd_kafka_vu_s__bindgen_ty_1, rd_kafka_vu_s__bindgen_ty_1__bindgen_ty_1, rd_kafka_vu_t,
+    rd_kafka_metadata_broker, rd_kafka_metadata_destroy, rd_kafka_metadata_t, rd_kafka_metadata_topic,
+    rd_kafka_produceva, rd_kafka_queue_destroy, rd_kafka_queue_get_main, rd_kafka_queue_new, rd_kafka_queue_poll,
+    rd_kafka_queue_t, rd_kafka_queue_yield, rd_kafka_t, rd_kafka_topic_conf_destroy, rd_kafka_topic_conf_dump,
+    rd_kafka_topic_conf_new, rd_kafka_topic_destroy, rd_kafka_topic_new, rd_kafka_topic_t, rd_kafka_type_t,
+    rd_kafka_vtype_t, rd_kafka_vu_s__bindgen_ty_1, rd_kafka_vu_s__bindgen_ty_1__bindgen_ty_1, rd_kafka_vu_t,
 };
 pub use rdkafka::types::RDKafkaRespErr as Named;
 

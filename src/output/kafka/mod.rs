@@ -7,7 +7,7 @@
 //!  topics   partition counts, in the back  fault    error codes → whom they accuse                   (P)
 //!  reader   a topic from its beginning     admin    topics made, removed, looked at (with describe)
 //!  mock     librdkafka's own broker        resolver host names in a static binary
-//!  probe    what is in the way, if anything: `check --connect`
+//!  knock    whether brokers answer         probe    what is in the way, if anything: `check --connect`
 //! ```
 //!
 //! The producing path calls librdkafka's C interface directly: records are handed over without a copy and reported in runs
@@ -21,6 +21,7 @@ mod conf;
 mod describe;
 mod fault;
 mod ffi;
+mod knock;
 mod oauth;
 mod resolver;
 mod slots;

@@ -30,7 +30,8 @@ use super::client::{self, Client, Event, Kind, OpenError, TopicHandle, What, loc
 use super::conf::{self, NativeConf};
 use super::fault::{self, At};
 use super::ffi::{self, Named};
-use super::options::KafkaOptions;
+use super::knock;
+use super::options::{Connection, KafkaOptions};
 use super::slots::{InFlight, Slots, opaque, parse_opaque};
 use super::topics::{self, Topics};
 use crate::batch::{Encoded, NONE, Record};
@@ -57,6 +58,8 @@ struct Shared {
     brokers: Mutex<Brokers>,
     /// Keys, values and headers of one record.
     record_bytes_max: usize,
+    /// How to reach the cluster.
+    connection: Connection,
 }
 
 #[derive(Default)]
@@ -100,6 +103,7 @@ impl KafkaProducer {
             runs: Mutex::default(),
             brokers: Mutex::default(),
             record_bytes_max: options.max_record_bytes,
+            connection: options.connection.clone(),
         });
         let asking = std::thread::Builder::new()
             .name("kafka-topics".to_owned())
@@ -183,6 +187,12 @@ impl Producer for KafkaProducer {
             last_error: brokers.last_errors.get(name).cloned(),
         };
         brokers.states.iter().map(status).collect()
+    }
+
+    fn knock(&self, brokers: &[i32]) -> Option<Vec<i32>> {
+        let mut known = self.shared.topics.brokers();
+        known.retain(|(id, _)| brokers.contains(id));
+        knock::knock(&self.shared.connection, known)
     }
 }
 

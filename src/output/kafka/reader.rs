@@ -188,7 +188,7 @@ impl Drop for Inner {
 fn partition_count(client: &Client, handle: &TopicHandle, topic: &str) -> Result<u32, OpenError> {
     let failed = |reason: String| OpenError::Topic { topic: topic.to_owned(), reason };
     let answers = client.metadata(Some(handle), METADATA_TIMEOUT).map_err(|code| failed(ffi::describe(code)))?;
-    let found = answers.iter().find(|found| found.topic == topic);
+    let found = answers.topics.iter().find(|found| found.topic == topic);
     match found {
         Some(found) if found.code == 0 => Ok(found.partitions),
         Some(found) => Err(failed(ffi::describe(found.code))),

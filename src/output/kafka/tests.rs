@@ -14,7 +14,7 @@ use super::reader::{ReadRecord, Reader};
 use super::{KafkaProducer, wait_closed};
 use crate::batch::{Encoded, Header, NONE, Record, SourceKey};
 use crate::budget::Budget;
-use crate::output::{Fault, OutputEvent, Parcel, Producer, RecordFault, TopicFault};
+use crate::output::{Fault, OutputEvent, Parcel, Producer, RecordFault, Replicas, TopicFault};
 
 /// Nothing here takes so long; only a failure does.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -106,6 +106,7 @@ struct Bench {
     /// Of each record, by parcel and index, what was reported, in the order of the reports.
     reports: Vec<(Parcel, u32, Result<(), Fault>)>,
     topics: Vec<(Arc<str>, Result<u32, Fault>)>,
+    replicas: Vec<(Arc<str>, Replicas)>,
     fatal: Vec<Arc<str>>,
 }
 
@@ -117,6 +118,7 @@ impl Bench {
             parcels: 0,
             reports: Vec::new(),
             topics: Vec::new(),
+            replicas: Vec::new(),
             fatal: Vec::new(),
         }
     }
@@ -140,6 +142,7 @@ impl Bench {
                     self.reports.extend(records.map(|record| (parcel, record, result.clone())));
                 }
                 OutputEvent::Topic { topic, result } => self.topics.push((topic, result)),
+                OutputEvent::Replicas { topic, replicas } => self.replicas.push((topic, replicas)),
                 OutputEvent::Fatal { message } => self.fatal.push(message),
             }
         }
@@ -552,7 +555,10 @@ fn a_waiting_poll_is_woken() {
             bench.producer.poll(PATIENCE, &mut events);
         }
     });
-    assert!(matches!(&events[..], [OutputEvent::Topic { result: Ok(1), .. }]), "{events:?}");
+    let [OutputEvent::Replicas { replicas, .. }, OutputEvent::Topic { result: Ok(1), .. }] = &events[..] else {
+        panic!("{events:?}");
+    };
+    assert_eq!(replicas.len(), 1, "one partition");
     assert!(started.elapsed() < PATIENCE / 2, "{:?}", started.elapsed());
 }
 

@@ -12,9 +12,9 @@ use std::ffi::c_int;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::client::{Client, TopicHandle, lock};
+use super::client::{Client, TopicHandle, TopicMetadata, lock};
 use super::fault::{self, At};
-use crate::output::OutputEvent;
+use crate::output::{OutputEvent, Replicas};
 
 /// Partitions added are used within a minute; librdkafka itself looks as often.
 const REFRESH_EVERY: Duration = Duration::from_secs(30);
@@ -39,6 +39,8 @@ pub(super) struct Topics {
 #[derive(Default)]
 struct State {
     entries: HashMap<Arc<str>, Entry>,
+    /// All brokers of the cluster, as of the last answer: id and `HOST:PORT`.
+    brokers: Vec<(i32, String)>,
     stopping: bool,
 }
 
@@ -55,6 +57,8 @@ struct Asking {
     backoff: Duration,
     /// What was said last.
     said: Option<Said>,
+    /// Where its partitions were said to be.
+    replicas: Option<Replicas>,
     /// Answers in a row that it is missing.
     misses: u32,
     /// Deliver asked and has not been answered.
@@ -77,6 +81,13 @@ enum Answer {
     Unclear,
 }
 
+/// What a broker answered of one topic.
+struct Found {
+    topic: Arc<str>,
+    answer: Answer,
+    replicas: Option<Replicas>,
+}
+
 impl Answer {
     fn of(code: c_int, partitions: u32) -> Self {
         match code {
@@ -89,7 +100,7 @@ impl Answer {
 
 impl Asking {
     fn new(due: Instant) -> Self {
-        Self { due, backoff: BACKOFF_MIN, said: None, misses: 0, answer_owed: false }
+        Self { due, backoff: BACKOFF_MIN, said: None, replicas: None, misses: 0, answer_owed: false }
     }
 
     fn is_known(&self) -> bool {
@@ -168,6 +179,11 @@ impl Topics {
         lock(&self.state).entries.remove(topic);
     }
 
+    /// The brokers of the cluster, as of the last answer: id and `HOST:PORT`.
+    pub fn brokers(&self) -> Vec<(i32, String)> {
+        lock(&self.state).brokers.clone()
+    }
+
     /// How many topics are asked for.
     #[cfg(test)]
     pub fn count(&self) -> usize {
@@ -215,12 +231,17 @@ impl Topics {
     }
 
     /// Takes what brokers answered; what is to be said.
-    fn answered(&self, answers: Vec<(Arc<str>, Answer)>) -> Vec<OutputEvent> {
+    fn answered(&self, answers: Vec<Found>) -> Vec<OutputEvent> {
         let now = Instant::now();
         let mut state = lock(&self.state);
         let mut events = Vec::new();
-        for (topic, answer) in answers {
+        for Found { topic, answer, replicas } in answers {
             let Some(entry) = state.entries.get_mut(&topic) else { continue };
+            let replicas = replicas.filter(|_| matches!(answer, Answer::Partitions(_)));
+            if let Some(replicas) = replicas.filter(|found| entry.asking.replicas.as_ref() != Some(found)) {
+                entry.asking.replicas = Some(Arc::clone(&replicas));
+                events.push(OutputEvent::Replicas { topic: Arc::clone(&topic), replicas });
+            }
             let said = entry.asking.answered(answer, now, self.created_by_asking);
             events.extend(said.map(|said| event(topic, said)));
         }
@@ -264,7 +285,7 @@ impl State {
 pub(super) fn ask_for_ever(client: &Client, topics: &Topics, say: impl Fn(Vec<OutputEvent>)) {
     let mut backoff = BACKOFF_MIN;
     while let Some(due) = topics.wait_due() {
-        match ask(client, &due) {
+        match ask(client, topics, &due) {
             Ok(answers) => {
                 backoff = BACKOFF_MIN;
                 let events = topics.answered(answers);
@@ -285,20 +306,26 @@ pub(super) fn ask_for_ever(client: &Client, topics: &Topics, say: impl Fn(Vec<Ou
 
 /// # Errors
 /// librdkafka's code: no broker answered.
-fn ask(client: &Client, due: &[(Arc<str>, Arc<TopicHandle>)]) -> Result<Vec<(Arc<str>, Answer)>, c_int> {
+fn ask(client: &Client, topics: &Topics, due: &[(Arc<str>, Arc<TopicHandle>)]) -> Result<Vec<Found>, c_int> {
+    let ask = |only: Option<&TopicHandle>| {
+        let answer = client.metadata(only, REQUEST_TIMEOUT)?;
+        lock(&topics.state).brokers = answer.brokers;
+        Ok::<_, c_int>(answer.topics)
+    };
+    let found = |topic: &Arc<str>, found: Option<&TopicMetadata>| Found {
+        topic: Arc::clone(topic),
+        answer: found.map_or(Answer::Unclear, |found| Answer::of(found.code, found.partitions)),
+        replicas: found.map(|found| Arc::clone(&found.replicas)),
+    };
     if due.len() >= ASK_ALL_FROM {
-        let answers = client.metadata(None, REQUEST_TIMEOUT)?;
-        let answers: HashMap<&str, Answer> =
-            answers.iter().map(|found| (found.topic.as_str(), Answer::of(found.code, found.partitions))).collect();
-        let answer = |topic: &str| answers.get(topic).copied().unwrap_or(Answer::Unclear);
-        return Ok(due.iter().map(|(topic, _)| (Arc::clone(topic), answer(topic))).collect());
+        let answers = ask(None)?;
+        let answers: HashMap<&str, &TopicMetadata> = answers.iter().map(|one| (one.topic.as_str(), one)).collect();
+        return Ok(due.iter().map(|(topic, _)| found(topic, answers.get(&**topic).copied())).collect());
     }
     due.iter()
         .map(|(topic, handle)| {
-            let answers = client.metadata(Some(handle), REQUEST_TIMEOUT)?;
-            let found = answers.iter().find(|found| *found.topic == **topic);
-            let answer = found.map_or(Answer::Unclear, |found| Answer::of(found.code, found.partitions));
-            Ok((Arc::clone(topic), answer))
+            let answers = ask(Some(handle))?;
+            Ok(found(topic, answers.iter().find(|one| *one.topic == **topic)))
         })
         .collect()
 }

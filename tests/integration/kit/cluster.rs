@@ -224,12 +224,12 @@ impl Cluster {
         self.wait_partitions(name, partitions);
     }
 
-    /// Creates a topic of one partition that lives on `node` alone.
-    pub fn create_on(&self, name: &str, node: i32) {
+    /// Creates a topic of one partition that lives on these nodes, the first its leader.
+    pub fn create_on(&self, name: &str, nodes: &[i32]) {
         // A cluster that has just started may lose a request.
         wait::until(&format!("topic {name} to be created"), || {
             self.admin(async |admin, options| {
-                let assignment: &[&[i32]] = &[&[node]];
+                let assignment: &[&[i32]] = &[nodes];
                 let topic = NewTopic::new(name, 1, TopicReplication::Variable(assignment));
                 let results = admin.create_topics(&[topic], options).await.ok()?;
                 match results.into_iter().next()? {

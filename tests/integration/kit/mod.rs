@@ -20,6 +20,11 @@ pub mod tokens;
 pub mod wait;
 pub mod writer;
 
+/// A number that the environment may say: how long a campaign is.
+pub fn number(name: &str, default: u64) -> u64 {
+    std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(default)
+}
+
 /// The shared broker, or an early return that says loudly what was skipped.
 #[macro_export]
 macro_rules! kafka_or_skip {

@@ -126,6 +126,7 @@ impl<'a> Sender<'a> {
                         }
                     }
                     OutputEvent::Topic { topic, result } => self.learn(topic, result),
+                    OutputEvent::Replicas { .. } => {}
                     OutputEvent::Fatal { message } => {
                         self.is_dead = true;
                         for slot in results.iter_mut().filter(|slot| slot.is_none()) {
