@@ -281,6 +281,10 @@ const EXAMPLES: &[(&str, &str)] = &[
         "  - grok:\n      field: message\n      patterns: [\"%{COMBINEDAPACHELOG}\", \"%{IPORHOST:clientip} %{GREEDYDATA:rest}\"]\n      overwrite: [message]\n",
     ),
     (
+        "fingerprint",
+        "  - fingerprint:\n      fields: [client.ip, user.name]\n      target: event.hash\n      encoding: base64\n",
+    ),
+    (
         "gsub",
         "  - gsub:\n      fields:\n        - { field: url.path, pattern: '[?#].*', replacement: \"\" }\n        \
          - { field: user.email, pattern: '^(.).*@', replacement: '\\1***@' }\n",
@@ -289,6 +293,12 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("join", "  - join:\n      fields: { labels: \", \" }\n"),
     ("keep", "  - keep:\n      fields: [message, http, url.path]\n"),
     ("lowercase", "  - lowercase:\n      fields: [log.level]\n"),
+    (
+        "redact",
+        "  - redact:\n      fields: [message, user]\n      builtin: [card, email, bearer]\n      \
+         patterns: ['password=(?<secret>\\S+)']\n  - redact:\n      fields: [client.ip]\n      builtin: [ipv4, ipv6]\n      \
+         action: hash\n      key: \"${file:/etc/logferry/redact.key}\"\n",
+    ),
     ("remove", "  - remove:\n      fields: [timestamp, event.original]\n"),
     ("remove_tags", "  - remove_tags:\n      tags: [_dateparsefailure]\n"),
     ("set", "  - set:\n      fields: { service.name: \"%{[fields.service]:unknown}\", event.kind: event }\n"),

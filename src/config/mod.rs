@@ -13,6 +13,7 @@
 
 pub mod checked;
 pub mod docs;
+mod enrichers;
 mod grok;
 pub mod mistake;
 pub mod parsers;

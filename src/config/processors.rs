@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::written::{
-    AbsolutePath, ConditionText, Count, DateFormatText, Field, LinePattern, LocaleText, Size, Tag, TemplateText,
-    TimeZoneText, TokenizerText, TopicTemplate,
+    AbsolutePath, ConditionText, Count, DateFormatText, Field, LinePattern, LocaleText, SecretText, Size, Tag,
+    TemplateText, TimeZoneText, TokenizerText, TopicTemplate,
 };
 
 /// What becomes of an event for which a processor fails. The failure is counted.
@@ -303,6 +303,24 @@ processors! {
         /// Accepted so that a Filebeat config can be carried over: a field that is not there is never an error here.
         ignore_missing: bool = true,
     }
+    /// Makes one hash of several fields, as Beats and Logstash do: of `|name|value|name|value|`, with the fields in the order of their
+    /// names. Equal events have equal fingerprints: as the key of a record, or the id of a document.
+    fingerprint: Fingerprint, required ["fields"], tags ["_fingerprint_failed"], {
+        /// The fields: texts, numbers, booleans, `@timestamp`. One that is a list or an object is a failure.
+        #[schemars(extend("minItems" = 1))]
+        fields: Vec<Field> = Vec::new(),
+        /// The function.
+        method: FingerprintMethod = FingerprintMethod::Sha256,
+        /// The field that gets the fingerprint.
+        target: Field = Field("fingerprint".to_owned()),
+        /// How it is written.
+        encoding: FingerprintEncoding = FingerprintEncoding::Hex,
+        /// Makes it an HMAC (`sha256` only): without the key nobody can find the values by trying. Write `${file:/path}`,
+        /// `${credential:name}` or `${ENV}` rather than the key itself.
+        key: Option<SecretText> = None,
+        /// A field that is not there is passed over; otherwise it is a failure.
+        ignore_missing: bool = false,
+    }
     /// Takes fields out of a text by named patterns, as Logstash's filter of that name does: see [grok](grok.md). An event that no
     /// pattern matches is a failure.
     grok: Grok, required [], tags ["_grokparsefailure"], {
@@ -368,6 +386,23 @@ processors! {
         /// The fields. One that is not there is passed over; one of another type is a failure.
         #[schemars(extend("minItems" = 1))]
         fields: Vec<Field> = Vec::new(),
+    }
+    /// Hides what must not leave the host. Everything is looked for in the text as it was read; what overlaps is hidden as one.
+    redact: Redact, required [], tags ["_redact_failed"], {
+        /// The fields. Texts and whole numbers are looked at, wherever they are below a field; names of fields are not.
+        #[schemars(extend("minItems" = 1))]
+        fields: Vec<Field> = vec![Field("message".to_owned())],
+        /// Regular expressions: what they match is hidden; of one with a group `(?<secret>…)` only what that matches.
+        patterns: Vec<LinePattern> = Vec::new(),
+        /// What is found without a pattern of yours.
+        builtin: Vec<RedactBuiltin> = Vec::new(),
+        /// What becomes of it.
+        action: RedactAction = RedactAction::Mask,
+        /// The text that stands for it, at most 256 bytes.
+        #[schemars(extend("x-empty" = true))]
+        mask: String = "***".to_owned(),
+        /// The key of `action: hash`. Write `${file:/path}`, `${credential:name}` or `${ENV}` rather than the key itself.
+        key: Option<SecretText> = None,
     }
     /// Removes fields: another name of `drop_fields`, for users of Logstash.
     remove: Remove, required ["fields"], tags [], {
@@ -466,6 +501,53 @@ pub enum ConvertType {
     String,
     /// `true`, `t`, `yes`, `y`, `1` and `1.0`, or `false`, `f`, `no`, `n`, `0`, `0.0` and the empty text, in any case.
     Boolean,
+}
+
+/// How a fingerprint is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum FingerprintEncoding {
+    /// Hexadecimal digits.
+    Hex,
+    /// With padding.
+    Base64,
+}
+
+/// The function that makes a fingerprint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum FingerprintMethod {
+    /// SHA-256: 32 bytes.
+    Sha256,
+    /// XXH3: 8 bytes, fast, not safe against somebody who wants two events to look alike.
+    Xxh3,
+}
+
+/// What `redact` makes of what it found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RedactAction {
+    /// The text `mask`.
+    Mask,
+    /// 24 hexadecimal digits: the HMAC-SHA-256 of the value with `key`. Equal values have equal ones, also a card with and without
+    /// blanks, or an address in upper case.
+    Hash,
+}
+
+/// What `redact` finds by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RedactBuiltin {
+    /// Card numbers: 13 to 19 digits with a right check digit, alone or in the groups in which they are printed.
+    Card,
+    /// E-mail addresses.
+    Email,
+    /// Tokens behind `Bearer` and `access_token=`, and JSON web tokens.
+    Bearer,
+    /// Addresses of IPv4.
+    Ipv4,
+    /// Addresses of IPv6, with a digit in them.
+    Ipv6,
 }
 
 /// One field to copy.

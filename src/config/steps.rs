@@ -116,6 +116,8 @@ impl Checker<'_> {
                 }
                 Arc::new(process::Gsub { fields })
             }
+            Chosen::Fingerprint(fingerprint) => self.fingerprint(fingerprint, path)?,
+            Chosen::Redact(redact) => self.redact(redact, path)?,
             Chosen::Truncate(truncate) => {
                 let limit = match (truncate.max_bytes, truncate.max_characters) {
                     (Some(Size(bytes)), None) => Limit::Bytes(usize::try_from(bytes).unwrap_or(usize::MAX)),
@@ -181,7 +183,7 @@ impl Checker<'_> {
         }))
     }
 
-    fn fields(&mut self, written: &[Field], path: &[&str]) -> Option<Vec<FieldPath>> {
+    pub(super) fn fields(&mut self, written: &[Field], path: &[&str]) -> Option<Vec<FieldPath>> {
         written.iter().map(|field| self.parsed(FieldPath::parse(&field.0), path)).collect()
     }
 

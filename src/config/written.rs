@@ -137,7 +137,8 @@ impl std::fmt::Debug for SecretText {
 
 impl Serialize for SecretText {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str("***")
+        // Not the text, but what tells it from another: what is serialised is compared when a config is read again.
+        serializer.serialize_str(&format!("***{:016x}", xxhash_rust::xxh3::xxh3_64(self.0.as_bytes())))
     }
 }
 
