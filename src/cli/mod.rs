@@ -12,6 +12,7 @@ pub mod run;
 pub mod schema;
 pub mod spool;
 pub mod status;
+pub mod test;
 pub mod r#try;
 pub mod watch;
 
@@ -22,6 +23,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+
+use crate::event::Timestamp;
 
 /// The config that is used when none is named.
 pub const CONFIG_DEFAULT: &str = "/etc/logferry/logferry.yaml";
@@ -59,6 +62,7 @@ Examples:
   logferry check -c logferry.yaml            every mistake of a config at once
   tail -n5 app.log | logferry try -c logferry.yaml
                                              the records that a config makes of lines
+  logferry test web.test.yaml                does a config still make of lines what it should?
   logferry grok '%{COMBINEDAPACHELOG}' access.log
                                              what a pattern makes of lines, and where it stops
   logferry run -c logferry.yaml              the agent
@@ -72,6 +76,7 @@ pub enum Command {
     Check(CheckArgs),
     Demo(DemoArgs),
     Try(TryArgs),
+    Test(TestArgs),
     Grok(GrokArgs),
     Status(StatusArgs),
     Spool(SpoolArgs),
@@ -215,6 +220,45 @@ pub struct TryArgs {
     /// Where the lines are; - or nothing for the standard input
     #[arg(value_name = "FILE|-")]
     pub file: Option<PathBuf>,
+}
+
+/// Test a config: do these lines become the records that they should?
+///
+/// A test file is YAML. It names a config, and has tests: lines (or events) for one input, and what is expected of each of them, in
+/// order. `fields` compares the fields that are named, `record` the whole value but for what differs from host to host (time, host,
+/// agent, ids and places in files, unless they are named). Nothing is connected to and no checkpoint is touched.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  logferry test web.test.yaml
+  logferry test config/examples/*.test.yaml
+
+A test file:
+  config: web.yaml                           from here; several as a list
+  now: 2026-03-01T12:00:00Z                  the time of reading: what a date without a year is near to
+  tests:
+  - name: requests are parsed, health checks are not sent
+    input: access                            may be left out if there is only one; so may `output`
+    path: /var/log/nginx/access.log          the file that the lines are said to come from
+    lines:                                   or `events:`, a list of maps of fields
+    - '10.0.0.7 - - [01/Mar/2026:10:00:00 +0000] \"GET / HTTP/1.1\" 200 12 \"-\" \"curl\"'
+    - '10.0.0.8 - - [01/Mar/2026:10:00:00 +0000] \"GET /healthz HTTP/1.1\" 200 2 \"-\" \"-\"'
+    expect:                                  one for each line, in order
+    - fields: { verb: GET, response: '200', \"[url][query]\": null }
+      topic: logs.parsed
+      key: 10.0.0.7                          null: none
+      headers: { env: test }
+    - dropped
+
+Exit codes: 0 all passed, 1 some failed, 2 usage, 78 a config or a test file has mistakes.")]
+pub struct TestArgs {
+    /// Files of tests
+    #[arg(value_name = "FILE", required = true)]
+    pub files: Vec<PathBuf>,
+
+    /// The time of reading for tests that do not say it (`now`) [default: that of this machine]
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub now: Option<Timestamp>,
 }
 
 /// Try a grok pattern on lines: the fields it finds, or how far it gets
@@ -501,6 +545,7 @@ fn dispatch(command: &Command) -> anyhow::Result<Exit> {
         Command::Check(args) => check::run(args),
         Command::Demo(args) => demo::run(args),
         Command::Try(args) => r#try::run(args),
+        Command::Test(args) => test::run(args),
         Command::Grok(args) => grok::run(args),
         Command::Status(args) => status::run(args),
         Command::Spool(args) => spool::run(args),
@@ -514,6 +559,11 @@ fn is_closed_pipe(error: &anyhow::Error) -> bool {
     error
         .chain()
         .any(|cause| cause.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe))
+}
+
+/// `2026-03-01T12:00:00Z`.
+fn time(text: &str) -> Result<Timestamp, String> {
+    Timestamp::parse(text).ok_or_else(|| "expected a time such as 2026-03-01T12:00:00Z".to_owned())
 }
 
 /// `5s`, `250ms`, `1m30s`, `1h`.
@@ -589,6 +639,8 @@ mod tests {
             &["spool", "dead", "--resend", "--data-dir", "a"],
             &["spool", "dead", "--resend", "--json"],
             &["spool", "drain", "--timeout", "soon"],
+            &["test"],
+            &["test", "--now", "noon", "a.yaml"],
             &["fly"],
             &[],
         ] {

@@ -1,15 +1,16 @@
 //! `logferry try`: lines (or events) in, the records that a config makes of them out. Connects to nothing.
 //!
 //! One record out for each event in that the output gets, in order. What the agent decides only with Kafka's help (the partition) is not shown.
+//! The [`Trial`] is that of `logferry test`, too.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
-use crate::batch::{Batch, Position};
+use crate::batch::{Batch, Position, Record};
 use crate::budget::Budget;
 use crate::cli::check::mistakes_text;
 use crate::cli::{Exit, TryArgs};
@@ -50,16 +51,31 @@ pub fn run(args: &TryArgs) -> anyhow::Result<Exit> {
         }
     };
     let path = args.input_file().map_or_else(|| "-".to_owned(), |path| path.display().to_string());
-    let mut trial = Trial::new(&checked, input, output, &path, args.envelope);
+    let mut trial = Trial::new(&checked, input, output, &path, None);
+    let mut out = io::BufWriter::new(io::stdout());
+    let mut print = |made: Made<'_>| print(&mut out, &made, args.envelope);
     if args.json {
-        trial.events(reader)?
+        trial.events(reader, &mut print)?
     } else {
-        trial.lines(reader)?
+        trial.lines(reader, &mut print)?
     }
+    out.flush()?;
     Ok(Exit::Fine)
 }
 
-fn choose_input<'a>(checked: &'a Checked, name: Option<&str>) -> Option<&'a CheckedInput> {
+fn print(out: &mut impl Write, made: &Made<'_>, is_wrapped: bool) -> anyhow::Result<()> {
+    let Made::Record { topic, record, outgoing } = made else { return Ok(()) };
+    if is_wrapped {
+        writeln!(out, "{}", envelope(topic, record, &outgoing.buf, &outgoing.headers))?;
+        return Ok(());
+    }
+    out.write_all(record.value_in(&outgoing.buf))?;
+    out.write_all(b"\n")?;
+    Ok(())
+}
+
+/// The input of this name; without one, the only one.
+pub(super) fn choose_input<'a>(checked: &'a Checked, name: Option<&str>) -> Option<&'a CheckedInput> {
     match (name, &checked.inputs[..]) {
         (None, [only]) => Some(only),
         (None, _) => None,
@@ -68,7 +84,7 @@ fn choose_input<'a>(checked: &'a Checked, name: Option<&str>) -> Option<&'a Chec
 }
 
 /// The output's place among those of the input.
-fn choose_output(input: &CheckedInput, name: Option<&str>) -> Option<usize> {
+pub(super) fn choose_output(input: &CheckedInput, name: Option<&str>) -> Option<usize> {
     match (name, &input.routes[..]) {
         (None, [_]) => Some(0),
         (None, _) => None,
@@ -76,8 +92,22 @@ fn choose_output(input: &CheckedInput, name: Option<&str>) -> Option<usize> {
     }
 }
 
-/// One run of the command.
-struct Trial {
+/// What became of one event.
+pub(super) enum Made<'a> {
+    Record {
+        topic: &'a str,
+        record: &'a Record,
+        outgoing: &'a Outgoing,
+    },
+    /// It is no record. Why, as it is counted; for lines that the input leaves out and events that are not for the output, in words.
+    Dropped(&'static str),
+}
+
+/// Who is told what became of the events, in order.
+pub(super) type Sink<'a> = dyn FnMut(Made<'_>) -> anyhow::Result<()> + 'a;
+
+/// What a config makes of lines and events, one by one.
+pub(super) struct Trial {
     plan: Plan,
     /// The target of the plan whose records are shown.
     target: usize,
@@ -88,9 +118,9 @@ struct Trial {
     encoder: Encoder,
     cache: RouteCache,
     budget: Budget,
-    envelope: bool,
+    /// The time of reading; `None`: that of the machine.
+    clock: Option<Timestamp>,
     offset: u64,
-    out: io::BufWriter<io::Stdout>,
 }
 
 /// No topic's partitions are known, and none is one too many.
@@ -111,7 +141,14 @@ impl Topics for NoTopics {
 }
 
 impl Trial {
-    fn new(checked: &Checked, input: &CheckedInput, target: usize, path: &str, envelope: bool) -> Self {
+    /// Lines come from the file `path`, and are for the target of this number.
+    pub(super) fn new(
+        checked: &Checked,
+        input: &CheckedInput,
+        target: usize,
+        path: &str,
+        clock: Option<Timestamp>,
+    ) -> Self {
         let (filter, max_line_bytes, charset) = match &input.kind {
             InputKind::File(file) => (file.lines.clone(), file.max_line_bytes, file.charset),
             InputKind::Stdin(stdin) => (stdin.lines.clone(), stdin.max_line_bytes, stdin.charset),
@@ -131,13 +168,19 @@ impl Trial {
             encoder: Encoder::default(),
             cache: RouteCache::default(),
             budget: Budget::new(checked.memory_bytes_max),
-            envelope,
+            clock,
             offset: 0,
-            out: io::BufWriter::new(io::stdout()),
         }
     }
 
-    fn lines(&mut self, mut reader: Box<dyn BufRead>) -> anyhow::Result<()> {
+    /// Lines that are UTF-8, whatever the files of the input are.
+    pub(super) fn texts(&mut self, lines: &[String], sink: &mut Sink<'_>) -> anyhow::Result<()> {
+        self.charset = Charset::Utf8;
+        let text: String = lines.iter().flat_map(|line| [line, "\n"]).collect();
+        self.lines(Box::new(io::Cursor::new(text)), sink)
+    }
+
+    fn lines(&mut self, mut reader: Box<dyn BufRead>, sink: &mut Sink<'_>) -> anyhow::Result<()> {
         let filter = self.filter.clone();
         let mut first = Vec::new();
         reader.by_ref().take(2).read_to_end(&mut first).context("can't read the lines")?;
@@ -151,22 +194,21 @@ impl Trial {
             if line.is_empty() {
                 break;
             }
-            let (mut events, mut text) = (Vec::new(), Vec::new());
+            let (mut events, mut text, now) = (Vec::new(), Vec::new(), self.now());
             if charset.first_line(&line, self.offset).is_none() {
-                events.extend(last_line(&line, 0..line.len(), self.offset, &options, now(), &mut text));
+                events.extend(last_line(&line, 0..line.len(), self.offset, &options, now, &mut text));
             } else if charset.is_utf8() {
-                split_lines(&line, self.offset, &options, now(), &mut events);
+                split_lines(&line, self.offset, &options, now, &mut events);
             } else {
-                split_encoded(&line, self.offset, &options, now(), &mut text, &mut events);
+                split_encoded(&line, self.offset, &options, now, &mut text, &mut events);
             }
             self.offset += line.len() as u64;
-            self.show(if charset.is_utf8() { line } else { text }, events)?;
+            self.show(if charset.is_utf8() { line } else { text }, events, sink)?;
         }
-        self.out.flush()?;
         Ok(())
     }
 
-    fn events(&mut self, reader: Box<dyn BufRead>) -> anyhow::Result<()> {
+    fn events(&mut self, reader: Box<dyn BufRead>, sink: &mut Sink<'_>) -> anyhow::Result<()> {
         for (number, line) in reader.lines().enumerate() {
             let line = line.context("can't read the events")?;
             if line.trim().is_empty() {
@@ -175,46 +217,55 @@ impl Trial {
             let Ok(Value::Object(fields)) = serde_json::from_str::<Value>(&line) else {
                 bail!("line {} is no JSON object: with --json each line is an event's fields", number + 1);
             };
-            let mut event = Event::from_object(Object::from_json(fields).expanded(), now());
-            let mut hasher = LineHasher::default();
-            hasher.update(line.as_bytes());
-            event.offset = self.offset;
-            event.length = line.len() as u64 + 1;
-            event.line_hash = hasher.finish(false);
-            self.offset += event.length;
-            self.show(Vec::new(), vec![event])?;
+            self.event(fields, &line, sink)?;
         }
-        self.out.flush()?;
         Ok(())
     }
 
-    fn show(&mut self, buf: Vec<u8>, events: Vec<Event>) -> anyhow::Result<()> {
+    /// One event with these fields, of which `line` is the text.
+    pub(super) fn event(&mut self, fields: Map<String, Value>, line: &str, sink: &mut Sink<'_>) -> anyhow::Result<()> {
+        let mut event = Event::from_object(Object::from_json(fields).expanded(), self.now());
+        let mut hasher = LineHasher::default();
+        hasher.update(line.as_bytes());
+        event.offset = self.offset;
+        event.length = line.len() as u64 + 1;
+        event.line_hash = hasher.finish(false);
+        self.offset += event.length;
+        self.show(Vec::new(), vec![event], sink)
+    }
+
+    /// In whole milliseconds, as the agent reads.
+    fn now(&self) -> Timestamp {
+        let machine = || Timestamp(jiff::Timestamp::now().as_millisecond().saturating_mul(1_000_000));
+        self.clock.unwrap_or_else(machine)
+    }
+
+    /// What becomes of the event of a line, if it has one.
+    fn show(&mut self, buf: Vec<u8>, events: Vec<Event>, sink: &mut Sink<'_>) -> anyhow::Result<()> {
+        if events.is_empty() {
+            return sink(Made::Dropped("the input leaves this line out"));
+        }
         let permit = self.budget.try_take(0).context("memory.max_bytes is taken by one line")?;
         let common = Arc::clone(&self.common);
         let mut batch = Batch { buf, events, common, resume: Position::default(), permit };
-        let now = now();
-        Encoder::process(&self.plan, &mut batch, now);
+        let now = self.now();
+        let counts = Encoder::process(&self.plan, &mut batch, now);
+        if let Some((reason, _)) = counts.processing.dropped.first() {
+            return sink(Made::Dropped(reason));
+        }
         let mut routed = vec![false; batch.events.len()];
         let part = Part::Chosen { from: 0, routed: &mut routed };
         let (plan, target, cache) = (&self.plan, &self.plan.targets[self.target], &mut self.cache);
         let outgoing = self.encoder.encode_for(plan, target, part, cache, &NoTopics, &batch, now, Vec::new());
+        if outgoing.records.is_empty() {
+            return sink(Made::Dropped("the output's `when` does not hold"));
+        }
         for share in &outgoing.shares {
             for record in share.records.clone() {
-                self.print(&outgoing, &share.topic, record as usize)?;
+                let record = &outgoing.records[record as usize];
+                sink(Made::Record { topic: &share.topic, record, outgoing: &outgoing })?;
             }
         }
-        Ok(())
-    }
-
-    fn print(&mut self, outgoing: &Outgoing, topic: &str, record: usize) -> anyhow::Result<()> {
-        let record = &outgoing.records[record];
-        let value = record.value_in(&outgoing.buf);
-        if !self.envelope {
-            self.out.write_all(value)?;
-            self.out.write_all(b"\n")?;
-            return Ok(());
-        }
-        writeln!(self.out, "{}", envelope(topic, record, &outgoing.buf, &outgoing.headers))?;
         Ok(())
     }
 }
@@ -231,9 +282,4 @@ fn read_line(reader: &mut impl BufRead, charset: Charset, offset: u64, line: &mu
             return Ok(());
         }
     }
-}
-
-/// In whole milliseconds, as the agent reads.
-fn now() -> Timestamp {
-    Timestamp(jiff::Timestamp::now().as_millisecond().saturating_mul(1_000_000))
 }

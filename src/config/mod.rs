@@ -19,6 +19,7 @@ pub mod mistake;
 pub mod parsers;
 mod processors;
 pub mod schema;
+pub mod test_file;
 pub mod world;
 pub mod written;
 

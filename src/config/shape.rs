@@ -359,7 +359,7 @@ fn marks_text<'a>(schema: &'a Value, mark: &str) -> Option<&'a str> {
 }
 
 /// Any value, as it is.
-fn any(node: &Node) -> Option<Value> {
+pub(crate) fn any(node: &Node) -> Option<Value> {
     Some(match &node.data {
         Data::Map(entries) => entries
             .iter()

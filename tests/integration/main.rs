@@ -8,6 +8,7 @@ mod kit;
 mod brokers;
 mod campaign;
 mod commands;
+mod config_tests;
 mod connect;
 mod dead_letter;
 mod delivery;
