@@ -13,6 +13,7 @@ mod connect;
 mod dead_letter;
 mod delivery;
 mod empty_root;
+mod examples;
 mod fields;
 mod files;
 mod grok;
