@@ -73,6 +73,55 @@ impl Budget {
     }
 }
 
+/// A part of a budget: for what may take only so much of it, so that the rest stays for others.
+#[derive(Clone)]
+pub struct BudgetPart {
+    whole: Budget,
+    part: Budget,
+}
+
+/// The right to hold bytes of a [`BudgetPart`].
+#[must_use = "a dropped permit is given back at once"]
+pub struct PartPermit {
+    of_whole: BytePermit,
+    of_part: BytePermit,
+}
+
+impl BudgetPart {
+    /// At most `bytes_max` of `whole`.
+    pub fn new(whole: &Budget, bytes_max: usize) -> Self {
+        Self { whole: whole.clone(), part: Budget::new(bytes_max) }
+    }
+
+    /// Makes `permit` stand for `bytes`. `false`: they are not free, and it stays as it was.
+    pub fn resize(&self, permit: &mut Option<PartPermit>, bytes: usize) -> bool {
+        let now = permit.as_ref().map_or(0, |permit| permit.of_part.bytes());
+        if bytes == 0 {
+            *permit = None;
+            return true;
+        }
+        if bytes > now {
+            let (Some(of_part), Some(of_whole)) = (self.part.try_take(bytes - now), self.whole.try_take(bytes - now))
+            else {
+                return false;
+            };
+            match permit {
+                None => *permit = Some(PartPermit { of_whole, of_part }),
+                Some(permit) => {
+                    // What was taken is given back and taken with the rest.
+                    drop((of_part, of_whole));
+                    permit.of_part.resize(bytes);
+                    permit.of_whole.resize(bytes);
+                }
+            }
+        } else if let Some(permit) = permit {
+            permit.of_part.resize(bytes);
+            permit.of_whole.resize(bytes);
+        }
+        true
+    }
+}
+
 impl BytePermit {
     /// Bytes this permit stands for.
     pub fn bytes(&self) -> usize {
@@ -166,5 +215,21 @@ mod tests {
         });
         drop(held);
         assert_eq!(waiter.join().expect("the waiter does not panic"), Some(5));
+    }
+
+    #[test]
+    fn a_part_is_bounded_by_itself_and_by_the_whole() {
+        let whole = Budget::new(100);
+        let part = BudgetPart::new(&whole, 50);
+        let (mut one, mut other) = (None, None);
+        assert!(part.resize(&mut one, 30) && !part.resize(&mut other, 30) && part.resize(&mut other, 20));
+        assert_eq!(whole.bytes_used(), 50);
+        assert!(!part.resize(&mut one, 31) && part.resize(&mut one, 10));
+        let rest = whole.try_take(60).expect("60 are free");
+        assert!(!part.resize(&mut other, 40), "the whole has only 10 more");
+        assert!(part.resize(&mut other, 30));
+        drop((one, rest));
+        assert!(part.resize(&mut other, 0));
+        assert_eq!(whole.bytes_used(), 0);
     }
 }

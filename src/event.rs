@@ -11,7 +11,8 @@
 //! @timestamp                       the event's time; always there
 //! message                          the line, or what a processor made of it
 //! log.file.{path,id}               shared
-//! log.{offset,length,flags}        of the line; flags: truncated, invalid_utf8, invalid_encoding
+//! log.{offset,length,flags}        of the line; flags: multiline, truncated, invalid_utf8, invalid_encoding
+//! stream                           of a container's line: stdout or stderr
 //! event.id                         of the line (see the module `common`)
 //! host, agent, input, fields       shared
 //! tags                             the shared ones, then the event's own
@@ -58,6 +59,8 @@ impl Flags {
     pub const INVALID_UTF8: Self = Self(2);
     /// The line was malformed in its own encoding: the message has U+FFFD in the place of what is lost.
     pub const INVALID_ENCODING: Self = Self(4);
+    /// The message is several lines, joined by `multiline`.
+    pub const MULTILINE: Self = Self(8);
 
     /// All flags of `other` are set.
     pub fn contains(self, other: Self) -> bool {
@@ -70,6 +73,12 @@ impl Flags {
         Self(self.0 | other.0)
     }
 
+    /// The flags without those of `other`.
+    #[must_use]
+    pub(crate) fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+
     /// The names in `log.flags`.
     pub fn names(self) -> &'static [&'static str] {
         match self.0 {
@@ -78,7 +87,34 @@ impl Flags {
             2 => &["invalid_utf8"],
             3 => &["truncated", "invalid_utf8"],
             4 => &["invalid_encoding"],
-            _ => &["truncated", "invalid_encoding"],
+            8 => &["multiline"],
+            9 => &["multiline", "truncated"],
+            10 => &["multiline", "invalid_utf8"],
+            11 => &["multiline", "truncated", "invalid_utf8"],
+            12 => &["multiline", "invalid_encoding"],
+            other if other & 8 == 0 => &["truncated", "invalid_encoding"],
+            _ => &["multiline", "truncated", "invalid_encoding"],
+        }
+    }
+}
+
+/// Where a container wrote a line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Stream {
+    /// The line is of no container.
+    #[default]
+    None,
+    Stdout,
+    Stderr,
+}
+
+impl Stream {
+    /// The value of the field `stream`.
+    pub fn name(self) -> Option<&'static str> {
+        match self {
+            Self::None => None,
+            Self::Stdout => Some("stdout"),
+            Self::Stderr => Some("stderr"),
         }
     }
 }
@@ -98,6 +134,7 @@ pub struct Event {
     start: u32,
     end: u32,
     flags: Flags,
+    stream: Stream,
     own: Option<Box<Own>>,
 }
 
@@ -219,7 +256,17 @@ impl Event {
     /// The event of a line. `message` is its range in the batch's buffer; `offset`, `length` (terminator included) and
     /// `line_hash` are of the raw line; `flags` must have [`Flags::INVALID_UTF8`] exactly if the message is not UTF-8.
     pub fn line(message: Range<u32>, offset: u64, length: u64, line_hash: u64, now: Timestamp, flags: Flags) -> Self {
-        Self { offset, length, line_hash, timestamp: now, start: message.start, end: message.end, flags, own: None }
+        Self {
+            offset,
+            length,
+            line_hash,
+            timestamp: now,
+            start: message.start,
+            end: message.end,
+            flags,
+            stream: Stream::None,
+            own: None,
+        }
     }
 
     /// The event whose fields are given: `message`, `@timestamp`, `@metadata` and `tags` are taken out of `object`, the rest
@@ -262,6 +309,40 @@ impl Event {
     /// What is special about the line.
     pub fn flags(&self) -> Flags {
         self.flags
+    }
+
+    /// Where its container wrote it. Where this is said, the shared fields must have no `stream`.
+    pub fn stream(&self) -> Stream {
+        self.stream
+    }
+
+    /// Where in the batch's buffer its line is.
+    pub(crate) fn line_range(&self) -> Range<usize> {
+        self.start as usize..self.end as usize
+    }
+
+    /// Its line is there in the batch's buffer; `flags` as for [`Event::line`].
+    pub(crate) fn set_line(&mut self, message: Range<u32>, flags: Flags) {
+        (self.start, self.end, self.flags) = (message.start, message.end, flags);
+    }
+
+    /// Its container wrote it there.
+    pub(crate) fn set_stream(&mut self, stream: Stream) {
+        self.stream = stream;
+    }
+
+    /// Takes what is known of the line from another event, its range excepted.
+    pub(crate) fn take_over(&mut self, line: &Event) {
+        (self.offset, self.length, self.line_hash) = (line.offset, line.length, line.line_hash);
+        (self.timestamp, self.flags, self.stream) = (line.timestamp, line.flags, line.stream);
+        if let Some(own) = &line.own {
+            self.own_mut().tags.extend_from_slice(&own.tags);
+        }
+    }
+
+    /// Adds a tag whatever the shared ones are: a tag is shown once.
+    pub(crate) fn tag_line(&mut self, tag: &str) {
+        self.own_mut().tags.push(tag.to_owned());
     }
 
     /// The range of the batch's buffer that is the event's message, if it is still its line and UTF-8.
@@ -470,7 +551,9 @@ impl Event {
 
     /// The shared fields have something at this root (or the event's tags are kept beside the overlay).
     fn has_shared_root(&self, root: &str, common: &Common) -> bool {
-        matches!(root, "log" | "event" | "tags") || common.object.get(root).is_some()
+        matches!(root, "log" | "event" | "tags")
+            || (root == "stream" && self.stream != Stream::None)
+            || common.object.get(root).is_some()
     }
 
     fn detach(&mut self, buf: &[u8], common: &Common) {
@@ -561,7 +644,7 @@ impl<'a> EventView<'a> {
         };
         let shared = self.common.object.iter().map(|(key, _)| key).filter(|key| *key != "log");
         let mut tree = Object::new();
-        for root in ["log", "event"].into_iter().chain(shared).chain(["tags"]) {
+        for root in ["log", "event", "stream"].into_iter().chain(shared).chain(["tags"]) {
             if tree.get(root).is_none()
                 && let Some(value) = self.shared_root(root)
             {
@@ -599,6 +682,7 @@ impl<'a> EventView<'a> {
                 object.remove(root)
             }
             "tags" => self.tags(),
+            "stream" if self.event.stream != Stream::None => self.event.stream.name().map(Value::from),
             _ => self.common.object.get(root).cloned(),
         }
     }
@@ -671,6 +755,10 @@ impl<'a> EventView<'a> {
                 (self.event.flags != Flags::NONE).then(|| flag_values(self.event.flags).into())
             }
             ("event", [leaf]) if **leaf == *"id" => Some(ValueRef::Str(Cow::Owned(self.id_text()))),
+            ("stream", _) if self.event.stream != Stream::None => {
+                let name = self.event.stream.name().filter(|_| rest.is_empty());
+                name.map(|name| ValueRef::Str(Cow::Borrowed(name)))
+            }
             ("tags", []) if self.event.own.as_ref().is_some_and(|own| !own.tags.is_empty()) => {
                 self.tags().map(ValueRef::from)
             }

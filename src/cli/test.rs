@@ -148,6 +148,7 @@ impl Suite {
                     let line = Value::Object(fields.clone()).to_string();
                     trial.event(fields.clone(), &line, &mut sink)?;
                 }
+                trial.end_joined(&mut sink)?;
             }
         }
         Ok(got)

@@ -1,8 +1,10 @@
 //! `logferry try`: lines (or events) in, the records that a config makes of them out. Connects to nothing.
 //!
-//! One record out for each event in that the output gets, in order. What the agent decides only with Kafka's help (the partition) is not shown.
+//! One record out for each event in that the output gets, in order; where the input joins lines, one for each record that they
+//! make, and the end of the lines ends the last one. What the agent decides only with Kafka's help (the partition) is not shown.
 //! The [`Trial`] is that of `logferry test`, too.
 
+use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::sync::Arc;
@@ -16,8 +18,8 @@ use crate::cli::check::mistakes_text;
 use crate::cli::{Exit, TryArgs};
 use crate::config::checked::{CheckedInput, InputKind};
 use crate::config::{Checked, System, load};
-use crate::decode::{Charset, LineFilter, LineHasher, LineOptions, last_line, split_encoded, split_lines};
-use crate::event::{Common, Event, Object, Timestamp};
+use crate::decode::{Charset, Joiner, LineFilter, LineHasher, LineOptions, last_line, split_encoded, split_lines};
+use crate::event::{Common, Event, EventView, FieldPath, Object, Timestamp, ValueRef};
 use crate::output::envelope::envelope;
 use crate::pipeline::{Encoder, Outgoing, Part, Plan, RouteCache, Topics, dry_plan, shared_of};
 
@@ -113,6 +115,8 @@ pub(super) struct Trial {
     target: usize,
     common: Arc<Common>,
     filter: LineFilter,
+    /// `None`: each line is a record.
+    joiner: Option<Joiner>,
     max_line_bytes: usize,
     charset: Charset,
     encoder: Encoder,
@@ -121,6 +125,9 @@ pub(super) struct Trial {
     /// The time of reading; `None`: that of the machine.
     clock: Option<Timestamp>,
     offset: u64,
+    message: FieldPath,
+    /// Events whose messages are being joined.
+    waiting: VecDeque<Event>,
 }
 
 /// No topic's partitions are known, and none is one too many.
@@ -149,10 +156,13 @@ impl Trial {
         path: &str,
         clock: Option<Timestamp>,
     ) -> Self {
-        let (filter, max_line_bytes, charset) = match &input.kind {
-            InputKind::File(file) => (file.lines.clone(), file.max_line_bytes, file.charset),
-            InputKind::Stdin(stdin) => (stdin.lines.clone(), stdin.max_line_bytes, stdin.charset),
+        let (filter, joining, max_line_bytes, charset) = match &input.kind {
+            InputKind::File(file) => (&file.lines, &file.joining, file.max_line_bytes, file.charset),
+            InputKind::Stdin(stdin) => (&stdin.lines, &stdin.joining, stdin.max_line_bytes, stdin.charset),
         };
+        // Where lines are joined, the filter is for what they become.
+        let filter = if joining.is_some() { LineFilter::default() } else { filter.clone() };
+        let joiner = joining.as_ref().map(|options| Joiner::new(Arc::clone(options)));
         let shared = shared_of(input);
         let common = match &input.kind {
             InputKind::File(_) => shared.file(path, "try"),
@@ -163,6 +173,7 @@ impl Trial {
             target,
             common: Arc::new(common),
             filter,
+            joiner,
             max_line_bytes,
             charset,
             encoder: Encoder::default(),
@@ -170,6 +181,8 @@ impl Trial {
             budget: Budget::new(checked.memory_bytes_max),
             clock,
             offset: 0,
+            message: FieldPath::parse("message").expect("a path"),
+            waiting: VecDeque::new(),
         }
     }
 
@@ -203,7 +216,19 @@ impl Trial {
                 split_encoded(&line, self.offset, &options, now, &mut text, &mut events);
             }
             self.offset += line.len() as u64;
-            self.show(if charset.is_utf8() { line } else { text }, events, sink)?;
+            let mut buf = if charset.is_utf8() { line } else { text };
+            match &mut self.joiner {
+                Some(joiner) => {
+                    joiner.take(&mut buf, &mut events, self.offset, now);
+                    self.show_made(buf, events, sink)?;
+                }
+                None => self.show(buf, events, sink)?,
+            }
+        }
+        if let Some(joiner) = &mut self.joiner {
+            let (mut buf, mut events) = (Vec::new(), Vec::new());
+            joiner.end_all(&mut buf, &mut events, false);
+            self.show_made(buf, events, sink)?;
         }
         Ok(())
     }
@@ -219,10 +244,10 @@ impl Trial {
             };
             self.event(fields, &line, sink)?;
         }
-        Ok(())
+        self.end_joined(sink)
     }
 
-    /// One event with these fields, of which `line` is the text.
+    /// One event with these fields, of which `line` is the text. Where lines are joined, say [`Trial::end_joined`] behind the last.
     pub(super) fn event(&mut self, fields: Map<String, Value>, line: &str, sink: &mut Sink<'_>) -> anyhow::Result<()> {
         let mut event = Event::from_object(Object::from_json(fields).expanded(), self.now());
         let mut hasher = LineHasher::default();
@@ -231,13 +256,71 @@ impl Trial {
         event.length = line.len() as u64 + 1;
         event.line_hash = hasher.finish(false);
         self.offset += event.length;
-        self.show(Vec::new(), vec![event], sink)
+        match self.joiner.is_some() {
+            true => self.join(event, sink),
+            false => self.show(Vec::new(), vec![event], sink),
+        }
     }
 
     /// In whole milliseconds, as the agent reads.
     fn now(&self) -> Timestamp {
         let machine = || Timestamp(jiff::Timestamp::now().as_millisecond().saturating_mul(1_000_000));
         self.clock.unwrap_or_else(machine)
+    }
+
+    /// Takes the message of an event as a line; the record that it becomes has the other fields of its first event.
+    fn join(&mut self, event: Event, sink: &mut Sink<'_>) -> anyhow::Result<()> {
+        let view = EventView { event: &event, buf: &[], common: &self.common };
+        let text = match view.get(&self.message) {
+            Some(ValueRef::Str(text)) => text.into_owned(),
+            // What has no text is no line, and nothing goes on behind it.
+            _ => {
+                self.end_joined(sink)?;
+                return self.show(Vec::new(), vec![event], sink);
+            }
+        };
+        let mut buf = text.into_bytes();
+        let range = 0..u32::try_from(buf.len()).context("a message is too long")?;
+        let line = Event::line(range, event.offset, event.length, event.line_hash, event.timestamp, event.flags());
+        let (end, now) = (event.offset + event.length, self.now());
+        self.waiting.push_back(event);
+        let mut events = vec![line];
+        if let Some(joiner) = &mut self.joiner {
+            joiner.take(&mut buf, &mut events, end, now);
+        }
+        self.show_joined(buf, events, sink)
+    }
+
+    /// There are no more events: what is being joined is whole.
+    pub(super) fn end_joined(&mut self, sink: &mut Sink<'_>) -> anyhow::Result<()> {
+        let (mut buf, mut events) = (Vec::new(), Vec::new());
+        if let Some(joiner) = &mut self.joiner {
+            joiner.end_all(&mut buf, &mut events, false);
+        }
+        self.show_joined(buf, events, sink)
+    }
+
+    fn show_joined(&mut self, buf: Vec<u8>, records: Vec<Event>, sink: &mut Sink<'_>) -> anyhow::Result<()> {
+        for record in records {
+            let first = self.waiting.iter().position(|event| event.offset == record.offset);
+            let mut whole = first.and_then(|at| self.waiting.remove(at)).unwrap_or_else(|| record.clone());
+            let view = EventView { event: &record, buf: &buf, common: &self.common };
+            let message = view.get(&self.message).map(ValueRef::into_value);
+            whole.take_over(&record);
+            if let Some(message) = message {
+                whole.set(&self.message, message, &buf, &self.common)?;
+            }
+            self.show(buf.clone(), vec![whole], sink)?;
+        }
+        // The others went on in a record, or the filter did not keep it.
+        let resume = self.joiner.as_mut().and_then(Joiner::resume);
+        self.waiting.retain(|event| resume.is_some_and(|resume| event.offset >= resume.offset));
+        Ok(())
+    }
+
+    /// What becomes of each of the records that a line has ended, if any.
+    fn show_made(&mut self, buf: Vec<u8>, events: Vec<Event>, sink: &mut Sink<'_>) -> anyhow::Result<()> {
+        events.into_iter().try_for_each(|event| self.show(buf.clone(), vec![event], sink))
     }
 
     /// What becomes of the event of a line, if it has one.

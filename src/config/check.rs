@@ -5,12 +5,13 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::decode::{Charset, LineFilter};
+use crate::decode::{Charset, JoinOptions, LineFilter};
 use crate::deliver::machine::WhenFull;
 use crate::encode::Codec;
 use crate::event::Template;
@@ -123,6 +124,11 @@ fn window_bytes(config: &Config) -> u64 {
     (config.memory.max_bytes.0 / 8 * 3).min(WINDOW_BYTES_MAX)
 }
 
+/// The most of a line or record. It is held whole, and may grow sixfold when it is encoded: it must leave room for others.
+pub(super) fn line_max(config: &Config) -> u64 {
+    (config.memory.max_bytes.0.max(MEMORY_BYTES_MIN) / 8).min(64 << 20)
+}
+
 /// Whether a secret may be sent there: encrypted, or not over any network.
 fn is_safe_url(url: &str) -> bool {
     let ends = |rest: &str| rest.is_empty() || rest.starts_with(['/', ':', '?']);
@@ -182,7 +188,7 @@ impl Checker<'_> {
         }
     }
 
-    fn span_within(&mut self, path: &[&str], span: Span, min: Duration, max: Duration) {
+    pub(super) fn span_within(&mut self, path: &[&str], span: Span, min: Duration, max: Duration) {
         if span.0 < min || span.0 > max {
             let key = path.last().copied().unwrap_or_default();
             self.say_at(path, format!("`{key}` must be {} to {}", render_span(min), render_span(max)));
@@ -341,8 +347,14 @@ impl Checker<'_> {
         // The form of the label was checked with the shape.
         let charset = Charset::of_label(&common.encoding().0)?;
         let kind = match input {
-            Input::File(file) => InputKind::File(self.file(name, file, max_line_bytes, charset, lines)),
-            Input::Stdin(_) => InputKind::Stdin(StdinOptions { name: name.to_owned(), max_line_bytes, charset, lines }),
+            Input::File(file) => {
+                let joining = self.joining(name, common, Some(file.format), file.multiline.as_ref(), &lines, config);
+                InputKind::File(self.file(name, file, max_line_bytes, charset, lines, joining?))
+            }
+            Input::Stdin(stdin) => {
+                let joining = self.joining(name, common, None, stdin.multiline.as_ref(), &lines, config)?;
+                InputKind::Stdin(StdinOptions { name: name.to_owned(), max_line_bytes, charset, lines, joining })
+            }
         };
         Some(CheckedInput {
             name: name.to_owned(),
@@ -367,8 +379,7 @@ impl Checker<'_> {
         config: &Config,
     ) -> Option<LineFilter> {
         let path = |key| ["inputs", name, key];
-        // A line is read whole, and may grow sixfold when it is encoded: it must leave room for others.
-        let line_max = (config.memory.max_bytes.0.max(MEMORY_BYTES_MIN) / 8).min(64 << 20);
+        let line_max = line_max(config);
         if common.max_line_bytes().0 < 128 || common.max_line_bytes().0 > line_max {
             let message = format!(
                 "`max_line_bytes` must be 128 to {} (an eighth of `memory.max_bytes`, at most 64MiB)",
@@ -421,6 +432,7 @@ impl Checker<'_> {
         max_line_bytes: usize,
         charset: Charset,
         lines: LineFilter,
+        joining: Option<Arc<JoinOptions>>,
     ) -> FileOptions {
         let path = |key| ["inputs", name, key];
         self.span_within(&path("scan_every"), file.scan_every, Duration::from_millis(100), Duration::from_secs(3600));
@@ -461,6 +473,7 @@ impl Checker<'_> {
             deleted_bytes_max: file.deleted_files.max_bytes.map(|size| size.0),
             deleted_age_max: file.deleted_files.max_age.map(|span| span.0),
             lines,
+            joining,
         }
     }
 

@@ -16,6 +16,7 @@ pub mod docs;
 mod enrichers;
 mod grok;
 pub mod mistake;
+mod multiline;
 pub mod parsers;
 mod processors;
 pub mod schema;

@@ -67,6 +67,7 @@ fn publish(schema: &mut Value) {
         map.insert("oneOf".to_owned(), one_of.into());
     }
     let empty = map.remove("x-empty").is_some();
+    let one = map.remove("x-one").and_then(|_| map.get("items").cloned());
     map.retain(|key, _| !key.starts_with("x-"));
     for (key, value) in map.iter_mut() {
         match (key.as_str(), value) {
@@ -79,6 +80,14 @@ fn publish(schema: &mut Value) {
         }
     }
     allow_substitution(map, empty);
+    if let Some(mut one) = one {
+        publish(&mut one);
+        let mut list = Map::new();
+        for key in ["type", "items", "minItems"] {
+            list.extend(map.remove(key).map(|value| (key.to_owned(), value)));
+        }
+        map.insert("anyOf".to_owned(), json!([one, list]));
+    }
 }
 
 fn allow_substitution(map: &mut Map<String, Value>, empty: bool) {

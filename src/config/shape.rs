@@ -47,6 +47,11 @@ const FOREIGN: &[(&str, &str)] = &[
     ("prune", "keep"),
     ("drop", "drop_event"),
     ("timestamp", "date"),
+    ("count_lines", "count"),
+    ("while_pattern", "while"),
+    ("presets", "preset"),
+    ("parser", "preset"),
+    ("parsers", "preset"),
 ];
 
 /// The parts of `parsed` that are as the schema says, as JSON.
@@ -251,6 +256,10 @@ impl Shape<'_> {
     }
 
     fn list(&mut self, node: &Node, schema: &Value, owner: Owner) -> Option<Value> {
+        if schema.get("x-one").is_some() && node.as_scalar().is_some() && !node.is_null() {
+            let one = self.value(node, schema.get("items").unwrap_or(&Value::Bool(true)), owner)?;
+            return Some(Value::Array(vec![one]));
+        }
         let Data::List(items) = &node.data else {
             self.wrong_kind(node, &expected(self.root, schema), owner);
             return None;

@@ -494,7 +494,7 @@ macro_rules! input {
 
 input! {
     /// An input that tails files.
-    #[schemars(extend("required" = ["paths"], "x-later" = ["multiline"]))]
+    #[schemars(extend("required" = ["paths"]))]
     pub struct FileInput {
         /// The files to read: glob patterns over absolute paths, with `*`, `?`, `[…]`, `{a,b}` and `**` (any number of
         /// directories). `*` and `?` do not match a `/`.
@@ -506,8 +506,10 @@ input! {
         /// Where to start in files that are there at the agent's very first start. Files that come later are always read from
         /// the beginning, and a file that was read before goes on where it stopped.
         pub start_at: StartAtName = StartAtName::Beginning,
-        /// How a line is read.
+        /// What a line is. See [Lines that belong together](#lines-that-belong-together).
         pub format: FormatName = FormatName::Lines,
+        /// Which lines are one record. Default: each is. See [Lines that belong together](#lines-that-belong-together).
+        pub multiline: Option<Multiline> = None,
         /// Files that were not written to for this long are left closed until they are. Default: none is too old.
         pub ignore_older: Option<Span> = None,
         /// How new lines are noticed.
@@ -521,9 +523,121 @@ input! {
 
 input! {
     /// An input that reads the agent's standard input to its end. At most one input may.
-    #[schemars(extend("x-later" = ["multiline"]))]
+    #[schemars()]
     pub struct StdinInput {
+        /// Which lines are one record. Default: each is. See [Lines that belong together](#lines-that-belong-together).
+        pub multiline: Option<Multiline> = None,
     }
+}
+
+/// Which lines are one record. One of `preset`, `pattern`, `while` and `count` says it. In Filebeat's words, but for `while`, which is
+/// its `type: while_pattern` with `pattern`, and `count`, which is its `count_lines`.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Multiline {
+    /// Stack traces of these languages are one record each; every other line is one by itself. One, or a list: they are asked in
+    /// its order.
+    #[schemars(extend("x-one" = true, "minItems" = 1))]
+    pub preset: Vec<PresetName>,
+    /// A regular expression that tells which lines go on in the record before them (`match: after`), or which lines the next one
+    /// belongs to (`match: before`).
+    pub pattern: Option<LinePattern>,
+    /// The lines that `pattern` or `while` does not match are meant.
+    pub negate: bool,
+    /// Which line `pattern` is about. Default: `after`.
+    #[serde(rename = "match")]
+    pub place: Option<MatchName>,
+    /// With `pattern`: a line that matches this regular expression is the last of its record.
+    pub flush_pattern: Option<LinePattern>,
+    /// Consecutive lines that match this regular expression are one record; every other line is one by itself.
+    #[serde(rename = "while")]
+    pub while_pattern: Option<LinePattern>,
+    /// So many lines are one record, 1 to 100000.
+    pub count: Option<Count>,
+    /// Which of the forms it is. It need not be said.
+    #[serde(rename = "type")]
+    pub kind: Option<MultilineType>,
+    /// The most lines of a record that are shipped, 1 to 1000000; the rest of it is cut off. Default: 500; not with `count`.
+    pub max_lines: Option<Count>,
+    /// The most bytes of a record that are shipped; the rest of it is cut off, `log.flags` says `truncated`, and it is counted. 128
+    /// bytes to an eighth of `memory.max_bytes`.
+    pub max_bytes: Size,
+    /// A record to which no line was added for so long ends, at most 1h; `0s`: never. Default: 5s; with `count`: never, so that
+    /// a writer that pauses does not shift the count.
+    pub timeout: Option<Span>,
+    /// The lines of a record are joined with nothing between them, instead of a line break.
+    pub skip_newline: bool,
+}
+
+impl Default for Multiline {
+    fn default() -> Self {
+        Self {
+            preset: Vec::new(),
+            pattern: None,
+            negate: false,
+            place: None,
+            flush_pattern: None,
+            while_pattern: None,
+            count: None,
+            kind: None,
+            max_lines: None,
+            max_bytes: Size(1 << 20),
+            timeout: None,
+            skip_newline: false,
+        }
+    }
+}
+
+/// A language whose stack traces are one record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum PresetName {
+    Java,
+    Javascript,
+    Dotnet,
+    Python,
+    Go,
+    Ruby,
+    Php,
+}
+
+impl PresetName {
+    /// The word.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Java => "java",
+            Self::Javascript => "javascript",
+            Self::Dotnet => "dotnet",
+            Self::Python => "python",
+            Self::Go => "go",
+            Self::Ruby => "ruby",
+            Self::Php => "php",
+        }
+    }
+}
+
+/// Which line `pattern` is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum MatchName {
+    /// A line that matches goes on in the record before it.
+    After,
+    /// The line after one that matches goes on in its record.
+    Before,
+}
+
+/// The form of `multiline`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum MultilineType {
+    /// As `pattern` says.
+    Pattern,
+    /// As `count` says.
+    Count,
+    /// As `while` says, or `pattern`.
+    While,
+    /// The same.
+    WhilePattern,
 }
 
 /// How long deleted files are held open. They take disk space until they are closed. What is given up is counted and logged.
@@ -547,13 +661,18 @@ pub enum StartAtName {
     End,
 }
 
-/// How a line is read.
+/// What a line is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-#[schemars(extend("x-later" = ["cri", "docker", "auto"]))]
 pub enum FormatName {
-    /// Each line, up to LF or CRLF, is one event.
+    /// The message, up to LF or CRLF.
     Lines,
+    /// What a container runtime (containerd, CRI-O) writes: time, stream, `F` or `P`, message.
+    Cri,
+    /// What Docker's `json-file` driver writes: an object with `log`, `stream` and `time`.
+    Docker,
+    /// `cri` or `docker`, line by line.
+    Auto,
 }
 
 /// How new lines are noticed.

@@ -1,6 +1,6 @@
 //! The `ecs` codec: `@timestamp`, `message`, `log`, `event`, then the shared fields, then the event's own.
 
-use super::{flags_member, open, write_message};
+use super::{open, write_flags, write_message, write_stream};
 use crate::event::{EventView, Layout, Object, json};
 
 pub(super) fn encode(view: &EventView<'_>, out: &mut Vec<u8>) {
@@ -10,6 +10,7 @@ pub(super) fn encode(view: &EventView<'_>, out: &mut Vec<u8>) {
         Layout::Plain => {
             write_log(view, out);
             write_event(view, out);
+            write_stream(view, out);
             out.extend_from_slice(&view.common.ecs_rest);
         }
         Layout::Overlay { fields, tags } => write_overlaid(view, fields, tags, out),
@@ -28,7 +29,7 @@ fn write_log(view: &EventView<'_>, out: &mut Vec<u8>) {
     json::write_u64(out, view.event.offset);
     out.extend_from_slice(b",\"length\":");
     json::write_u64(out, view.event.length);
-    out.extend_from_slice(flags_member(view.event.flags()));
+    write_flags(view.event.flags(), out);
     out.push(b'}');
 }
 
@@ -54,6 +55,9 @@ fn write_overlaid(view: &EventView<'_>, fields: &Object, tags: &[String], out: &
     match fields.get("event") {
         None => write_event(view, out),
         Some(_) => write_merged("event", out),
+    }
+    if fields.get("stream").is_none() {
+        write_stream(view, out);
     }
     let shared = common.object.iter().map(|(key, _)| key).filter(|key| *key != "log");
     for (root, range) in shared.zip(&common.ecs_members) {

@@ -1,7 +1,7 @@
 //! The `json` codec: the event's fields without what the agent adds (`log.file`, `log.offset`, `log.length`, `log.flags`,
 //! `event.id`, `host.name`, `agent`, `input`), unless a processor gave them another value.
 
-use super::{open, write_message};
+use super::{open, write_message, write_stream};
 use crate::event::common::{object_of, remove_same};
 use crate::event::{EventView, Layout, Object, json};
 
@@ -9,7 +9,10 @@ pub(super) fn encode(view: &EventView<'_>, out: &mut Vec<u8>) {
     open(view, out);
     write_message(view, out);
     match view.layout() {
-        Layout::Plain => out.extend_from_slice(&view.common.json_rest),
+        Layout::Plain => {
+            write_stream(view, out);
+            out.extend_from_slice(&view.common.json_rest);
+        }
         Layout::Overlay { fields, tags } => write_overlaid(view, fields, tags, out),
         Layout::Detached(fields) => {
             let mut fields = fields.clone();
@@ -25,6 +28,9 @@ pub(super) fn encode(view: &EventView<'_>, out: &mut Vec<u8>) {
 fn write_overlaid(view: &EventView<'_>, fields: &Object, tags: &[String], out: &mut Vec<u8>) {
     let common = view.common;
     let is_shared = |root: &str| matches!(root, "log" | "event") || common.object.get(root).is_some();
+    if fields.get("stream").is_none() {
+        write_stream(view, out);
+    }
     for (key, value) in common.json_object.iter() {
         let is_own = fields.get(key).is_some() || key == "tags" && !tags.is_empty();
         if !is_own {

@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use crate::event::{EventView, Flags, MessageRef, json};
+use crate::event::{EventView, Flags, MessageRef, Stream, json};
 
 mod ecs;
 mod json_codec;
@@ -157,15 +157,25 @@ fn open(view: &EventView<'_>, out: &mut Vec<u8>) {
     out.push(b'"');
 }
 
-/// `,"flags":[…]` of `log`.
-fn flags_member(flags: Flags) -> &'static [u8] {
-    match flags.names() {
-        [] => b"",
-        ["truncated"] => b",\"flags\":[\"truncated\"]",
-        ["invalid_utf8"] => b",\"flags\":[\"invalid_utf8\"]",
-        ["truncated", "invalid_utf8"] => b",\"flags\":[\"truncated\",\"invalid_utf8\"]",
-        ["invalid_encoding"] => b",\"flags\":[\"invalid_encoding\"]",
-        _ => b",\"flags\":[\"truncated\",\"invalid_encoding\"]",
+/// `,"flags":[…]` of `log`, if there are any.
+fn write_flags(flags: Flags, out: &mut Vec<u8>) {
+    let mut before: &[u8] = b",\"flags\":[\"";
+    for name in flags.names() {
+        out.extend_from_slice(before);
+        out.extend_from_slice(name.as_bytes());
+        before = b"\",\"";
+    }
+    if flags != Flags::NONE {
+        out.extend_from_slice(b"\"]");
+    }
+}
+
+/// `,"stream":"…"` of a container's line.
+fn write_stream(view: &EventView<'_>, out: &mut Vec<u8>) {
+    match view.event.stream() {
+        Stream::None => {}
+        Stream::Stdout => out.extend_from_slice(b",\"stream\":\"stdout\""),
+        Stream::Stderr => out.extend_from_slice(b",\"stream\":\"stderr\""),
     }
 }
 

@@ -126,7 +126,7 @@ impl Template {
 /// Nothing that a line brings stands at `path`.
 fn is_same_for_a_source(path: &FieldPath) -> bool {
     match path.root() {
-        "@timestamp" | "@metadata" | "message" | "event" | "tags" => false,
+        "@timestamp" | "@metadata" | "message" | "event" | "tags" | "stream" => false,
         "log" => path.segments().get(1).is_some_and(|below| **below == *"file"),
         _ => true,
     }
@@ -251,7 +251,15 @@ mod tests {
         };
         check("logs", true);
         check("%{[fields.service]:raw}.%{[host.name]}%{[log.file.path]}", true);
-        for text in ["%{+yyyy}", "%{[message]}", "%{[log.offset]}", "%{[log]}", "%{[event.id]}", "%{[@metadata.x]:y}"] {
+        for text in [
+            "%{+yyyy}",
+            "%{[message]}",
+            "%{[log.offset]}",
+            "%{[log]}",
+            "%{[stream]}",
+            "%{[event.id]}",
+            "%{[@metadata.x]:y}",
+        ] {
             check(text, false);
         }
         let template = Template::parse("%{[fields.service]}").expect("good");

@@ -4,8 +4,10 @@
 //! of the file input, the reader thread of stdin) tells the [`Host`], which puts the source into the ready queue.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::batch::{Position, SourceKey};
+use crate::budget::BudgetPart;
 use crate::event::{Common, Event, Timestamp};
 
 /// The pipeline's number of a live source; never reused within a process.
@@ -22,6 +24,10 @@ pub struct Fill {
     pub lines_filtered: u64,
     /// Lines of this batch that were cut at `max_line_bytes`; as above.
     pub lines_truncated: u64,
+    /// Lines of this batch that were not of the input's `format`; as above.
+    pub lines_malformed: u64,
+    /// What a source may keep in memory from read to read. `None`: it is not counted.
+    pub kept: Option<BudgetPart>,
     /// When the oldest line of this batch was appended, as far as the input knows. Comes as `None`: when it was read.
     pub appended: Option<Timestamp>,
 }
@@ -65,8 +71,19 @@ pub trait Source: Send {
     /// What the system says of the read; the host logs it with the source's name, counts it, and tries again with back-off.
     fn read(&mut self, fill: &mut Fill, quantum: &Quantum) -> Result<Read, std::io::Error>;
 
-    /// Goes back to `position`: a batch was held or abandoned.
+    /// Goes back to `position`: a batch was abandoned.
     fn rewind(&mut self, position: Position);
+
+    /// Goes back to `position`, where it was before the last read: what that brought was not taken, and all before it was.
+    fn hold(&mut self, position: Position) {
+        self.rewind(position);
+    }
+
+    /// How long until it is to be read though nobody wakes it. Asked when it is at rest.
+    fn due_in(&self, now: Timestamp) -> Option<Duration> {
+        let _ = now;
+        None
+    }
 
     /// Everything before `position` is settled (called from time to time, always with what [`Source::rewind`] could get).
     fn settled(&mut self, position: Position);

@@ -11,7 +11,8 @@
 //!                     base                position          end
 //! ```
 //! A line that does not fit the buffer is cut there and the rest of it, up to its newline, swallowed and counted: nothing else
-//! could keep the pipe flowing. At the end of the input the last line needs no newline.
+//! could keep the pipe flowing. Lines that are being joined stay in the buffer until their record is settled; one that takes more than
+//! half of it ([`RECORD_BYTES_MAX`]) is cut. At the end of the input the last line needs no newline.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::io;
@@ -20,12 +21,15 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::batch::{Position, SourceKey};
-use crate::decode::{self, Charset, LineFilter, LineOptions};
-use crate::event::{Common, Flags, Shared};
+use crate::decode::{self, Charset, JoinOptions, LineFilter, LineOptions};
+use crate::event::{Common, Flags, Shared, Timestamp};
+use crate::input::joining::Joining;
 use crate::input::source::{Fill, Host, Quantum, Read, Source, Token};
 
 /// Bytes kept at most: those not read yet and those not settled.
 pub const BUFFER_BYTES: usize = 4 << 20;
+/// Raw bytes of a record at most: it must fit the buffer with what follows.
+pub const RECORD_BYTES_MAX: u64 = BUFFER_BYTES as u64 / 2;
 /// Bytes asked of the pipe at a time: what a pipe holds by default.
 const READ_BYTES: usize = 64 * 1024;
 /// A descriptor that does not wait is asked this often.
@@ -41,6 +45,8 @@ pub struct StdinOptions {
     /// What the lines are encoded in.
     pub charset: Charset,
     pub lines: LineFilter,
+    /// How lines become records. `None`: each is one.
+    pub joining: Option<Arc<JoinOptions>>,
 }
 
 /// Counters of a stdin input.
@@ -77,6 +83,8 @@ struct State {
     ended: bool,
     /// Where the source stands.
     position: u64,
+    /// It has lines that are not records yet.
+    is_joining: bool,
 }
 
 struct StdinSource {
@@ -86,6 +94,9 @@ struct StdinSource {
     stats: Arc<StdinStats>,
     common: Arc<Common>,
     position: u64,
+    joining: Option<Joining>,
+    /// What becomes a line; where lines are joined, every one.
+    filter: LineFilter,
     /// What the lines are encoded in, once the first bytes were seen.
     charset: Option<Charset>,
     /// Offsets at which the rest of a line begins that is to be swallowed; all in what is not settled.
@@ -109,8 +120,12 @@ impl StdinInput {
         let pipe = Arc::new(Pipe { state: Mutex::default(), freed: Condvar::new(), stopped: AtomicBool::new(false) });
         let stats = Arc::new(StdinStats::default());
         let name = options.name.clone();
+        let joining = options.joining.as_ref().map(|options| Joining::new(options, at(0)));
+        let filter = if joining.is_some() { LineFilter::default() } else { options.lines.clone() };
         let source = StdinSource {
             common: Arc::new(shared.stream(run_id)),
+            joining,
+            filter,
             options,
             key,
             pipe: Arc::clone(&pipe),
@@ -135,7 +150,7 @@ impl StdinInput {
     /// The pipe has ended and all of it was read.
     pub fn idle(&self) -> bool {
         let state = self.pipe.state();
-        state.ended && state.position == state.end()
+        state.ended && state.position == state.end() && !state.is_joining
     }
 
     /// Its counters.
@@ -254,7 +269,7 @@ impl Feeder {
 
 impl StdinSource {
     /// Swallows the rest of a line that was cut.
-    fn swallow(&mut self, state: &State, charset: Charset) -> Option<Read> {
+    fn swallow(&mut self, state: &State, charset: Charset, fill: &mut Fill, now: Timestamp) -> Option<Read> {
         if !self.swallow.contains(&self.position) || self.position == state.end() {
             return None;
         }
@@ -272,7 +287,10 @@ impl StdinSource {
         if line.is_none() {
             self.swallow.insert(self.position);
         }
-        Some(Read::Batch { resume: at(self.position), more: true })
+        if let Some(joining) = &mut self.joining {
+            joining.take(fill, at(self.position), now, |_, _| Some(0));
+        }
+        Some(Read::Batch { resume: self.resume(), more: true })
     }
 
     /// How many bytes to look at: a quantum, or as many as its first line needs.
@@ -303,30 +321,54 @@ impl StdinSource {
         if !charset.is_utf8() {
             fill.buf = text;
         }
-        match event {
-            Some(event) => {
-                let cut = was_cut || event.flags().contains(Flags::TRUNCATED);
-                self.stats.lines.fetch_add(1, Ordering::Relaxed);
-                fill.lines_truncated += u64::from(cut);
-                fill.events.push(event);
-            }
-            None => {
-                fill.lines_filtered += 1;
-            }
-        }
         self.stats.bytes_read.fetch_add(taken, Ordering::Relaxed);
         self.position += taken;
+        let is_cut = event.as_ref().is_some_and(|event| was_cut || event.flags().contains(Flags::TRUNCATED));
+        let is_filtered = event.is_none();
+        fill.events.extend(event);
+        self.join(fill, quantum.now, u64::from(is_cut), u64::from(is_filtered));
         if was_cut {
             self.swallow.insert(self.position);
         }
-        Read::Batch { resume: at(self.position), more: true }
+        Read::Batch { resume: self.resume(), more: true }
+    }
+
+    /// Passes the lines in `fill` on to be joined; where they are not, counts what became of them.
+    fn join(&mut self, fill: &mut Fill, now: Timestamp, truncated: u64, filtered: u64) {
+        match &mut self.joining {
+            Some(joining) => joining.take(fill, at(self.position), now, |_, _| Some(0)),
+            None => {
+                fill.lines_truncated += truncated;
+                fill.lines_filtered += filtered;
+            }
+        }
+        self.stats.lines.fetch_add(fill.events.len() as u64, Ordering::Relaxed);
+    }
+
+    fn resume(&self) -> Position {
+        self.joining.as_ref().map_or(at(self.position), Joining::resume)
+    }
+
+    /// There is nothing to read: what is open ends if its time is over, if the pipe's is, or if there is no room for more of it.
+    fn end_open(&mut self, state: &State, fill: &mut Fill, now: Timestamp) -> Option<Read> {
+        let joining = self.joining.as_mut().filter(|joining| joining.is_open())?;
+        let is_full = state.bytes.len() + READ_BYTES > BUFFER_BYTES;
+        if state.ended || is_full {
+            joining.end_all(fill, at(self.position), !state.ended);
+        } else if joining.is_due(now) {
+            joining.end_due(fill, at(self.position), now);
+        } else {
+            return None;
+        }
+        self.stats.lines.fetch_add(fill.events.len() as u64, Ordering::Relaxed);
+        Some(Read::Batch { resume: self.resume(), more: true })
     }
 
     fn line_options(&self, quantum: &Quantum, charset: Charset) -> LineOptions<'_> {
         LineOptions {
             max_line_bytes: self.options.max_line_bytes,
             events_max: quantum.events_max,
-            filter: &self.options.lines,
+            filter: &self.filter,
             charset,
         }
     }
@@ -334,10 +376,13 @@ impl StdinSource {
     fn read_from(&mut self, state: &State, fill: &mut Fill, quantum: &Quantum) -> Read {
         self.charset = self.charset.or_else(|| state.charset(self.options.charset));
         let Some(charset) = self.charset else { return Read::Idle };
-        if let Some(read) = self.swallow(state, charset) {
+        if let Some(read) = self.swallow(state, charset, fill, quantum.now) {
             return read;
         }
         let Some(want) = self.want(state, quantum, charset) else {
+            if let Some(read) = self.end_open(state, fill, quantum.now) {
+                return read;
+            }
             return match (state.ended, quantum.all_settled) {
                 (true, true) => Read::Finished,
                 (true, false) => Read::Drained,
@@ -362,10 +407,8 @@ impl StdinSource {
         }
         self.position += split.consumed as u64;
         self.stats.bytes_read.fetch_add(split.consumed as u64, Ordering::Relaxed);
-        self.stats.lines.fetch_add(fill.events.len() as u64, Ordering::Relaxed);
-        fill.lines_truncated += split.truncated;
-        fill.lines_filtered += split.filtered;
-        Read::Batch { resume: at(self.position), more: true }
+        self.join(fill, quantum.now, split.truncated, split.filtered);
+        Read::Batch { resume: self.resume(), more: true }
     }
 }
 
@@ -385,17 +428,33 @@ impl Source for StdinSource {
     fn read(&mut self, fill: &mut Fill, quantum: &Quantum) -> Result<Read, io::Error> {
         fill.buf.clear();
         fill.events.clear();
+        if let Some(joining) = &mut self.joining {
+            joining.begin();
+        }
         let pipe = Arc::clone(&self.pipe);
         let mut state = pipe.state();
         let read = self.read_from(&state, fill, quantum);
         state.position = self.position;
+        state.is_joining = self.joining.as_ref().is_some_and(Joining::is_open);
         Ok(read)
     }
 
     fn rewind(&mut self, position: Position) {
-        let mut state = self.pipe.state();
-        self.position = position.offset.max(state.base);
-        state.position = self.position;
+        let position = self.go_back(position);
+        if let Some(joining) = &mut self.joining {
+            joining.rewind(position);
+        }
+    }
+
+    fn hold(&mut self, position: Position) {
+        let position = self.go_back(position);
+        if let Some(joining) = &mut self.joining {
+            joining.hold(position);
+        }
+    }
+
+    fn due_in(&self, now: Timestamp) -> Option<Duration> {
+        self.joining.as_ref().and_then(|joining| joining.due_in(now))
     }
 
     fn settled(&mut self, position: Position) {
@@ -406,6 +465,9 @@ impl Source for StdinSource {
         state.base += settled as u64;
         self.swallow = self.swallow.split_off(&state.base);
         drop(state);
+        if let Some(joining) = &mut self.joining {
+            joining.settled(position);
+        }
         self.pipe.freed.notify_all();
     }
 
@@ -415,6 +477,15 @@ impl Source for StdinSource {
 
     fn name(&self) -> &str {
         "stdin"
+    }
+}
+
+impl StdinSource {
+    fn go_back(&mut self, position: Position) -> Position {
+        let mut state = self.pipe.state();
+        self.position = position.offset.max(state.base);
+        state.position = self.position;
+        at(self.position)
     }
 }
 
@@ -448,6 +519,7 @@ mod tests {
             max_line_bytes,
             charset,
             lines: LineFilter::new(&[], &["^#".to_owned()]).expect("good expressions"),
+            joining: None,
         };
         let shared = Shared::new(SharedOptions::default());
         let input =

@@ -21,7 +21,7 @@ use super::sources::Sources;
 use super::threads::Threads;
 use super::worker::{BUFFER_BYTES, Pool, Shop, Worker};
 use crate::batch::OutputId;
-use crate::budget::Budget;
+use crate::budget::{Budget, BudgetPart};
 use crate::checkpoint::{DataDir, Store};
 use crate::config::Checked;
 use crate::config::checked::{CheckedInput, CheckedOutput, InputKind, OutputKind, SpoolOptions};
@@ -54,6 +54,8 @@ pub type Maker = Box<dyn Fn(&CheckedOutput) -> Produce + Send>;
 const COMMIT_EVERY: Duration = Duration::from_secs(1);
 /// Workers at most, whatever the cores.
 const WORKERS_MAX: usize = 4;
+/// The part of the memory that all sources together may keep from read to read: records that are being joined.
+const KEPT_SHARE: usize = 8;
 /// Topics without records are forgotten after this long.
 const TOPIC_KEPT: Duration = Duration::from_secs(600);
 /// How long the spool may take for what only memory has, at the end.
@@ -202,7 +204,8 @@ impl Pipeline {
             self.admin = Some(AdminServer::start(listen, self.data_dir.path(), source)?);
         }
         let (sources, budget, pool) = (Arc::clone(&inner.sources), inner.budget.clone(), Arc::clone(&self.pool));
-        start_workers(&Arc::new(Shop { sources, budget, pool }), &inner.workers)?;
+        let kept = BudgetPart::new(&budget, self.current.memory_bytes_max / KEPT_SHARE);
+        start_workers(&Arc::new(Shop { sources, budget, kept, pool }), &inner.workers)?;
         adopt_files(&self.current, &self.store)?;
         feed(&inner.inputs().iter().map(|live| Arc::clone(&live.plan)).collect::<Vec<_>>(), &self.store)?;
         for (at, input) in self.current.inputs.iter().enumerate() {

@@ -73,6 +73,8 @@ pub struct Counters {
     pub filtered_lines: AtomicU64,
     /// Cut at `max_line_bytes`.
     pub truncated_lines: AtomicU64,
+    /// Not of the input's `format`.
+    pub malformed_lines: AtomicU64,
 }
 
 /// What one batch adds to the counters.
@@ -87,6 +89,7 @@ pub struct Counts {
     pub encoded_bytes: u64,
     pub filtered_lines: u64,
     pub truncated_lines: u64,
+    pub malformed_lines: u64,
 }
 
 impl Counters {
@@ -103,6 +106,7 @@ impl Counters {
         self.encoded_bytes.fetch_add(counts.encoded_bytes, Ordering::Relaxed);
         self.filtered_lines.fetch_add(counts.filtered_lines, Ordering::Relaxed);
         self.truncated_lines.fetch_add(counts.truncated_lines, Ordering::Relaxed);
+        self.malformed_lines.fetch_add(counts.malformed_lines, Ordering::Relaxed);
     }
 }
 

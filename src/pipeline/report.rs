@@ -176,6 +176,7 @@ impl Inner {
             acked_bytes_total: get(&counters.acked_bytes),
             acked_records_total: get(&counters.acked_records),
             truncated_lines_total: get(&counters.truncated_lines) + get(&counters.cut_records),
+            malformed_lines_total: get(&counters.malformed_lines),
             append_to_ack_seconds: counters.append_to_ack.status(),
             ..InputStatus::default()
         };

@@ -43,6 +43,8 @@ pub struct Work {
     pub is_urgent: bool,
     /// How long to wait after the next failed read.
     pub retry_after: Duration,
+    /// When it is woken though nothing comes, if that was asked for.
+    pub alarm: Option<Instant>,
 }
 
 /// What a source does after a turn.
@@ -322,6 +324,7 @@ impl Host for Sources {
             haves,
             is_urgent: false,
             retry_after: RETRY_FIRST,
+            alarm: None,
         });
         let slot =
             Slot { doing: Doing::Ready, woken: false, unparked: false, retired: false, work: Some(work), ack, plan };

@@ -12,7 +12,7 @@ use super::outgoing::{Encoder, Outgoing, Part, Topics};
 use super::plan::{Counts, Plan, RouteCache, Target};
 use super::sources::{Next, RETRY_FIRST, RETRY_LONGEST, Sources, Work};
 use crate::batch::{Batch, Encoded, Position, RECORD_BYTES, Receipt, Record, Settled, SourceKey};
-use crate::budget::{Budget, BytePermit};
+use crate::budget::{Budget, BudgetPart, BytePermit};
 use crate::deliver::driver::{Deliver, Offer};
 use crate::deliver::offer_all::{OfferedAll, Portion, offer_all, would_hold_any};
 use crate::deliver::waiting::Wants;
@@ -29,6 +29,9 @@ pub const BUFFER_BYTES: usize = 1 << 20;
 const TOPICS_MAX: usize = 2_000;
 /// How long a turn may wait for memory before another source has its chance.
 const MEMORY_WAIT: Duration = Duration::from_millis(50);
+
+/// A source at rest is not woken sooner.
+const ALARM_MIN: Duration = Duration::from_millis(20);
 
 /// Buffers for encoded records, used again and again so that their pages stay.
 pub struct Pool {
@@ -64,6 +67,8 @@ impl Pool {
 pub struct Shop {
     pub sources: Arc<Sources>,
     pub budget: Budget,
+    /// What all sources together may keep of it from read to read.
+    pub kept: BudgetPart,
     pub pool: Arc<Pool>,
 }
 
@@ -127,6 +132,19 @@ impl Worker {
         }
     }
 
+    /// Sees to it that a source at rest is read when it wants to be, though nothing comes. One alarm at a time: one that goes off
+    /// too early is set again by the turn that it brings.
+    fn arm(&self, work: &mut Work) {
+        let Some(wait) = work.source.due_in(now()) else { return };
+        let now = Instant::now();
+        // Times are kept in whole milliseconds, and what can't be done yet must not keep a worker busy.
+        let at = now + wait.max(ALARM_MIN) + Duration::from_millis(1);
+        if work.alarm.is_none_or(|set| set <= now || set > at) {
+            work.alarm = Some(at);
+            self.shop.sources.wake_later(work.token, at - now);
+        }
+    }
+
     fn turn(&mut self, work: &mut Work) -> Next {
         if let Some(position) = work.ack.take_rewind() {
             work.source.rewind(position);
@@ -161,6 +179,8 @@ impl Worker {
             events: std::mem::take(&mut self.events),
             lines_filtered: 0,
             lines_truncated: 0,
+            lines_malformed: 0,
+            kept: Some(self.shop.kept.clone()),
             appended: None,
         };
         fill.buf.clear();
@@ -177,6 +197,7 @@ impl Worker {
                     read_bytes: resume.offset.saturating_sub(before.offset),
                     filtered_lines: fill.lines_filtered,
                     truncated_lines: fill.lines_truncated,
+                    malformed_lines: fill.lines_malformed,
                     ..Counts::default()
                 };
                 let age_when_read = fill.appended.map_or(Duration::ZERO, |appended| now.since(appended));
@@ -196,6 +217,7 @@ impl Worker {
                     return Next::Ready;
                 }
                 work.ack.wake_when_settled();
+                self.arm(work);
                 Next::Idle
             }
             other => {
@@ -213,6 +235,7 @@ impl Worker {
             Ok(Read::Drained | Read::Idle | Read::Batch { .. }) => {
                 work.wants.iter_mut().for_each(Wants::clear);
                 work.ack.wake_when_settled();
+                self.arm(work);
                 Next::Idle
             }
             Err(error) => {
@@ -262,7 +285,7 @@ impl Worker {
             }
             Offer::Held { encoded, receipt } => {
                 work.ack.retract(std::iter::once(receipt));
-                work.source.rewind(from);
+                work.source.hold(from);
                 self.shop.pool.give(encoded.buf);
                 Handed::Held
             }
@@ -343,7 +366,7 @@ impl Worker {
         }
         work.wants = wants;
         work.ack.retract(receipts.into_iter());
-        work.source.rewind(from);
+        work.source.hold(from);
         handed
     }
 
@@ -438,6 +461,7 @@ impl Counts {
             read_bytes: self.read_bytes,
             filtered_lines: self.filtered_lines,
             truncated_lines: self.truncated_lines,
+            malformed_lines: self.malformed_lines,
             ..made.clone()
         }
     }

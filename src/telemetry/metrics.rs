@@ -177,6 +177,11 @@ impl Families<'_> {
             "Lines longer than max_line_bytes, cut and shipped",
             each(|input| input.truncated_lines_total),
         )?;
+        self.counter(
+            "input_malformed_lines",
+            "Lines that are not of the input's format, shipped as they are",
+            each(|input| input.malformed_lines_total),
+        )?;
         self.counter("input_read_errors", "Failed reads and opens", each(|input| input.read_errors_total))?;
         self.counter(
             "input_dropped_records",

@@ -129,6 +129,8 @@ pub struct InputStatus {
     pub lost_bytes_total: u64,
     /// Lines longer than `max_line_bytes`: cut, marked and shipped.
     pub truncated_lines_total: u64,
+    /// Lines that are not of the input's `format`: shipped as they are, tagged.
+    pub malformed_lines_total: u64,
     /// Failed reads and opens; each is tried again.
     pub read_errors_total: u64,
     /// The last error of it, naming the file.

@@ -68,6 +68,8 @@ pub struct Link {
     pub size_bytes: AtomicU64,
     /// The last read found nothing more (but an unterminated rest).
     pub at_end: AtomicBool,
+    /// A record is open that ends when nothing comes.
+    pub is_joining: AtomicBool,
     /// It has left its name (or its file was truncated) and its end was met since; or it can't be waited for.
     pub caught_up: AtomicBool,
     /// It was read to its end for ever, and waits for what is not settled.
@@ -103,6 +105,7 @@ impl Link {
             rest_bytes: AtomicU64::new(0),
             size_bytes: AtomicU64::new(size_bytes),
             at_end: AtomicBool::new(false),
+            is_joining: AtomicBool::new(false),
             caught_up: AtomicBool::new(false),
             drained: AtomicBool::new(false),
             gate: Mutex::new(Gate::Open),
@@ -164,6 +167,7 @@ impl Link {
     /// while its file has its name, and as unread once it has left.
     pub fn is_idle(&self) -> bool {
         self.at_end.load(Ordering::Acquire)
+            && !self.is_joining.load(Ordering::Acquire)
             && !self.is_waiting()
             && !matches!(*self.fate(), Fate::Changed)
             && (!self.has_left() || self.rest_bytes.load(Ordering::Acquire) == 0)

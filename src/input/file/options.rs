@@ -40,4 +40,6 @@ pub struct FileOptions {
     /// A deleted file is given up after this long. `None`: never.
     pub deleted_age_max: Option<Duration>,
     pub lines: crate::decode::LineFilter,
+    /// How lines become records. `None`: each is one.
+    pub joining: Option<std::sync::Arc<crate::decode::JoinOptions>>,
 }

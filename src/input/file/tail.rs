@@ -1,7 +1,8 @@
 //! The source of one file generation: reads lines at its offset, and nothing else.
 //!
 //! A position is always the start of a line, so nothing is carried from read to read: an unterminated rest is read again
-//! next time. Each read is one `pread` that begins up to 256 bytes before the position, so that the bytes before it are
+//! next time. Only where lines are joined ([`Joining`]) the text of what is open is kept; the source then resumes before that.
+//! Each read is one `pread` that begins up to 256 bytes before the position, so that the bytes before it are
 //! checked with every read (I8), and after it the fingerprint of the file's beginning. Both are looked at *after* the data
 //! was read: data from before a truncation may be used, data from after it never is. No size from a `stat` is trusted.
 //!
@@ -33,8 +34,9 @@ use super::options::FileOptions;
 use super::stats::FileStats;
 use super::watcher::Message;
 use crate::batch::{Position, SourceKey};
-use crate::decode::{self, Charset, LineFilter, LineOptions, LongLine};
-use crate::event::{Common, Shared, Timestamp};
+use crate::decode::{self, Charset, JoinOptions, LineFilter, LineOptions, LongLine};
+use crate::event::{Common, Event, Flags, Shared, Timestamp};
+use crate::input::joining::Joining;
 use crate::input::source::{Fill, Quantum, Read, Source};
 
 /// Bytes of an unterminated line from which on it is scanned instead of read again and again.
@@ -42,6 +44,9 @@ const LONG_BYTES: usize = 64 * 1024;
 
 /// How long before it was read a line may have been appended that no look has seen, before the system is asked.
 const SINCE_MAX: Duration = Duration::from_secs(1);
+
+/// How long an open record of a file that has left its name is waited for at most: the file that has the name now comes after.
+const LEFT_OPEN_MAX: Duration = Duration::from_secs(1);
 
 /// How long things are waited for.
 #[derive(Clone, Copy, Debug)]
@@ -60,7 +65,9 @@ impl Default for Timing {
 
 /// What the tails of one input have in common.
 pub struct TailContext {
+    /// What becomes a line; where lines are joined every one, and the filter is for what they become.
     pub filter: LineFilter,
+    pub joining: Option<Arc<JoinOptions>>,
     pub max_line_bytes: usize,
     pub charset: Charset,
     pub timing: Timing,
@@ -85,9 +92,10 @@ impl TailContext {
         shared: Shared,
         descriptors: Arc<Descriptors>,
     ) -> Self {
-        let (filter, max_line_bytes) = (options.lines.clone(), options.max_line_bytes);
+        let (joining, max_line_bytes) = (options.joining.clone(), options.max_line_bytes);
+        let filter = if joining.is_some() { LineFilter::default() } else { options.lines.clone() };
         let charset = options.charset;
-        Self { filter, max_line_bytes, charset, timing, stats, shared, descriptors }
+        Self { filter, joining, max_line_bytes, charset, timing, stats, shared, descriptors }
     }
 }
 
@@ -103,7 +111,10 @@ pub struct FileTail {
     name: String,
     /// What it is encoded in, once its first bytes are known where they say so.
     charset: Option<Charset>,
+    /// Behind what was read.
     position: Position,
+    /// `None`: each line is a record.
+    joining: Option<Box<Joining>>,
     /// The line at `position` is long, and this much of it was scanned.
     long: Option<LongLine>,
     /// The end of the file when it was last met.
@@ -147,6 +158,7 @@ impl FileTail {
         position: Position,
     ) -> FileTail {
         FileStats::add(&context.stats.files_open, 1);
+        let joining = context.joining.as_ref().map(|options| Box::new(Joining::new(options, position)));
         FileTail {
             context,
             link,
@@ -157,6 +169,7 @@ impl FileTail {
             name,
             charset: None,
             position,
+            joining,
             long: None,
             end: 0,
             grown_ns: 0,
@@ -223,7 +236,7 @@ impl FileTail {
             FileStats::add(&self.context.stats.bytes_given_up, lost);
             tracing::warn!(file = %self.name, offset = self.position.offset, "the copy of a truncated file changed before it was read");
             self.ending = Ending::Gone;
-            return Read::Batch { resume: self.position, more: true };
+            return Read::Batch { resume: self.resume(), more: true };
         }
         let mut fate = self.link.fate();
         if matches!(*fate, Fate::Live) {
@@ -234,7 +247,7 @@ impl FileTail {
         }
         drop(fate);
         // The watcher was faster: its answer is there.
-        Read::Batch { resume: self.position, more: true }
+        Read::Batch { resume: self.resume(), more: true }
     }
 
     /// Whether the file still begins as it did; on the way the fingerprint grows by what was just read.
@@ -260,8 +273,42 @@ impl FileTail {
         self.link.set_read(position);
     }
 
+    /// Where it resumes after a crash: behind what was read, but before what is open.
+    fn resume(&self) -> Position {
+        self.joining.as_ref().map_or(self.position, |joining| joining.resume())
+    }
+
+    /// Lines are being joined to a record.
+    fn is_open(&self) -> bool {
+        self.joining.as_ref().is_some_and(|joining| joining.is_open())
+    }
+
+    /// Passes the lines in `fill` on to be joined. `check`: that of the bytes before an offset.
+    fn join(&mut self, fill: &mut Fill, now: Timestamp, is_end: bool, check: impl Fn(&[u8], u64) -> Option<u64>) {
+        let Some(joining) = &mut self.joining else { return };
+        joining.take(fill, self.position, now, check);
+        if is_end && joining.is_due(now) {
+            joining.end_due(fill, self.position, now);
+        }
+    }
+
+    /// Ends what is open: all of it, or what is due.
+    fn end_open(&mut self, fill: &mut Fill, now: Timestamp, all: bool) -> Read {
+        fill.buf.clear();
+        fill.events.clear();
+        if let Some(joining) = &mut self.joining {
+            if all {
+                joining.end_all(fill, self.position, false);
+            } else {
+                joining.end_due(fill, self.position, now);
+            }
+        }
+        FileStats::add(&self.context.stats.lines, fill.events.len() as u64);
+        Read::Batch { resume: self.resume(), more: true }
+    }
+
     /// The end was met; `rest` bytes of an unterminated line stand before it.
-    fn at_end(&mut self, rest: u64, quantum: &Quantum) -> Option<Read> {
+    fn at_end(&mut self, rest: u64, fill: &mut Fill, quantum: &Quantum) -> Option<Read> {
         let end = self.position.offset + rest;
         if end != self.end || self.grown_ns == 0 {
             self.end = end;
@@ -272,18 +319,30 @@ impl FileTail {
         self.link.at_end.store(true, Ordering::Release);
         self.met_end = true;
         let left = self.left_ns;
+        let is_open = self.is_open();
         if self.ending == Ending::Open && left == 0 {
+            if self.joining.as_ref().is_some_and(|joining| joining.is_due(quantum.now)) {
+                return Some(self.end_open(fill, quantum.now, false));
+            }
             let idle = quantum.now.0.saturating_sub(self.grown_ns) >= nanoseconds(self.context.close_idle());
             let is_wanted = self.context.descriptors.are_short();
-            if quantum.all_settled && (is_wanted || idle && rest == 0) {
+            if quantum.all_settled && !is_open && (is_wanted || idle && rest == 0) {
                 self.tell(Signal::Finished(self.link.key));
                 return Some(Read::Finished);
             }
             return Some(Read::Idle);
         }
-        self.catch_up();
         let waited = quantum.now.0.saturating_sub(left.max(self.grown_ns));
-        if self.ending == Ending::Open && waited < nanoseconds(self.context.timing.grace) {
+        let grace = self.context.timing.grace;
+        if is_open && rest == 0 {
+            // Its end may still come, in the file that its writer has open; but whoever has its name now waits for it.
+            if self.ending == Ending::Open && waited < nanoseconds(LEFT_OPEN_MAX.min(grace)) {
+                return Some(Read::Idle);
+            }
+            return Some(self.end_open(fill, quantum.now, true));
+        }
+        self.catch_up();
+        if self.ending == Ending::Open && waited < nanoseconds(grace) {
             return Some(Read::Idle);
         }
         if rest > 0 {
@@ -333,7 +392,7 @@ impl FileTail {
                 decode::split_encoded(data, offset, &lines.options, lines.now, &mut text, &mut fill.events)
             };
             if split.consumed > 0 {
-                return Ok(self.took(fill, lead, &split, full, lines.options.charset, text));
+                return Ok(self.took(fill, lead, &split, full, lines, text));
             }
             let rest = lead..fill.buf.len();
             let whole = self.whole_bytes(lines.options.charset);
@@ -348,11 +407,13 @@ impl FileTail {
                 self.long = Some(long);
                 if full {
                     fill.buf.clear();
-                    return Ok(Read::Batch { resume: self.position, more: true });
+                    return Ok(Read::Batch { resume: self.resume(), more: true });
                 }
             }
-            if let Some(read) = self.at_end(rest.len() as u64, quantum) {
-                fill.buf.clear();
+            if let Some(read) = self.at_end(rest.len() as u64, fill, quantum) {
+                if !matches!(read, Read::Batch { .. }) {
+                    fill.buf.clear();
+                }
                 return Ok(read);
             }
             self.long = None;
@@ -372,28 +433,36 @@ impl FileTail {
         lead: usize,
         split: &decode::Split,
         full: bool,
-        charset: Charset,
+        lines: &Lines<'_>,
         text: Vec<u8>,
     ) -> Read {
+        let charset = lines.options.charset;
         let end = lead + split.consumed;
         let rest = fill.buf.len() - end;
         let offset = self.position.offset + split.consumed as u64;
         let is_end = !full && charset.first_line(&fill.buf[end..], offset).is_none();
         fill.buf.truncate(end);
+        let from = self.position.offset;
         self.advance(Position { offset, check: check_of(&fill.buf[end.saturating_sub(CHECK_BYTES)..]) });
-        if !charset.is_utf8() {
-            fill.buf = text;
+        let raw = if charset.is_utf8() { None } else { Some(std::mem::replace(&mut fill.buf, text)) };
+        if self.joining.is_some() {
+            self.join(fill, lines.now, is_end, |buf, offset| {
+                let at = lead + usize::try_from(offset.checked_sub(from)?).ok()?;
+                let before = raw.as_deref().unwrap_or(buf).get(at.saturating_sub(CHECK_BYTES)..at)?;
+                Some(check_of(before))
+            });
+        } else {
+            fill.lines_truncated += split.truncated;
+            fill.lines_filtered += split.filtered;
         }
         let stats = &self.context.stats;
         FileStats::add(&stats.bytes_read, split.consumed as u64);
         FileStats::add(&stats.lines, fill.events.len() as u64);
-        fill.lines_truncated += split.truncated;
-        fill.lines_filtered += split.filtered;
         self.link.rest_bytes.store(rest as u64, Ordering::Release);
         self.link.size_bytes.fetch_max(self.position.offset + rest as u64, Ordering::AcqRel);
         self.link.at_end.store(is_end, Ordering::Release);
         self.met_end = is_end;
-        Read::Batch { resume: self.position, more: !is_end || self.is_hurried() }
+        Read::Batch { resume: self.resume(), more: !is_end || self.is_hurried() }
     }
 
     /// Says when what was read from `offset` on was appended, and remembers the end.
@@ -431,25 +500,26 @@ impl FileTail {
         if !lines.options.charset.is_utf8() {
             fill.buf = text;
         }
-        self.took_one(fill, event, consumed, check)
+        self.took_one(fill, event, consumed, check, lines.now)
     }
 
-    fn took_one(&mut self, fill: &mut Fill, event: Option<crate::event::Event>, consumed: u64, check: u64) -> Read {
-        let stats = &self.context.stats;
-        FileStats::add(&stats.bytes_read, consumed);
-        match event {
-            Some(event) => {
-                FileStats::add(&stats.lines, 1);
-                let cut = event.flags().contains(crate::event::Flags::TRUNCATED);
-                fill.lines_truncated += u64::from(cut);
-                fill.events.push(event);
-            }
-            None => fill.lines_filtered += 1,
+    fn took_one(&mut self, fill: &mut Fill, event: Option<Event>, consumed: u64, check: u64, now: Timestamp) -> Read {
+        FileStats::add(&self.context.stats.bytes_read, consumed);
+        let from = self.position;
+        self.advance(Position { offset: from.offset + consumed, check });
+        let is_cut = event.as_ref().is_some_and(|event| event.flags().contains(Flags::TRUNCATED));
+        let is_filtered = event.is_none();
+        fill.events.extend(event);
+        if self.joining.is_some() {
+            self.join(fill, now, false, |_, offset| (offset == from.offset).then_some(from.check));
+        } else {
+            fill.lines_truncated += u64::from(is_cut);
+            fill.lines_filtered += u64::from(is_filtered);
         }
-        self.advance(Position { offset: self.position.offset + consumed, check });
+        FileStats::add(&self.context.stats.lines, fill.events.len() as u64);
         self.link.rest_bytes.store(0, Ordering::Release);
         self.link.at_end.store(false, Ordering::Release);
-        Read::Batch { resume: self.position, more: true }
+        Read::Batch { resume: self.resume(), more: true }
     }
 
     /// Scans on in a line that does not fit, and makes its event when its newline is found.
@@ -472,9 +542,9 @@ impl FileTail {
             self.long = Some(long);
             fill.buf.clear();
             if got >= want {
-                return Ok(Read::Batch { resume: self.position, more: true });
+                return Ok(Read::Batch { resume: self.resume(), more: true });
             }
-            if let Some(read) = self.at_end(rest, quantum) {
+            if let Some(read) = self.at_end(rest, fill, quantum) {
                 return Ok(read);
             }
             long = self.long.take().expect("set above");
@@ -499,7 +569,7 @@ impl FileTail {
         if !lines.options.charset.is_utf8() {
             fill.buf = text;
         }
-        Ok(self.took_one(fill, event, consumed, after.check))
+        Ok(self.took_one(fill, event, consumed, after.check, lines.now))
     }
 }
 
@@ -518,6 +588,58 @@ impl Source for FileTail {
     }
 
     fn read(&mut self, fill: &mut Fill, quantum: &Quantum) -> Result<Read, io::Error> {
+        if let Some(joining) = &mut self.joining {
+            joining.begin();
+        }
+        let read = self.read_on(fill, quantum);
+        let is_joining = self.joining.as_ref().is_some_and(|joining| joining.is_waiting());
+        self.link.is_joining.store(is_joining, Ordering::Release);
+        read
+    }
+
+    fn rewind(&mut self, position: Position) {
+        self.go_back(position);
+        if let Some(joining) = &mut self.joining {
+            joining.rewind(position);
+        }
+    }
+
+    fn hold(&mut self, position: Position) {
+        self.go_back(position);
+        if let Some(joining) = &mut self.joining {
+            joining.hold(position);
+        }
+    }
+
+    fn settled(&mut self, position: Position) {
+        self.link.set_settled(position);
+        if let Some(joining) = &mut self.joining {
+            joining.settled(position);
+        }
+    }
+
+    fn due_in(&self, now: Timestamp) -> Option<Duration> {
+        let joining = self.joining.as_ref().filter(|joining| joining.is_open())?;
+        if self.left_ns == 0 {
+            return joining.due_in(now);
+        }
+        let waited = now.since(Timestamp(self.left_ns.max(self.grown_ns)));
+        let grace = self.context.timing.grace;
+        let has_rest = self.link.rest_bytes.load(Ordering::Acquire) > 0;
+        Some(if has_rest { grace } else { LEFT_OPEN_MAX.min(grace) }.saturating_sub(waited))
+    }
+
+    fn lag_bytes(&self) -> u64 {
+        self.link.size_bytes.load(Ordering::Acquire).saturating_sub(self.position.offset)
+    }
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+impl FileTail {
+    fn read_on(&mut self, fill: &mut Fill, quantum: &Quantum) -> Result<Read, io::Error> {
         fill.buf.clear();
         fill.events.clear();
         self.link.drained.store(false, Ordering::Release);
@@ -527,7 +649,7 @@ impl Source for FileTail {
             return Ok(Read::Idle);
         }
         if self.ending == Ending::Gone {
-            return Ok(self.at_end(0, quantum).unwrap_or(Read::Drained));
+            return Ok(self.at_end(0, fill, quantum).unwrap_or(Read::Drained));
         }
         let (context, offset) = (Arc::clone(&self.context), self.position.offset);
         self.met_end = false;
@@ -548,14 +670,14 @@ impl Source for FileTail {
             fill.buf.clear();
             fill.events.clear();
             if error.kind() == io::ErrorKind::WouldBlock {
-                return Ok(Read::Batch { resume: self.position, more: true });
+                return Ok(Read::Batch { resume: self.resume(), more: true });
             }
             // What the system did not say, the decoder did: no second try will change it.
             if error.raw_os_error().is_none() {
                 FileStats::add(&self.context.stats.errors, 1);
                 tracing::warn!(file = %self.name, offset = self.position.offset, %error, "the compressed file is damaged; what follows in it is lost");
                 self.ending = Ending::Gone;
-                return Ok(Read::Batch { resume: self.position, more: true });
+                return Ok(Read::Batch { resume: self.resume(), more: true });
             }
         }
         if let Ok(read) = &done {
@@ -573,7 +695,7 @@ impl Source for FileTail {
         done
     }
 
-    fn rewind(&mut self, position: Position) {
+    fn go_back(&mut self, position: Position) {
         if self.ending == Ending::Gone {
             let lost = self.position.offset.saturating_sub(position.offset);
             FileStats::add(&self.context.stats.bytes_given_up, lost);
@@ -584,18 +706,6 @@ impl Source for FileTail {
         self.long = None;
         self.link.at_end.store(false, Ordering::Release);
         self.advance(position);
-    }
-
-    fn settled(&mut self, position: Position) {
-        self.link.set_settled(position);
-    }
-
-    fn lag_bytes(&self) -> u64 {
-        self.link.size_bytes.load(Ordering::Acquire).saturating_sub(self.position.offset)
-    }
-
-    fn name(&self) -> &str {
-        &self.name
     }
 }
 

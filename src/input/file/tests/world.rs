@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use crate::ack::{OUTSTANDING_MAX, Watermark};
 use crate::batch::{OutputId, Position, SourceKey};
 use crate::checkpoint::{DataDir, Store};
-use crate::decode::{Charset, LineFilter};
+use crate::decode::{Charset, JoinOptions, LineFilter};
 use crate::event::{EventView, FieldPath, Shared, SharedOptions, Timestamp, ValueRef};
 use crate::input::file::options::{FileOptions, StartAt, Watch};
 use crate::input::file::{Descriptors, FileInput, Timing, adopt_renamed};
@@ -99,8 +99,15 @@ impl TestHost {
             // As in the pipeline: not before something settles.
             return true;
         }
-        let mut fill =
-            Fill { buf: Vec::new(), events: Vec::new(), lines_filtered: 0, lines_truncated: 0, appended: None };
+        let mut fill = Fill {
+            buf: Vec::new(),
+            events: Vec::new(),
+            lines_filtered: 0,
+            lines_truncated: 0,
+            lines_malformed: 0,
+            kept: None,
+            appended: None,
+        };
         let quantum = Quantum { bytes_max, events_max: 50, now: now(), all_settled: slot.mark.outstanding() == 0 };
         match slot.source.read(&mut fill, &quantum).expect("readable") {
             Read::Batch { resume, more } => {
@@ -256,6 +263,7 @@ pub struct Setup {
     pub bytes_max: usize,
     pub open_files_max: usize,
     pub deleted_bytes_max: Option<u64>,
+    pub joining: Option<Arc<JoinOptions>>,
 }
 
 impl Default for Setup {
@@ -276,6 +284,7 @@ impl Default for Setup {
             bytes_max: 64,
             open_files_max: 1000,
             deleted_bytes_max: None,
+            joining: None,
         }
     }
 }
@@ -333,6 +342,7 @@ impl World {
             deleted_bytes_max: self.setup.deleted_bytes_max,
             deleted_age_max: None,
             lines: LineFilter::new(&[], &exclude_lines).expect("good expressions"),
+            joining: self.setup.joining.clone(),
         };
         adopt_renamed(&self.store, &[&options], &[self.setup.name].into()).expect("readable");
         let input = FileInput::start_with(

@@ -1,0 +1,308 @@
+//! `multiline`: which lines are one record (P). It sees one line after the other and says of each whether it goes on in the record
+//! that is open or begins one, and whether the record ends with it.
+//!
+//! `pattern`, `count` and `while` are Filebeat's, with these words:
+//!
+//! | form | a line goes on in the record before it if |
+//! |---|---|
+//! | `pattern`, `match: after` | it matches (`negate`: does not) |
+//! | `pattern`, `match: before` | the line before it matches (does not) |
+//! | `while` | it matches (does not); a line that does not is a record by itself |
+//! | `count` | the record has fewer lines than that |
+//! | `preset` | the rules of a language say so (see `presets`); several are asked in their order |
+//!
+//! A line that `flush_pattern` matches is the last of its record. Where nothing that may follow could go on in a record, it ends at
+//! once: Filebeat waits for the next line, and makes the same records.
+//!
+//! Not here: bytes, limits, time-outs (`join`).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use regex::bytes::Regex;
+
+use super::presets::{self, Machine};
+
+/// How lines are joined.
+#[derive(Clone, Debug)]
+pub struct Multiline {
+    pub kind: Kind,
+    /// The most lines of a record that become its message.
+    pub lines_max: usize,
+    /// The most bytes of a record's message.
+    pub bytes_max: usize,
+    /// A record to which nothing was added for so long ends. `None`: it waits for ever.
+    pub timeout: Option<Duration>,
+    /// Nothing stands between the lines of a message, instead of a line break.
+    pub skip_newline: bool,
+}
+
+/// What says which lines belong together.
+#[derive(Clone, Debug)]
+pub enum Kind {
+    Pattern {
+        pattern: Regex,
+        negate: bool,
+        place: Match,
+        flush: Option<Regex>,
+    },
+    While {
+        pattern: Regex,
+        negate: bool,
+    },
+    /// So many lines, at least one.
+    Count(usize),
+    /// At least one.
+    Presets(Vec<Arc<Machine>>),
+}
+
+/// Which line `pattern` is matched on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Match {
+    /// The line itself.
+    After,
+    /// The line before it.
+    Before,
+}
+
+/// What is known of the record that is open.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct State {
+    /// Lines of it; 0: none is open.
+    lines: usize,
+    /// Its last line says that the next one belongs to it.
+    goes_on: bool,
+    /// Its preset, and where that is.
+    trace: Option<(usize, presets::State)>,
+}
+
+/// What becomes of a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// It goes on in the record that is open; if not, that one ends before it.
+    pub joins: bool,
+    /// The record ends with it.
+    pub ends: bool,
+}
+
+impl Multiline {
+    /// Takes the next line, its terminator excluded.
+    pub fn step(&self, state: &mut State, line: &[u8]) -> Step {
+        let step = match &self.kind {
+            Kind::Pattern { pattern, negate, place, flush } => {
+                let matches = pattern.is_match(line) != *negate;
+                let is_open = state.lines > 0;
+                let is_flush = is_open && flush.as_ref().is_some_and(|flush| flush.is_match(line));
+                let goes_on = if *place == Match::After { matches } else { state.goes_on };
+                state.goes_on = matches;
+                let is_over = *place == Match::Before && !matches && flush.is_none();
+                Step { joins: is_open && (is_flush || goes_on), ends: is_flush || is_over }
+            }
+            Kind::While { pattern, negate } => {
+                let matches = pattern.is_match(line) != *negate;
+                Step { joins: matches && state.lines > 0, ends: !matches }
+            }
+            Kind::Count(lines) => Step { joins: state.lines > 0, ends: state.lines + 1 >= *lines },
+            Kind::Presets(machines) => step_of_presets(machines, state, line),
+        };
+        state.lines = if step.joins { state.lines + 1 } else { 1 };
+        if step.ends {
+            *state = State::default();
+        }
+        step
+    }
+}
+
+fn step_of_presets(machines: &[Arc<Machine>], state: &mut State, line: &[u8]) -> Step {
+    let goes_on = state.trace.and_then(|(at, trace)| Some((at, machines.get(at)?.go_on(trace, line)?)));
+    let begins = || machines.iter().enumerate().find_map(|(at, machine)| Some((at, machine.begin(line)?)));
+    let joins = goes_on.is_some();
+    let taken = goes_on.or_else(begins);
+    state.trace = taken.and_then(|(at, taken)| Some((at, taken.state?)));
+    Step { joins, ends: state.trace.is_none() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn multiline(kind: Kind) -> Multiline {
+        Multiline { kind, lines_max: 500, bytes_max: 1000, timeout: None, skip_newline: false }
+    }
+
+    fn pattern(pattern: &str, negate: bool, place: Match, flush: Option<&str>) -> Multiline {
+        let regex = |text: &str| Regex::new(text).expect("a good expression");
+        multiline(Kind::Pattern { pattern: regex(pattern), negate, place, flush: flush.map(regex) })
+    }
+
+    /// The records of `lines`, each line by its own; `ended` says of each whether it waited for the line after it.
+    #[track_caller]
+    fn check(multiline: &Multiline, lines: &[&str], expect: &[&[&str]]) {
+        let mut state = State::default();
+        let mut records: Vec<Vec<&str>> = Vec::new();
+        let mut is_open = false;
+        for line in lines {
+            let step = multiline.step(&mut state, line.as_bytes());
+            assert!(is_open || !step.joins, "{line:?} joins nothing");
+            if step.joins {
+                records.last_mut().expect("one is open").push(line);
+            } else {
+                records.push(vec![line]);
+            }
+            is_open = !step.ends;
+        }
+        assert_eq!(records, expect);
+    }
+
+    #[test]
+    fn patterns_are_filebeat_s() {
+        // The four rows of the table in Filebeat's docs.
+        let check = |negate, place, expect: &[&[&str]]| {
+            check(&pattern("^b", negate, place, None), &["a", "b1", "b2", "c", "b3", "d"], expect);
+        };
+        check(false, Match::After, &[&["a", "b1", "b2"], &["c", "b3"], &["d"]]);
+        check(false, Match::Before, &[&["a"], &["b1", "b2", "c"], &["b3", "d"]]);
+        check(true, Match::After, &[&["a"], &["b1"], &["b2", "c"], &["b3", "d"]]);
+        check(true, Match::Before, &[&["a", "b1"], &["b2"], &["c", "b3"], &["d"]]);
+    }
+
+    #[test]
+    fn a_flush_pattern_ends_the_record_with_its_line() {
+        let start_to_end = pattern("start", true, Match::After, Some("end"));
+        check(
+            &start_to_end,
+            &["start 1", "x", "end 1", "between", "start 2", "end 2"],
+            &[&["start 1", "x", "end 1"], &["between"], &["start 2", "end 2"]],
+        );
+        // As in Filebeat: the line belongs to the record before it, whatever the pattern says; and a first line ends nothing.
+        check(
+            &pattern("^ ", false, Match::After, Some("end")),
+            &["a", "end", "end", " b"],
+            &[&["a", "end"], &["end", " b"]],
+        );
+        let before = pattern(r"\\$", false, Match::Before, Some("end"));
+        check(&before, &["a", "end", "b\\", "c"], &[&["a", "end"], &["b\\", "c"]]);
+    }
+
+    #[test]
+    fn lines_that_match_are_one_while_they_do() {
+        let regex = |text: &str| Regex::new(text).expect("a good expression");
+        let braces = multiline(Kind::While { pattern: regex(r"^\{"), negate: false });
+        check(&braces, &["{a", "{b", "c", "d", "{e"], &[&["{a", "{b"], &["c"], &["d"], &["{e"]]);
+        let others = multiline(Kind::While { pattern: regex(r"^\{"), negate: true });
+        check(&others, &["{a", "{b", "c", "d", "{e"], &[&["{a"], &["{b"], &["c", "d"], &["{e"]]);
+    }
+
+    #[test]
+    fn counts_lines() {
+        check(&multiline(Kind::Count(2)), &["a", "b", "c", "d", "e"], &[&["a", "b"], &["c", "d"], &["e"]]);
+        check(&multiline(Kind::Count(1)), &["a", "b"], &[&["a"], &["b"]]);
+    }
+
+    fn presets(names: &[&str]) -> Multiline {
+        let machines = names.iter().map(|name| Arc::new(Machine::new(name).expect("a preset")));
+        multiline(Kind::Presets(machines.collect()))
+    }
+
+    #[test]
+    fn traces_of_several_languages_are_told_apart() {
+        let lines = [
+            "2026 INFO started",
+            "Traceback (most recent call last):",
+            "  File \"a.py\", line 1, in f",
+            "    1 / 0",
+            "    ~~^~~",
+            "ZeroDivisionError: division by zero",
+            "2026 INFO next",
+            "2026 ERROR java.lang.IllegalStateException: no",
+            "\tat a.B.c(B.java:1)",
+            "Caused by: java.lang.NullPointerException",
+            "\t... 1 more",
+            "panic: no",
+            "",
+            "goroutine 1 [running]:",
+            "main.main()",
+            "\t/a.go:1 +0x1",
+            "exit status 2",
+        ];
+        let expect: [&[&str]; 6] =
+            [&lines[..1], &lines[1..6], &lines[6..7], &lines[7..11], &lines[11..16], &lines[16..]];
+        check(&presets(&["java", "python", "go"]), &lines, &expect);
+        check(&presets(&["go", "python", "java"]), &lines, &expect);
+    }
+
+    #[test]
+    fn traces_of_each_language() {
+        let whole = |name: &str, trace: &[&str]| {
+            let mut lines = vec!["before"];
+            lines.extend(trace);
+            lines.push("behind");
+            check(&presets(&[name]), &lines, &[&["before"], trace, &["behind"]]);
+        };
+        whole(
+            "javascript",
+            &[
+                "Error: no",
+                "    at f (/a.js:1:2)",
+                "    at async g (/a.js:3:4) {",
+                "  code: 'E',",
+                "  [cause]: Error: why",
+                "      at h (/a.js:5:6)",
+                "}",
+            ],
+        );
+        whole(
+            "dotnet",
+            &[
+                "Unhandled exception. System.InvalidOperationException: no",
+                " ---> System.ArgumentNullException: why",
+                "   at A.B()",
+                "   --- End of inner exception stack trace ---",
+                "   at A.C() in /a.cs:line 7",
+                "--- End of stack trace from previous location ---",
+                "   at A.D()",
+            ],
+        );
+        whole(
+            "java",
+            &[
+                "x.YException: a",
+                "\tnested exception is: ",
+                "\tjava.io.IOException: b",
+                "",
+                "\tat x.Y.z(Y.java:1)",
+                "\tSuppressed: c",
+            ],
+        );
+        whole(
+            "ruby",
+            &[
+                "/a.rb:6:in `/': divided by 0 (ZeroDivisionError)",
+                "\tfrom /a.rb:6:in `block in <main>'",
+                "\tfrom /a.rb:1:in `<main>'",
+            ],
+        );
+        whole(
+            "php",
+            &[
+                "PHP Fatal error:  Uncaught Exception: no in /a.php:3",
+                "Stack trace:",
+                "#0 {main}",
+                "  thrown in /a.php on line 3",
+            ],
+        );
+        whole(
+            "go",
+            &[
+                "2026/01/01 00:00:00 http: panic serving 1.2.3.4:5: no",
+                "goroutine 7 [running]:",
+                "net/http.(*conn).serve.func1(0xc0)",
+                "\t/a.go:1 +0x1",
+            ],
+        );
+        whole(
+            "python",
+            &["Traceback (most recent call last):", "  File \"a\", line 1, in f", "    g()", "KeyboardInterrupt"],
+        );
+    }
+}

@@ -1,0 +1,188 @@
+//! The stack traces of languages as rules (P): which line begins one, and which goes on in it.
+//!
+//! A preset is a small state machine, as in Fluent Bit's built-in parsers and in the detector of Google's agent before them: a rule
+//! says in which states it is asked, what the line must look like, and the state after it. A trace begins with a rule of
+//! [`START`]; a rule that leads back there ends it at once. `java`, `go`, `python` and `ruby` are Fluent Bit's, with what newer
+//! versions of these languages print beside; `dotnet` and `javascript` are made of `java`'s, `php` of the detector's.
+//!
+//! Lines come without their terminator, so that `$` also stands for a line break that a rule wants to see.
+
+use regex::bytes::{Regex, RegexBuilder};
+
+/// The state before a trace.
+const START: &str = "start_state";
+
+/// States, pattern, next state.
+type Rule = (&'static [&'static str], &'static str, &'static str);
+
+/// The name of a preset and its rules, in their order.
+const PRESETS: &[(&str, &[&[Rule]])] = &[
+    ("java", &[JAVA_START, JAVA]),
+    ("javascript", &[JAVASCRIPT, JAVA]),
+    ("dotnet", &[DOTNET, JAVA_START, JAVA]),
+    ("python", &[PYTHON]),
+    ("go", &[GO]),
+    ("ruby", &[RUBY]),
+    ("php", &[PHP]),
+];
+
+const JAVA_START: &[Rule] = &[(
+    &[START, "java_start_exception"],
+    r".(?:Exception|Error|Throwable|V8 errors stack trace)(?:[:\r\n]|$)",
+    "java_after_exception",
+)];
+
+const JAVA: &[Rule] = &[
+    (&["java_after_exception"], r"^[\t ]*nested exception is:[\t ]*", "java_start_exception"),
+    (&["java_after_exception"], r"^[\r\n]*$", "java_after_exception"),
+    (&["java_after_exception", "java"], r"^[\t ]+(?:eval )?at ", "java"),
+    (&["java_after_exception", "java"], r"^[\t ]+--- End of inner exception stack trace ---$", "java"),
+    (
+        &["java_after_exception", "java"],
+        r"^--- End of stack trace from previous location where exception was thrown ---$",
+        "java",
+    ),
+    (&["java_after_exception", "java"], r"^[\t ]*(?:Caused by|Suppressed):", "java_after_exception"),
+    (&["java_after_exception", "java"], r"^[\t ]*... \d+ (?:more|common frames omitted)", "java"),
+];
+
+/// Before [`JAVA`]: an error may stand at the very beginning of a line, and the last frame may open the error's own fields.
+const JAVASCRIPT: &[Rule] = &[
+    (
+        &[START, "java_start_exception"],
+        r"(?:Exception|Error|Throwable|V8 errors stack trace)(?:[:\r\n]|$)",
+        "java_after_exception",
+    ),
+    (&["java_after_exception", "java"], r"^[\t ]+at .*\{$", "javascript_fields"),
+    (&["javascript_fields"], r"^[\t ]", "javascript_fields"),
+    (&["javascript_fields"], r"^\}", "java"),
+];
+
+/// Before [`JAVA`]: inner exceptions stand on lines of their own.
+const DOTNET: &[Rule] = &[
+    (&["java_after_exception", "java"], r"^[\t ]*---> ", "java_after_exception"),
+    (&["java_after_exception", "java"], r"^--- End of stack trace from previous location ---$", "java"),
+];
+
+const PYTHON: &[Rule] = &[
+    (&[START], r"^Traceback \(most recent call last\):$", "python"),
+    (&["python"], r"^[\t ]+File ", "python_code"),
+    (&["python_code"], r"[^\t ]", "python"),
+    (&["python"], r"^[\t ]+(?:[~^]+[\t ]*|\[Previous line repeated \d+ more times?\])$", "python"),
+    (&["python"], r"^(?:[^\s.():]+\.)*[^\s.():]+:", START),
+    (&["python"], r"^(?:\w+\.)*\w*(?:Error|Exception|Interrupt|Exit|Iteration)$", START),
+];
+
+const GO: &[Rule] = &[
+    (&[START], r"\bpanic: ", "go_after_panic"),
+    (&[START], r"http: panic serving", "go_goroutine"),
+    (&["go_after_panic", "go_after_signal", "go_frame_1"], r"^$", "go_goroutine"),
+    (&["go_after_panic"], r"^\[signal ", "go_after_signal"),
+    (&["go_goroutine"], r"^goroutine \d+ \[[^\]]+\]:$", "go_frame_1"),
+    (&["go_frame_1"], r"^(?:[^\s.:]+\.)*[^\s.():]+\(|^created by ", "go_frame_2"),
+    (&["go_frame_2"], r"^\s", "go_frame_1"),
+];
+
+const RUBY: &[Rule] = &[
+    (&[START, "ruby_start_exception"], r"^.+:\d+:in\s+.*", "ruby_after_exception"),
+    (&["ruby_after_exception", "ruby"], r"^\s+from\s+.*:\d+:in\s+.*", "ruby"),
+    (&[START], r"Error \(.*\):$", "ruby_before_rails_trace"),
+    (&["ruby_before_rails_trace"], r"^  $", "ruby_rails"),
+    (&["ruby_before_rails_trace", "ruby_rails"], r"^[\t ]+.*?\.rb:\d+:in [`']", "ruby_rails"),
+];
+
+const PHP: &[Rule] = &[
+    (&[START], r"PHP (?:Notice|Parse error|Fatal error|Warning):|exception '[^']+' with message '", "php_stack_begin"),
+    (&["php_stack_begin"], r"^Stack trace:", "php_stack_frames"),
+    (&["php_stack_frames"], r"^#\d", "php_stack_frames"),
+    (&["php_stack_frames"], r"^\s+thrown in ", START),
+];
+
+/// The compiled rules of one preset.
+#[derive(Debug)]
+pub struct Machine {
+    name: &'static str,
+    rules: Vec<Compiled>,
+}
+
+#[derive(Debug)]
+struct Compiled {
+    /// A bit for each state in which it is asked.
+    states: u32,
+    pattern: Regex,
+    next: u32,
+}
+
+/// A state within a trace, as a bit.
+pub type State = u32;
+
+/// What a rule has made of a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Taken {
+    /// The state after it; `None`: the trace ends with the line.
+    pub state: Option<State>,
+}
+
+impl Machine {
+    /// The names of all presets.
+    pub fn names() -> impl Iterator<Item = &'static str> {
+        PRESETS.iter().map(|(name, _)| *name)
+    }
+
+    /// The preset of this name.
+    pub fn new(name: &str) -> Option<Machine> {
+        let (name, parts) = PRESETS.iter().find(|(known, _)| *known == name)?;
+        let rules: Vec<&Rule> = parts.iter().copied().flatten().collect();
+        let mut states = vec![START];
+        for (from, _, next) in &rules {
+            for state in from.iter().chain([next]) {
+                if !states.contains(state) {
+                    states.push(state);
+                }
+            }
+        }
+        let bit = |state: &str| 1 << states.iter().position(|known| *known == state).expect("listed just now");
+        let compiled = rules.iter().map(|(from, pattern, next)| Compiled {
+            states: from.iter().map(|state| bit(state)).sum(),
+            // Lines are bytes: classes need no Unicode to tell their separators.
+            pattern: RegexBuilder::new(pattern).unicode(false).build().expect("the tests compile every rule"),
+            next: bit(next),
+        });
+        Some(Machine { name, rules: compiled.collect() })
+    }
+
+    /// What it is called.
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// Whether a trace begins with the line.
+    pub fn begin(&self, line: &[u8]) -> Option<Taken> {
+        self.go_on(1, line)
+    }
+
+    /// Whether the trace that is in `state` goes on with the line.
+    pub fn go_on(&self, state: State, line: &[u8]) -> Option<Taken> {
+        let rule = self.rules.iter().find(|rule| rule.states & state != 0 && rule.pattern.is_match(line))?;
+        Some(Taken { state: (rule.next != 1).then_some(rule.next) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_preset_compiles_and_begins_somewhere() {
+        for name in Machine::names() {
+            let machine = Machine::new(name).expect("named just now");
+            assert_eq!(machine.name(), name);
+            assert!(machine.rules.iter().any(|rule| rule.states & 1 != 0), "{name}");
+            // No state is a dead end.
+            for rule in &machine.rules {
+                assert!(machine.rules.iter().any(|other| other.states & rule.next != 0), "{name}: {rule:?}");
+            }
+        }
+        assert!(Machine::new("cobol").is_none());
+    }
+}
