@@ -6,10 +6,14 @@
 //! in its order.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
 
 use proptest::prelude::*;
 
 use super::world::{Line, Setup, World};
+use crate::decode::multiline::{Kind, Match, Multiline};
+use crate::decode::{Format, JoinOptions, LineFilter};
 
 const NAME: &str = "a.log";
 
@@ -28,6 +32,8 @@ enum Action {
     Look,
     Read(usize),
     ReadUnsettled(usize),
+    /// What is read is not taken.
+    Hold(usize),
     Settle,
     Abandon,
     Commit,
@@ -49,6 +55,7 @@ fn action() -> impl Strategy<Value = Action> {
         8 => Just(Action::Look),
         6 => (1usize..8).prop_map(Action::Read),
         2 => (1usize..4).prop_map(Action::ReadUnsettled),
+        2 => (1usize..200).prop_map(Action::Hold),
         2 => Just(Action::Settle),
         1 => Just(Action::Abandon),
         2 => Just(Action::Commit),
@@ -84,16 +91,35 @@ struct Model {
     /// Lost if there is a crash before they are settled.
     fragile: BTreeSet<usize>,
     may_repeat: BTreeSet<usize>,
+    /// What was written, each with its own line breaks.
+    texts: Vec<String>,
+    /// Records of several lines are written.
+    is_joined: bool,
     ends: HashMap<crate::batch::SourceKey, u64>,
 }
 
-fn text(line: usize) -> String {
-    format!("line {line:04} {}", "x".repeat(line % 7 * 13))
+fn text(line: usize, is_joined: bool) -> String {
+    let more = if is_joined { line % 4 } else { 0 };
+    format!("line {line:04} {}{}", "x".repeat(line % 7 * 13), "\n\tat more".repeat(more))
+}
+
+fn joining() -> Arc<JoinOptions> {
+    let pattern = regex::bytes::Regex::new(r"^\s").expect("a good expression");
+    let kind = Kind::Pattern { pattern, negate: false, place: Match::After, flush: None };
+    let timeout = Some(Duration::from_millis(20));
+    Arc::new(JoinOptions {
+        format: Format::Lines,
+        multiline: Some(Multiline { kind, lines_max: 500, bytes_max: 1000, timeout, skip_newline: false }),
+        line_bytes_max: 1000,
+        raw_bytes_max: 1 << 20,
+        filter: LineFilter::default(),
+    })
 }
 
 impl Model {
-    fn new(in_glob: bool) -> Model {
-        let setup = Setup::of(if in_glob { &["a.log*"] } else { &[NAME] });
+    fn new(in_glob: bool, is_joined: bool) -> Model {
+        let setup =
+            Setup { joining: is_joined.then(joining), ..Setup::of(if in_glob { &["a.log*"] } else { &[NAME] }) };
         Model {
             world: World::started(setup),
             in_glob,
@@ -104,6 +130,8 @@ impl Model {
             may_be_lost: BTreeSet::new(),
             fragile: BTreeSet::new(),
             may_repeat: BTreeSet::new(),
+            texts: Vec::new(),
+            is_joined,
             ends: HashMap::new(),
         }
     }
@@ -115,10 +143,14 @@ impl Model {
             if std::mem::take(&mut file.is_open) {
                 bytes.push('\n');
             }
-            bytes += &text(self.written);
+            // The rest of a record must not come later than it may be open.
+            let is_part = part && n + 1 == lines;
+            let text = text(self.written, self.is_joined && !is_part);
+            bytes += &text;
+            self.texts.push(text);
             file.lines.push(self.written);
             self.written += 1;
-            if part && n + 1 == lines {
+            if is_part {
                 file.is_open = true;
             } else {
                 bytes.push('\n');
@@ -224,7 +256,13 @@ impl Model {
     fn account(&mut self) -> Result<(), TestCaseError> {
         for Line { key, offset, length, text: found, .. } in self.world.host.take_settled_lines() {
             let number = found.strip_prefix("line ").and_then(|rest| rest.get(..4)?.parse().ok());
-            let Some(line) = number.filter(|line| *line < self.written && text(*line) == found) else {
+            // What is lost may be the end of a record.
+            let is_written = |line: usize| {
+                let written = self.texts.get(line).is_some_and(|text| *text == found);
+                let begun = || self.texts.get(line).is_some_and(|text| text.starts_with(&format!("{found}\n")));
+                written || self.may_be_lost.contains(&line) && begun()
+            };
+            let Some(line) = number.filter(|line| is_written(*line)) else {
                 return Err(TestCaseError::fail(format!("{found:?} was never written")));
             };
             let end = self.ends.entry(key).or_default();
@@ -293,6 +331,10 @@ impl Model {
                     self.world.host.step(64, matches!(action, Action::Read(_)));
                 }
             }
+            Action::Hold(bytes) => {
+                self.start();
+                self.world.host.hold(bytes);
+            }
             Action::Settle => {
                 self.start();
                 self.world.host.settle_all();
@@ -342,12 +384,14 @@ impl Model {
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, max_shrink_iters: 4000, max_shrink_time: 30_000, ..ProptestConfig::with_cases(48) })]
 
-    /// Scenario: a log is written, rotated by rename and by copy, truncated and deleted, while its reader looks now and
+    /// Scenario: a log, of lines or of records of up to four lines that are joined, is written, rotated by rename and by copy, truncated and deleted, while its reader looks now and
     /// then, is held back, abandons, commits, restarts and crashes.
     /// Guarantee: what the header says.
     #[test]
-    fn a_log_has_any_life(in_glob in any::<bool>(), actions in proptest::collection::vec(action(), 1..60)) {
-        let mut model = Model::new(in_glob);
+    fn a_log_has_any_life(
+        in_glob in any::<bool>(), is_joined in any::<bool>(), actions in proptest::collection::vec(action(), 1..60),
+    ) {
+        let mut model = Model::new(in_glob, is_joined);
         for action in &actions {
             model.act(action)?;
         }

@@ -38,6 +38,10 @@ struct Slot {
     ready: bool,
     /// Batches that were read and not settled.
     unsettled: Vec<(u64, Vec<Line>)>,
+    /// Where the last batch that was taken ends.
+    taken: Position,
+    /// When it wants to be read though nobody wakes it.
+    due: Option<Instant>,
 }
 
 #[derive(Default)]
@@ -70,7 +74,14 @@ impl Host for TestHost {
         inner.next += 1;
         inner.added += 1;
         let token = Token(inner.next);
-        let slot = Slot { source, mark: Watermark::new(position), ready: true, unsettled: Vec::new() };
+        let slot = Slot {
+            source,
+            mark: Watermark::new(position),
+            ready: true,
+            unsettled: Vec::new(),
+            taken: position,
+            due: None,
+        };
         inner.slots.insert(token, slot);
         token
     }
@@ -89,8 +100,18 @@ impl TestHost {
 
     /// Takes one quantum of a source that is ready. `false`: none is. `settle`: at once, if nothing before it is unsettled.
     pub fn step(&self, bytes_max: usize, settle: bool) -> bool {
+        self.step_or_hold(bytes_max, settle, false)
+    }
+
+    /// The same, but what it brings is not taken.
+    pub fn hold(&self, bytes_max: usize) -> bool {
+        self.step_or_hold(bytes_max, false, true)
+    }
+
+    fn step_or_hold(&self, bytes_max: usize, settle: bool, hold: bool) -> bool {
         let mut inner = self.inner();
-        let Some(token) = inner.slots.iter().find(|(_, slot)| slot.ready).map(|(token, _)| *token) else {
+        let is_ready = |slot: &Slot| slot.ready || slot.due.is_some_and(|due| due <= Instant::now());
+        let Some(token) = inner.slots.iter().find(|(_, slot)| is_ready(slot)).map(|(token, _)| *token) else {
             return false;
         };
         let slot = inner.slots.get_mut(&token).expect("found just now");
@@ -109,8 +130,15 @@ impl TestHost {
             appended: None,
         };
         let quantum = Quantum { bytes_max, events_max: 50, now: now(), all_settled: slot.mark.outstanding() == 0 };
-        match slot.source.read(&mut fill, &quantum).expect("readable") {
+        let read = slot.source.read(&mut fill, &quantum).expect("readable");
+        slot.due = slot.source.due_in(now()).map(|wait| Instant::now() + wait + Duration::from_millis(1));
+        match read {
+            Read::Batch { .. } if hold => {
+                slot.source.hold(slot.taken);
+                slot.ready = true;
+            }
             Read::Batch { resume, more } => {
+                slot.taken = resume;
                 let seq = slot.mark.issue(resume).expect("looked at before");
                 slot.ready = more;
                 let key = slot.source.key();
@@ -160,6 +188,7 @@ impl TestHost {
             slot.unsettled.clear();
             let position = slot.mark.rewind();
             slot.source.rewind(position);
+            slot.taken = position;
             slot.ready = true;
         }
     }
