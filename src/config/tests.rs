@@ -116,8 +116,8 @@ inputs:
     max_line_bytes: 64M
     fields_under_root: yes
     include_lines: ['abc(d']
-    multiline: {}
-    format: cri
+    multiline: { prset: java, match: after }
+    format: crio
     processors:
       - drop_evnt: {}
       - add_fields: {}
@@ -175,8 +175,8 @@ loging: {}
             "10:21: the unit is `MiB` (1024 × 1024) or `MB` (1,000,000)",
             "11:24: takes `true` or `false` (did you mean `true`?), found a text",
             "12:25: `include_lines`: expected a regular expression: unclosed group",
-            "13:5: `multiline` comes in a later release",
-            "14:13: `format: cri` comes in a later release",
+            "13:18: unknown key `prset` in `multiline` (did you mean `preset`?)",
+            "14:13: `format` takes `lines`, `cri`, `docker` or `auto`, found `crio` (did you mean `cri`?)",
             "16:9: unknown key `drop_evnt` in `processors` (did you mean `drop_event`?)",
             "17:9: `fields` is missing: expected a map",
             "18:9: `rename` is a second processor in one item",

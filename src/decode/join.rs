@@ -5,6 +5,7 @@
 //!   events of raw lines ─► format ─► parts, per group ─► multiline, per group ─► filter ─► events of records
 //!                             │
 //!                             └ not of the format: whatever is open ends, and the line is a record as it is, tagged
+//!                               (with `auto`: a line of no container, which `multiline` joins with others of that kind)
 //! ```
 //! Lines of stdout and stderr do not break each other up: each stream of each format is a *group* of its own, with at most one
 //! record open. A record has the offset, time and stream of its first line; its length is that of all its raw lines, its
@@ -281,8 +282,12 @@ impl Joiner {
 
     fn take_line(&mut self, mut line: Event, out: &mut Out<'_>, now: Timestamp) {
         let Unpacked::Line { group, is_partial } = self.unpack(&mut line, out.buf) else {
-            return self.take_other(line, out);
+            return self.take_other(line, out, now);
         };
+        if group > 0 && self.options.format == Format::Auto && self.groups[0].start().is_some() {
+            // What is of no container ends where a container goes on.
+            self.end_group(0, out);
+        }
         if line.offset < self.groups[group].done {
             return;
         }
@@ -345,14 +350,20 @@ impl Joiner {
         }
     }
 
-    /// A line that is not of the format is a record, and nothing goes on behind it.
-    fn take_other(&mut self, mut line: Event, out: &mut Out<'_>) {
+    /// A line that is not of the format is a record, and nothing goes on behind it. Only where any format will do, a file may
+    /// as well be of none: then `multiline` joins such lines with each other.
+    fn take_other(&mut self, mut line: Event, out: &mut Out<'_>, now: Timestamp) {
         if line.offset < self.groups[0].done {
             return;
         }
-        self.end_groups(|_| true, out);
+        let joins = self.options.format == Format::Auto && self.options.multiline.is_some();
+        self.end_groups(|at, _| at > 0 || !joins, out);
         line.tag_line(FORMAT_TAG);
         out.joined.malformed += 1;
+        if joins {
+            self.groups[0].touched = now;
+            return self.take_whole(0, Joint::of(line), false, out);
+        }
         self.emit(Joint::of(line), out);
     }
 
@@ -398,22 +409,26 @@ impl Joiner {
     }
 
     /// Ends what is open in these groups, the oldest first.
-    fn end_groups(&mut self, which: impl Fn(&Group) -> bool, out: &mut Out<'_>) {
+    fn end_groups(&mut self, which: impl Fn(usize, &Group) -> bool, out: &mut Out<'_>) {
         let mut groups: Vec<(u64, usize)> = Vec::new();
         for (at, group) in self.groups.iter().enumerate() {
-            if let Some(start) = group.start().filter(|_| which(group)) {
+            if let Some(start) = group.start().filter(|_| which(at, group)) {
                 groups.push((start, at));
             }
         }
         groups.sort_unstable();
         for (_, at) in groups {
-            if let Some(part) = self.groups[at].part.take() {
-                self.take_whole(at, part, false, out);
-            }
-            self.groups[at].state = State::default();
-            if let Some(record) = self.groups[at].record.take() {
-                self.emit(record, out);
-            }
+            self.end_group(at, out);
+        }
+    }
+
+    fn end_group(&mut self, at: usize, out: &mut Out<'_>) {
+        if let Some(part) = self.groups[at].part.take() {
+            self.take_whole(at, part, false, out);
+        }
+        self.groups[at].state = State::default();
+        if let Some(record) = self.groups[at].record.take() {
+            self.emit(record, out);
         }
     }
 
@@ -421,7 +436,7 @@ impl Joiner {
     pub fn end_due(&mut self, buf: &mut Vec<u8>, events: &mut Vec<Event>, now: Timestamp) -> Joined {
         let mut out = Out { buf, events, joined: Joined::default() };
         if let Some(timeout) = self.options.timeout() {
-            self.end_groups(|group| group.wait(timeout, now).is_zero(), &mut out);
+            self.end_groups(|_, group| group.wait(timeout, now).is_zero(), &mut out);
         }
         out.joined
     }
@@ -433,7 +448,7 @@ impl Joiner {
             let open = self.groups.iter_mut().flat_map(|group| group.part.iter_mut().chain(group.record.iter_mut()));
             open.for_each(|joint| joint.mark(Flags::TRUNCATED));
         }
-        self.end_groups(|_| true, &mut out);
+        self.end_groups(|_, _| true, &mut out);
         out.joined
     }
 

@@ -21,6 +21,7 @@ mod kit_itself;
 mod lanes;
 mod latency;
 mod logrotate;
+mod multiline;
 mod odd_files;
 mod operation;
 mod outputs;
