@@ -245,6 +245,52 @@ fn records_too_old_for_their_topic_are_set_aside() {
     }
 }
 
+/// Scenario: `date` takes the time of each event from its line; one in a hundred is three minutes ahead, and the topic takes a minute
+/// (`message.timestamp.after.max.ms`; Kafka 4 refuses the whole batch for one of them).
+/// Guarantee: the other 99 arrive, once and in order; those ahead are set aside, with the time that they had.
+#[test]
+fn records_ahead_of_their_topics_time_are_found_among_their_neighbours() {
+    const LINES: i64 = 1_000;
+    let kafka = kafka_or_skip!();
+    let topic = Cluster::name("punctual");
+    kafka.create_with(&topic, 1, &[("message.timestamp.after.max.ms", "60000")]);
+    let mut agent = Agent::new("ahead");
+    let log = agent.log("a.log");
+    let now_ms = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_millis();
+    let ahead_ms = i64::try_from(now_ms).expect("small") + 180_000;
+    let is_ahead = |number: i64| number % 100 == 7;
+    let line = |number| {
+        let time_ms = if is_ahead(number) { ahead_ms } else { ahead_ms - 180_000 };
+        format!("{{\"number\":{number},\"time\":{time_ms}}}\n")
+    };
+    std::fs::write(&log, (0..LINES).map(line).collect::<String>()).expect("the scratch folder is writable");
+    agent.configure(&format!(
+        "inputs:\n  in:\n    type: file\n    paths: [\"{}\"]\n    processors:\n      - json: {{ field: message }}\n      \
+         - date: {{ field: time, formats: [UNIX_MS] }}\n\
+         outputs:\n  main: {{ type: kafka, brokers: [{}], topic: {topic}, codec: json }}\n",
+        log.display(),
+        kafka.bootstrap()
+    ));
+    agent.start();
+    kafka.wait_count(&topic, LINES / 100 * 99);
+    agent.wait_status("those ahead to be set aside, and nothing to be in flight", |status| {
+        let output = &status["outputs"][0];
+        (output["dead_letter"]["records"] == LINES / 100 && output["in_flight_records"] == 0).then_some(())
+    });
+    agent.stop();
+    let number = |json: &str| serde_json::from_str::<serde_json::Value>(json).expect("JSON")["number"].as_i64();
+    let arrived: Vec<_> = kafka.records(&topic).iter().map(|record| record.json()["number"].as_i64()).collect();
+    assert_eq!(arrived, (0..LINES).filter(|number| !is_ahead(*number)).map(Some).collect::<Vec<_>>());
+    let kept = lines(&agent);
+    let set_aside: Vec<_> = kept.iter().map(|entry| number(entry["value"].as_str().expect("a text"))).collect();
+    assert_eq!(set_aside, (0..LINES).filter(|number| is_ahead(*number)).map(Some).collect::<Vec<_>>());
+    for entry in &kept {
+        assert_eq!((&entry["reason"], &entry["timestamp_ms"]), (&"invalid_timestamp".into(), &ahead_ms.into()));
+        let why = entry["message"].as_str().unwrap_or_default();
+        assert!(why.contains(".after.max.ms"), "{why}");
+    }
+}
+
 /// Scenario: records are in the dead letter, the agent is stopped, and Kafka is away: `spool dead --resend`. Then Kafka is back.
 /// Guarantee: it gives up after `--timeout`, says of which record and why, and that all remain: exit code 1, and the file is as it was,
 /// to the byte; the next time all arrive, once, and the file is empty.
