@@ -157,6 +157,7 @@ impl Page<'_> {
             (_, Some("span")) => "[duration](#sizes-and-durations)".to_owned(),
             (_, Some("absolute-path" | "output-path")) => "path".to_owned(),
             (_, Some("output-name")) => "name of an output".to_owned(),
+            (_, Some("rate")) => "number from 0 to 1".to_owned(),
             (_, Some("permissions")) => "octal digits".to_owned(),
             (_, Some("count")) => "number".to_owned(),
             (_, Some("glob" | "glob-anywhere")) => "glob".to_owned(),
@@ -285,6 +286,11 @@ const EXAMPLES: &[(&str, &str)] = &[
         "  - fingerprint:\n      fields: [client.ip, user.name]\n      target: event.hash\n      encoding: base64\n",
     ),
     (
+        "geoip",
+        "  - geoip:\n      field: clientip\n      database: /usr/share/GeoIP/GeoLite2-City.mmdb\n  - geoip:\n      field: source.ip\n      \
+         database: /usr/share/GeoIP/GeoLite2-ASN.mmdb\n      ecs_compatibility: v8\n",
+    ),
+    (
         "gsub",
         "  - gsub:\n      fields:\n        - { field: url.path, pattern: '[?#].*', replacement: \"\" }\n        \
          - { field: user.email, pattern: '^(.).*@', replacement: '\\1***@' }\n",
@@ -301,6 +307,7 @@ const EXAMPLES: &[(&str, &str)] = &[
     ),
     ("remove", "  - remove:\n      fields: [timestamp, event.original]\n"),
     ("remove_tags", "  - remove_tags:\n      tags: [_dateparsefailure]\n"),
+    ("sample", "  - sample:\n      if: \"[log.level] == 'debug'\"\n      rate: 0.1\n      key: trace.id\n"),
     ("set", "  - set:\n      fields: { service.name: \"%{[fields.service]:unknown}\", event.kind: event }\n"),
     ("split", "  - split:\n      fields: { x_forwarded_for: \", \" }\n"),
     ("strip", "  - strip:\n      fields: [message]\n"),

@@ -1,18 +1,23 @@
 //! The processors that hide and add, count and choose, as written, to ready to run: see `steps`.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use super::check::Checker;
-use super::processors::{self as written, FingerprintEncoding, FingerprintMethod, RedactAction, RedactBuiltin};
+use super::leaf;
+use super::processors::{
+    self as written, EcsCompatibility, FingerprintEncoding, FingerprintMethod, GeoFieldName, RedactAction,
+    RedactBuiltin,
+};
 use crate::event::FieldPath;
-use crate::process::{self, Action, Encoding, Finder, Keyed, Method, Process};
+use crate::process::{self, Action, Encoding, Finder, GeoField, Keyed, Method, Process};
 
 /// Bytes of the text that stands for what is hidden.
 const MASK_BYTES_MAX: usize = 256;
 
 impl Checker<'_> {
     pub(super) fn redact(&mut self, redact: &written::Redact, path: &[&str]) -> Option<Arc<dyn Process>> {
-        if redact.patterns.is_empty() && redact.builtin.is_empty() {
+        if !["patterns", "builtin"].iter().any(|key| self.is_written(&[path, &[*key]].concat())) {
             self.say_at(path, "`redact` looks for nothing: expected `patterns` or `builtin`");
         }
         if redact.mask.len() > MASK_BYTES_MAX {
@@ -68,5 +73,71 @@ impl Checker<'_> {
         let fields = self.fields(&written.fields, path)?;
         let target = self.parsed(FieldPath::parse(&written.target.0), path)?;
         Some(Arc::new(process::Fingerprint::new(fields, method, target, encoding, written.ignore_missing)))
+    }
+
+    pub(super) fn geoip(&mut self, geoip: &written::Geoip, path: &[&str]) -> Option<Arc<dyn Process>> {
+        let is_ecs = geoip.ecs_compatibility == EcsCompatibility::V8;
+        let field = self.parsed(FieldPath::parse(&geoip.field.0), path)?;
+        let target = match (&geoip.target, is_ecs) {
+            (Some(target), _) => self.parsed(FieldPath::parse(&target.0), path),
+            (None, false) => FieldPath::from_segments(["geoip"]),
+            (None, true) => {
+                let above = field.segments().split_last().filter(|(last, above)| &***last == "ip" && !above.is_empty());
+                let target = above.and_then(|(_, above)| FieldPath::from_segments(above.iter().map(|part| &**part)));
+                if target.is_none() {
+                    let message = "`target` is missing: with `ecs_compatibility: v8` only a field `….ip` says where to";
+                    self.say_at(path, message);
+                }
+                target
+            }
+        };
+        if geoip.database.0.is_empty() {
+            // What was written was none, which was said.
+            return None;
+        }
+        let place = &[path, &["database"]].concat();
+        let database = match self.world.database(Path::new(&geoip.database.0)) {
+            Ok(database) => database,
+            Err(error) => {
+                let shown = self.written(place);
+                self.say_at(place, format!("cannot use `{shown}` as a database: {error}"));
+                return None;
+            }
+        };
+        let fields: Vec<GeoField> = geoip.fields.iter().map(|field| geo_field(*field)).collect();
+        let fields = Some(&fields[..]).filter(|fields| !fields.is_empty());
+        Some(Arc::new(process::GeoIp::new(field, &target?, database, is_ecs, fields)))
+    }
+
+    pub(super) fn sample(&mut self, sample: &written::Sample, path: &[&str]) -> Option<Arc<dyn Process>> {
+        let key = match &sample.key {
+            Some(key) => Some(self.parsed(FieldPath::parse(&key.0), path)?),
+            None => None,
+        };
+        Some(Arc::new(process::Sample::new(leaf::rate(&sample.rate.0).ok()?, key)))
+    }
+}
+
+fn geo_field(name: GeoFieldName) -> GeoField {
+    match name {
+        GeoFieldName::Ip => GeoField::Ip,
+        GeoFieldName::CityName => GeoField::CityName,
+        GeoFieldName::ContinentCode => GeoField::ContinentCode,
+        GeoFieldName::ContinentName => GeoField::ContinentName,
+        GeoFieldName::CountryName => GeoField::CountryName,
+        GeoFieldName::CountryCode2 => GeoField::CountryCode2,
+        GeoFieldName::CountryCode3 => GeoField::CountryCode3,
+        GeoFieldName::Latitude => GeoField::Latitude,
+        GeoFieldName::Longitude => GeoField::Longitude,
+        GeoFieldName::Location => GeoField::Location,
+        GeoFieldName::PostalCode => GeoField::PostalCode,
+        GeoFieldName::RegionName => GeoField::RegionName,
+        GeoFieldName::RegionCode => GeoField::RegionCode,
+        GeoFieldName::RegionIsoCode => GeoField::RegionIsoCode,
+        GeoFieldName::Timezone => GeoField::Timezone,
+        GeoFieldName::Asn => GeoField::Asn,
+        GeoFieldName::AsOrg => GeoField::AsOrg,
+        GeoFieldName::Isp => GeoField::Isp,
+        GeoFieldName::Organization => GeoField::Organization,
     }
 }

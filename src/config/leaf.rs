@@ -61,6 +61,7 @@ pub(crate) fn check(format: &str, text: &str) -> Result<(), Fault> {
         "listen" => listen(text).map(drop),
         "output-path" => output_path(text),
         "output-name" if !is_name(text) => Err(Fault::expected("expected the name of an output")),
+        "rate" => rate(text).map(drop),
         "permissions" => permissions(text).map(drop),
         "count" if text.parse::<u32>().is_err() => Err(Fault::expected("expected a whole number")),
         "tag" | "client-id" if text.is_empty() => Err(Fault::expected("expected a text that is not empty")),
@@ -117,6 +118,13 @@ pub(crate) fn permissions(text: &str) -> Result<u32, Fault> {
     mode.filter(|mode| mode & 0o200 != 0).ok_or_else(|| {
         Fault::expected("expected three octal digits with which the owner may write, such as `0600` or `0640`")
     })
+}
+
+/// A part of all.
+pub(crate) fn rate(text: &str) -> Result<f64, Fault> {
+    let is_plain = text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') && !text.starts_with('.');
+    let rate = text.parse().ok().filter(|rate| is_plain && (0.0..=1.0).contains(rate));
+    rate.ok_or_else(|| Fault::expected("expected a part, from 0 to 1, such as `0.1`"))
 }
 
 fn glob(text: &str, anywhere: bool) -> Result<(), Fault> {

@@ -12,6 +12,7 @@
 //! client's properties) comes in as a [`World`]. Not here: opening or binding anything.
 
 pub mod checked;
+pub mod database;
 pub mod docs;
 mod enrichers;
 mod grok;

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::written::{
-    AbsolutePath, ConditionText, Count, DateFormatText, Field, LinePattern, LocaleText, SecretText, Size, Tag,
+    AbsolutePath, ConditionText, Count, DateFormatText, Field, LinePattern, LocaleText, Rate, SecretText, Size, Tag,
     TemplateText, TimeZoneText, TokenizerText, TopicTemplate,
 };
 
@@ -72,7 +72,7 @@ macro_rules! processors {
         #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
         #[serde(default, deny_unknown_fields)]
         #[schemars(extend("x-one-of" = [$(stringify!($key)),+], "x-later" = [
-            "geoip", "user_agent", "parser", "sample",
+            "user_agent", "parser",
             "throttle", "script"
         ]))]
         pub struct Processor {
@@ -321,6 +321,24 @@ processors! {
         /// A field that is not there is passed over; otherwise it is a failure.
         ignore_missing: bool = false,
     }
+    /// Says where an address is, and whose, from a database in MaxMind's format (GeoLite2, GeoIP2: City, Country, ASN, ISP,
+    /// Enterprise), as Logstash's filter of that name does. The file is looked at every few seconds: a new one is used as soon as it
+    /// is there; one that is damaged is named in the log, and the one before it stays. It is held in memory as it is, beside
+    /// `memory.max_bytes`. No address in the field, or none that the database knows, is a failure.
+    geoip: Geoip, required ["field", "database"], tags ["_geoip_lookup_failure"], {
+        /// The field that has the address; of a list the first one counts.
+        field: Field = Field::default(),
+        /// The field below which all is set. Default: `geoip`; with `ecs_compatibility: v8` what stands before `ip` in the name of
+        /// the field (`client` for `client.ip`).
+        target: Option<Field> = None,
+        /// The file, `.mmdb`.
+        database: AbsolutePath = AbsolutePath::default(),
+        /// Which names: Logstash's old ones (`country_name`, `location`), or those of the Elastic Common Schema
+        /// (`geo.country_name`, `as.number`).
+        ecs_compatibility: EcsCompatibility = EcsCompatibility::Disabled,
+        /// What is set. Default: what Logstash sets for a database of this type.
+        fields: Vec<GeoFieldName> = Vec::new(),
+    }
     /// Takes fields out of a text by named patterns, as Logstash's filter of that name does: see [grok](grok.md). An event that no
     /// pattern matches is a failure.
     grok: Grok, required [], tags ["_grokparsefailure"], {
@@ -422,6 +440,15 @@ processors! {
         #[schemars(extend("minItems" = 1))]
         fields: Vec<RenameField> = Vec::new(),
     }
+    /// Keeps a part of the events and drops the others, counted with the reason `sampled`. A hash decides: the same event is
+    /// kept or dropped however often it is read.
+    sample: Sample, required ["rate"], tags ["_sample_failed"], {
+        /// The part that is kept.
+        rate: Rate = Rate("1".to_owned()),
+        /// Decides by the value of this field: events with the same value stay or go together. One without the field stays,
+        /// which is a failure. Default: by `event.id`.
+        key: Option<Field> = None,
+    }
     /// Sets fields, with templates filled in.
     set: Set, required ["fields"], tags ["_set_failed"], {
         /// The fields: names and values of any type, in this order. Texts in them are [templates](#templates); a field whose
@@ -521,6 +548,31 @@ pub enum FingerprintMethod {
     Sha256,
     /// XXH3: 8 bytes, fast, not safe against somebody who wants two events to look alike.
     Xxh3,
+}
+
+/// What `geoip` can set, by its old name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum GeoFieldName {
+    Ip,
+    CityName,
+    ContinentCode,
+    ContinentName,
+    CountryName,
+    CountryCode2,
+    CountryCode3,
+    Latitude,
+    Longitude,
+    Location,
+    PostalCode,
+    RegionName,
+    RegionCode,
+    RegionIsoCode,
+    Timezone,
+    Asn,
+    AsOrg,
+    Isp,
+    Organization,
 }
 
 /// What `redact` makes of what it found.

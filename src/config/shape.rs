@@ -339,7 +339,7 @@ impl Shape<'_> {
         if scalar.unknown {
             return None;
         }
-        let loose = matches!(format, "size" | "span" | "property" | "count");
+        let loose = matches!(format, "size" | "span" | "property" | "count" | "rate");
         if !loose && !matches!(scalar.core(), Core::String(_)) {
             let shown = if format == "secret" { "put it" } else { "write it" };
             self.say(node.at, format!("`{}` takes a text, found {}: {shown} in quotes", owner.key, kind(node)));
@@ -425,6 +425,7 @@ pub(crate) fn expected(root: &Value, schema: &Value) -> String {
         (_, Some("output-name")) => "the name of an output".to_owned(),
         (_, Some("permissions")) => "octal digits such as `\"0600\"`".to_owned(),
         (_, Some("count")) => "a whole number".to_owned(),
+        (_, Some("rate")) => "a number from 0 to 1".to_owned(),
         (_, Some("glob" | "glob-anywhere")) => "a glob pattern such as `/var/log/*.log`".to_owned(),
         (_, Some("line-regex")) => "a regular expression".to_owned(),
         (_, Some("encoding")) => "an encoding such as `utf-8` or `latin1`".to_owned(),

@@ -117,6 +117,8 @@ impl Checker<'_> {
                 Arc::new(process::Gsub { fields })
             }
             Chosen::Fingerprint(fingerprint) => self.fingerprint(fingerprint, path)?,
+            Chosen::Geoip(geoip) => self.geoip(geoip, path)?,
+            Chosen::Sample(sample) => self.sample(sample, path)?,
             Chosen::Redact(redact) => self.redact(redact, path)?,
             Chosen::Truncate(truncate) => {
                 let limit = match (truncate.max_bytes, truncate.max_characters) {

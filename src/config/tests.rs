@@ -5,6 +5,8 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::time::Duration;
 
+use crate::process::{Database, mmdb};
+
 use super::checked::{CheckedOutput, InputKind, OutputKind};
 use super::*;
 
@@ -54,6 +56,12 @@ impl World for Desk {
 
     fn host(&self) -> crate::process::HostFacts {
         crate::process::HostFacts { hostname: "desk".to_owned(), ..Default::default() }
+    }
+
+    fn database(&self, path: &Path) -> Result<std::sync::Arc<Database>, std::io::Error> {
+        let content = self.read(path)?;
+        let bytes = if self.otherwise.is_some() { mmdb::write("GeoLite2-City", &[]) } else { content };
+        Database::new(path, bytes, [1; 5]).map(Into::into).map_err(std::io::Error::other)
     }
 }
 
@@ -556,7 +564,7 @@ fn inputs_together() {
         &["7:20: `if` is already written beside", "8:7: expected a processor: `add_fields`"],
     );
     check(&with_input("processors: [drop_event]"), &["5:18: `processors` takes a map, found a text"]);
-    check(&with_input("processors: [{geoip: {}}]"), &["5:19: `geoip` comes in a later release"]);
+    check(&with_input("processors: [{user_agent: {}}]"), &["5:19: `user_agent` comes in a later release"]);
 }
 
 /// Guarantee: a format, zone or language that is none is named with its place, and so is what a replacement lacks.
@@ -570,6 +578,19 @@ fn mistakes_in_processors_of_fields_point_at_the_place() {
     check(&date("formats: [UNIX], locale: xx"), &["6:49: known are `en`, `cs`"]);
     check(&date("formats: [UNIX], precision: hours"), &["6:52: `precision` takes `milliseconds`, `microseconds` or"]);
     let input = |processor: &str| with_input(&format!("processors:\n- {processor}"));
+    check(&input("redact: {}"), &["6:15: `redact` looks for nothing"]);
+    check(&input("redact: {builtin: [cards]}"), &["6:26: `builtin` takes `card`"]);
+    check(&input("redact: {builtin: [card], action: hash}"), &["6:41: `action: hash` needs a `key`"]);
+    check(&input("redact: {builtin: [card], key: x}"), &["6:38: `key` belongs to `action: hash`"]);
+    check(&input("fingerprint: {fields: [a], method: xxh3, key: x}"), &["6:53: `key` belongs to `method: sha256`"]);
+    check(&input("sample: {rate: 1.5}"), &["6:22: expected a part, from 0 to 1"]);
+    check(&input("geoip: {field: a, database: /none.mmdb}"), &["6:35: cannot use `/none.mmdb`"]);
+    let damaged = Desk { files: HashMap::from([("/db", "odd")]), ..Desk::default() };
+    check_at(&input("geoip: {field: a, database: /db}"), &damaged, &["6:35: cannot use `/db`"]);
+    check(
+        &input("geoip: {field: a, database: /none.mmdb, ecs_compatibility: v8}"),
+        &["6:14: `target` is missing", "6:35: cannot use"],
+    );
     check(&input("set: {fields: {a: '%{b}'}}"), &["6:25: expected `[field]` or `+date`"]);
     check(&input("convert: {fields: {a: int}}"), &["6:29: `a` takes `integer`"]);
     check(&input("convert: {fields: {'a..b': integer}}"), &["6:34: expected a field name"]);

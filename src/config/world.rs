@@ -6,8 +6,9 @@ use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use crate::process::HostFacts;
+use crate::process::{Database, HostFacts};
 
 /// Files that a config names are small: keys, certificates, passwords.
 const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -40,6 +41,12 @@ pub trait World {
 
     /// What is known of this host.
     fn host(&self) -> HostFacts;
+
+    /// The database in this file.
+    ///
+    /// # Errors
+    /// What the system says of it, or that it is damaged.
+    fn database(&self, path: &Path) -> Result<Arc<Database>, std::io::Error>;
 }
 
 /// The process's environment and files, and the Kafka client that is built in.
@@ -87,6 +94,10 @@ impl World for System {
     fn host(&self) -> HostFacts {
         super::host::facts()
     }
+
+    fn database(&self, path: &Path) -> Result<Arc<Database>, std::io::Error> {
+        super::database::open(path)
+    }
 }
 
 /// Another world, and which of its files were read: those whose change changes what the config means.
@@ -130,5 +141,10 @@ impl World for Noting<'_> {
 
     fn host(&self) -> HostFacts {
         self.world.host()
+    }
+
+    /// It is not noted: the pipeline looks after it.
+    fn database(&self, path: &Path) -> Result<Arc<Database>, std::io::Error> {
+        self.world.database(path)
     }
 }

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 
 use super::acks::Ledger;
+use super::databases::Databases;
 use super::plan::{Plan, Target};
 use super::report::{Inner, Live, LiveOutput, OutputTraits};
 use super::sources::Sources;
@@ -70,6 +71,8 @@ pub struct Pipeline {
     /// To the thread that commits positions.
     committer: Sender<Order>,
     admin: Option<AdminServer>,
+    /// What looks after the databases of processors.
+    databases: Option<Databases>,
     pub(super) store: Arc<Store>,
     /// What all file inputs may have open together.
     descriptors: Arc<Descriptors>,
@@ -178,6 +181,7 @@ impl Pipeline {
             inner,
             committer,
             admin: None,
+            databases: None,
             store,
             descriptors: Descriptors::of_process(),
             make,
@@ -213,6 +217,7 @@ impl Pipeline {
             let running = self.start_input(input, plan, Legacy::default())?;
             inner.inputs()[at].running = Some(running);
         }
+        self.databases = Some(Databases::start(inner)?);
         inner.set_running();
         Ok(())
     }
@@ -351,6 +356,9 @@ impl Pipeline {
         drop(outputs);
         if let Some(admin) = self.admin {
             admin.stop();
+        }
+        if let Some(databases) = self.databases {
+            databases.stop();
         }
         drop(self.inner);
         wait_closed(CLOSE_WITHIN);

@@ -10,13 +10,15 @@
 //! | `outgoing` | route and encode: a batch becomes records, grouped by where they go |
 //! | `acks` | what became of each source's batches; positions to be committed |
 //! | `report` | the state of it all, for status and metrics |
+//! | `databases` | databases of processors that were replaced |
 //! | `threads` | who must not end before the pipeline does |
 //!
 //! Threads: one a file input (discovery), one for stdin, the workers (cores, at most 4), one an output (reports), one for
-//! checkpoints, one for the admin endpoint; librdkafka has its own.
+//! checkpoints, one for databases, one for the admin endpoint; librdkafka has its own.
 
 mod acks;
 mod build;
+mod databases;
 mod outgoing;
 mod plan;
 mod reload;

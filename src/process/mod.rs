@@ -17,6 +17,7 @@ mod dissect;
 mod drop_event;
 mod drop_fields;
 mod fingerprint;
+mod geoip;
 pub mod grok;
 mod gsub;
 mod host;
@@ -27,12 +28,15 @@ mod keyed;
 mod kv;
 mod logfmt;
 mod lowercase;
+#[cfg(test)]
+pub(crate) mod mmdb;
 mod parsed;
 mod redact;
 mod regex;
 mod remove_tags;
 mod rename;
 mod route;
+mod sample;
 mod set;
 mod split;
 mod strip;
@@ -51,6 +55,7 @@ pub use dissect::{Dissect, Tokenizer, Trim};
 pub use drop_event::DropEvent;
 pub use drop_fields::DropFields;
 pub use fingerprint::{Encoding, Fingerprint, Method};
+pub use geoip::{Database, GeoField, GeoIp, Stamp};
 pub use gsub::{Gsub, Substitution};
 pub use host::{Host, HostFacts};
 pub use join::Join;
@@ -66,6 +71,7 @@ pub use regex::{Pattern, Regex};
 pub use remove_tags::RemoveTags;
 pub use rename::Rename;
 pub use route::Route;
+pub use sample::Sample;
 pub use set::Set;
 pub use split::Split;
 pub use strip::Strip;
@@ -102,6 +108,11 @@ pub trait Process: Debug + Send + Sync {
 
     /// Where it may send events.
     fn routes(&self) -> Vec<Arc<RouteTo>> {
+        Vec::new()
+    }
+
+    /// The databases that it looks things up in, to be replaced when their files are.
+    fn databases(&self) -> Vec<Arc<Database>> {
         Vec::new()
     }
 }
@@ -246,6 +257,11 @@ impl Chain {
     /// Where its processors may send events.
     pub fn routes(&self) -> Vec<Arc<RouteTo>> {
         self.steps.iter().flat_map(|step| step.processor.routes()).collect()
+    }
+
+    /// The databases that its processors look things up in.
+    pub fn databases(&self) -> Vec<Arc<Database>> {
+        self.steps.iter().flat_map(|step| step.processor.databases()).collect()
     }
 
     /// Runs the event through the steps, up to the one that drops it.

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::condition::Condition;
-use super::{Chain, Failed, Outcome, Process, Work};
+use super::{Chain, Database, Failed, Outcome, Process, Work};
 use crate::event::RouteTo;
 
 /// `when: {if, then, else}`.
@@ -28,6 +28,10 @@ impl Process for When {
 
     fn routes(&self) -> Vec<Arc<RouteTo>> {
         [self.then.routes(), self.otherwise.routes()].concat()
+    }
+
+    fn databases(&self) -> Vec<Arc<Database>> {
+        [self.then.databases(), self.otherwise.databases()].concat()
     }
 }
 
