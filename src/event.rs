@@ -150,6 +150,8 @@ struct Own {
     metadata: Object,
     /// Where processors send it, the latest last.
     routes: Vec<Arc<RouteTo>>,
+    /// The processor for whose failure it goes to the dead letter.
+    failed: Option<&'static str>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -494,6 +496,16 @@ impl Event {
     /// Where processors send it, the latest last.
     pub fn routes(&self) -> &[Arc<RouteTo>] {
         self.own.as_ref().map_or(&[], |own| &own.routes)
+    }
+
+    /// It goes to the dead letter, since this processor failed.
+    pub fn set_failed(&mut self, processor: &'static str) {
+        self.own_mut().failed = Some(processor);
+    }
+
+    /// The processor for whose failure it goes to the dead letter.
+    pub fn failed(&self) -> Option<&'static str> {
+        self.own.as_ref().and_then(|own| own.failed)
     }
 
     /// Adds a tag, once.

@@ -213,6 +213,10 @@ pub struct TryArgs {
     #[arg(long)]
     pub json: bool,
 
+    /// The time of reading: a date without a year is the one near to it [default: that of this machine]
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub now: Option<Timestamp>,
+
     /// Show topic, key, headers and timestamp around each record, in the form of `kcat -J`
     #[arg(long)]
     pub envelope: bool,

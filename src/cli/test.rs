@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use serde_json::{Map, Value};
 
 use super::r#try::{Made, Trial};
-use crate::batch::Record;
+use crate::batch::{FAILED_HEADER, Record};
 use crate::cli::check::mistakes_text;
 use crate::cli::{Exit, TestArgs};
 use crate::config::test_file::{Ends, Expected, Given, Leaf, Outcome, Spot, Test, TestFile, Whole, load as load_tests};
@@ -88,6 +88,8 @@ enum Got {
 }
 
 struct GotRecord {
+    /// It is for the dead letter, since this processor failed.
+    failed: Option<&'static str>,
     topic: String,
     key: Option<String>,
     headers: Vec<(String, String)>,
@@ -117,7 +119,7 @@ impl Suite {
                 (Got::Record(record), Outcome::Dropped) => {
                     diff.say(expect.at, at, "the event", "dropped", &format!("a record for {}", record.topic));
                 }
-                (Got::Record(record), Outcome::Record(expected)) => diff.record(at, record, expected),
+                (Got::Record(record), Outcome::Record(expected)) => diff.record(expect.at, at, record, expected),
             }
             if let (true, Got::Record(record)) = (diff.text.len() > before, got) {
                 diff.note(&format!("event {} is now {}", at + 1, String::from_utf8_lossy(&record.value)));
@@ -137,7 +139,9 @@ impl Suite {
         let mut sink = |made: Made<'_>| {
             got.push(match made {
                 Made::Dropped(why) => Got::Dropped(why),
-                Made::Record { topic, record, outgoing } => Got::Record(GotRecord::of(topic, record, outgoing)),
+                Made::Record { topic, record, outgoing, failed } => {
+                    Got::Record(GotRecord { failed, ..GotRecord::of(topic, record, outgoing) })
+                }
             });
             Ok(())
         };
@@ -158,8 +162,9 @@ impl Suite {
 impl GotRecord {
     fn of(topic: &str, record: &Record, outgoing: &Outgoing) -> Self {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        let headers = record.headers_in(&outgoing.headers).iter();
+        let headers = record.headers_in(&outgoing.headers).iter().filter(|one| &*one.name != FAILED_HEADER);
         Self {
+            failed: None,
             topic: topic.to_owned(),
             key: record.key_in(&outgoing.buf).map(text),
             headers: headers.map(|one| (one.name.to_string(), text(one.value_in(&outgoing.buf)))).collect(),
@@ -186,7 +191,17 @@ impl Diff<'_> {
         self.text += &format!("        {line}\n");
     }
 
-    fn record(&mut self, event: usize, got: &GotRecord, expected: &Expected) {
+    fn record(&mut self, at: Pos, event: usize, got: &GotRecord, expected: &Expected) {
+        let place = |failed: Option<&str>| {
+            failed.map_or("a record".to_owned(), |by| format!("in the dead letter, for a failure of `{by}`"))
+        };
+        match (&expected.dead_letter, got.failed) {
+            (Some(Spot { at, is }), failed) if Some(is.as_str()) != failed => {
+                self.say(*at, event, "the event", &place(Some(is)), &place(failed));
+            }
+            (None, Some(failed)) => self.say(at, event, "the event", &place(None), &place(Some(failed))),
+            _ => {}
+        }
         if let Some(Spot { at, is }) = expected.topic.as_ref().filter(|topic| topic.is != got.topic) {
             self.say(*at, event, "topic", is, &got.topic);
         }

@@ -53,9 +53,16 @@ pub fn run(args: &TryArgs) -> anyhow::Result<Exit> {
         }
     };
     let path = args.input_file().map_or_else(|| "-".to_owned(), |path| path.display().to_string());
-    let mut trial = Trial::new(&checked, input, output, &path, None);
+    let mut trial = Trial::new(&checked, input, output, &path, args.now);
     let mut out = io::BufWriter::new(io::stdout());
-    let mut print = |made: Made<'_>| print(&mut out, &made, args.envelope);
+    let mut number = 0;
+    let mut print = |made: Made<'_>| {
+        number += 1;
+        if let Made::Record { failed: Some(processor), .. } = made {
+            writeln!(io::stderr(), "event {number} goes to the dead letter: the processor `{processor}` failed")?;
+        }
+        print(&mut out, &made, args.envelope)
+    };
     if args.json {
         trial.events(reader, &mut print)?
     } else {
@@ -66,7 +73,7 @@ pub fn run(args: &TryArgs) -> anyhow::Result<Exit> {
 }
 
 fn print(out: &mut impl Write, made: &Made<'_>, is_wrapped: bool) -> anyhow::Result<()> {
-    let Made::Record { topic, record, outgoing } = made else { return Ok(()) };
+    let Made::Record { topic, record, outgoing, .. } = made else { return Ok(()) };
     if is_wrapped {
         writeln!(out, "{}", envelope(topic, record, &outgoing.buf, &outgoing.headers))?;
         return Ok(());
@@ -96,11 +103,8 @@ pub(super) fn choose_output(input: &CheckedInput, name: Option<&str>) -> Option<
 
 /// What became of one event.
 pub(super) enum Made<'a> {
-    Record {
-        topic: &'a str,
-        record: &'a Record,
-        outgoing: &'a Outgoing,
-    },
+    /// `failed`: it goes to the output's dead letter instead, since the processor of this name failed.
+    Record { topic: &'a str, record: &'a Record, outgoing: &'a Outgoing, failed: Option<&'static str> },
     /// It is no record. Why, as it is counted; for lines that the input leaves out and events that are not for the output, in words.
     Dropped(&'static str),
 }
@@ -336,6 +340,7 @@ impl Trial {
         if let Some((reason, _)) = counts.processing.dropped.first() {
             return sink(Made::Dropped(reason));
         }
+        let failed = batch.events.first().and_then(Event::failed);
         let mut routed = vec![false; batch.events.len()];
         let part = Part::Chosen { from: 0, routed: &mut routed };
         let (plan, target, cache) = (&self.plan, &self.plan.targets[self.target], &mut self.cache);
@@ -346,7 +351,7 @@ impl Trial {
         for share in &outgoing.shares {
             for record in share.records.clone() {
                 let record = &outgoing.records[record as usize];
-                sink(Made::Record { topic: &share.topic, record, outgoing: &outgoing })?;
+                sink(Made::Record { topic: &share.topic, record, outgoing: &outgoing, failed })?;
             }
         }
         Ok(())

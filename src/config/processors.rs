@@ -23,6 +23,8 @@ pub enum OnFailure {
     Tag,
     /// It is dropped, and counted with the reason `processor_failed`.
     Drop,
+    /// It gets the tags of `tag_on_failure` and goes to the dead letter of its output as it is then, with the reason `processor_failed`.
+    DeadLetter,
 }
 
 /// What every processor's options have.

@@ -32,6 +32,7 @@ impl Checker<'_> {
             let on_failure = match around.on_failure {
                 OnFailure::Tag => process::OnFailure::Tag,
                 OnFailure::Drop => process::OnFailure::Drop,
+                OnFailure::DeadLetter => process::OnFailure::DeadLetter,
             };
             steps.push(Step { condition, processor, on_failure, tags: around.tags.to_vec() });
         }

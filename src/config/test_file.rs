@@ -24,7 +24,7 @@ use crate::event::{FieldPath, Timestamp};
 
 const FILE_KEYS: &[&str] = &["config", "now", "tests"];
 const TEST_KEYS: &[&str] = &["name", "input", "output", "path", "now", "lines", "events", "expect"];
-const EXPECT_KEYS: &[&str] = &["fields", "record", "topic", "key", "headers"];
+const EXPECT_KEYS: &[&str] = &["fields", "record", "topic", "key", "headers", "dead_letter"];
 
 /// A file of tests.
 #[derive(Debug)]
@@ -78,6 +78,8 @@ pub enum Outcome {
 pub struct Expected {
     /// These fields of its value, and others beside.
     pub fields: Vec<Leaf>,
+    /// It is for the dead letter, since the processor of this name failed.
+    pub dead_letter: Option<Spot<String>>,
     /// Its value.
     pub record: Option<Spot<Whole>>,
     pub topic: Option<Spot<String>>,
@@ -259,13 +261,19 @@ impl Reader<'_> {
         if let Some(word) = node.as_scalar() {
             return match word.text.as_str() {
                 "dropped" => Some(Expect { at, outcome: Outcome::Dropped }),
-                _ => self.say(at, "expected `dropped`, or a map with `fields`, `record`, `topic`, `key` or `headers`"),
+                _ => self.say(
+                    at,
+                    "expected `dropped`, or a map with `fields`, `record`, `topic`, `key`, `headers` or `dead_letter`",
+                ),
             };
         }
         let entries = self.map(node, "an item of `expect`", EXPECT_KEYS);
         let find = |name: &str| find(entries, name);
         if entries.is_empty() {
-            return self.say(at, "this item expects nothing: write `fields`, `record`, `topic`, `key` or `headers`");
+            return self.say(
+                at,
+                "this item expects nothing: write `fields`, `record`, `topic`, `key`, `headers` or `dead_letter`",
+            );
         }
         let mut expected = Expected::default();
         if let Some((key, node)) = find("fields") {
@@ -284,6 +292,7 @@ impl Reader<'_> {
             };
             expected.record = Some(Spot { at: node.at, is });
         }
+        expected.dead_letter = find("dead_letter").and_then(|(_, node)| self.text(node));
         expected.topic = find("topic").and_then(|(_, node)| self.text(node));
         expected.key = find("key").and_then(|(_, node)| self.text_or_none(node));
         if let Some((key, node)) = find("headers") {

@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::driver::{Deliver, Offer, Waiter};
-use crate::batch::{Encoded, LaneKey, Place, Receipt, SettleSink, Settled, SourceKey};
+use crate::batch::{Encoded, FAILED_HEADER, LaneKey, Place, Receipt, SettleSink, Settled, SourceKey};
 use crate::budget::Budget;
 use crate::output::dead_letter::entry::Entry;
 use crate::output::dead_letter::{DeadLetter, FileStatus};
@@ -221,7 +221,12 @@ impl Deliver {
             let SourceKey(source) = encoded.source;
             let (topic, offset) = (&lane.topic, encoded.records[grave.record as usize].offset);
             let (reason, why) = (grave.reason.name(), &grave.message);
-            tracing::warn!(output = %self.name, %topic, source, offset, reason, %why, "record refused, kept in the dead letter");
+            if grave.reason == RecordFault::Processor {
+                // As many as there are lines of that kind: the counters tell, and the dead letter itself.
+                tracing::debug!(output = %self.name, %topic, source, offset, reason, %why, "record kept in the dead letter");
+            } else {
+                tracing::warn!(output = %self.name, %topic, source, offset, reason, %why, "record refused, kept in the dead letter");
+            }
         }
         if undertaker.alarmed_at.take().is_some() {
             tracing::info!(output = %self.name, "the dead letter takes records again; what was held goes on");
@@ -249,7 +254,8 @@ impl Deliver {
     fn entry_of(&self, grave: &Grave, host: &str) -> Option<Entry> {
         let (encoded, lane) = self.refused(grave)?;
         let record = &encoded.records[grave.record as usize];
-        let headers = encoded.headers_of(record).iter();
+        // Sent again, it is for its topic.
+        let headers = encoded.headers_of(record).iter().filter(|one| &*one.name != FAILED_HEADER);
         let SourceKey(source) = encoded.source;
         let mut entry = Entry {
             time: jiff::Timestamp::now().to_string(),

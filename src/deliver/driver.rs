@@ -5,6 +5,7 @@
 //! makes new producers. While one producer takes over from another that works, it polls both. Receipts are settled and sources woken after the lock is let go: both take locks of the pipeline.
 
 use std::collections::{HashMap, HashSet};
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::thread::JoinHandle;
@@ -17,7 +18,7 @@ use super::offer_all::{Dropped, Patience};
 use super::spooler::{Job, Mark, Spool, SpoolStatus, Spooler, ToSpool};
 use super::tally::Counts;
 use super::waiting::Wants;
-use crate::batch::{Encoded, LaneKey, Receipt, Settled, SourceKey};
+use crate::batch::{Encoded, FAILED_HEADER, LaneKey, Receipt, Settled, SourceKey};
 use crate::output::{BrokerStatus, Fault, OutputEvent, Parcel, Producer};
 use crate::spool::{FrameId, Recovered};
 
@@ -728,6 +729,27 @@ impl Deliver {
     }
 }
 
+/// The records in runs: those for their topic, and those that go to the dead letter since the processor of this name failed.
+fn by_failure(encoded: &Encoded, records: Range<u32>) -> Vec<(Range<u32>, Option<String>)> {
+    if encoded.headers.is_empty() {
+        return vec![(records, None)];
+    }
+    let failed = |record: u32| {
+        let headers = encoded.headers_of(&encoded.records[record as usize]).iter();
+        let header = headers.rev().find(|header| &*header.name == FAILED_HEADER)?;
+        Some(String::from_utf8_lossy(encoded.header_value(header)).into_owned())
+    };
+    let mut runs: Vec<(Range<u32>, Option<String>)> = Vec::new();
+    for record in records {
+        let failed = failed(record);
+        match runs.last_mut() {
+            Some((run, before)) if *before == failed => run.end = record + 1,
+            _ => runs.push((record..record + 1, failed)),
+        }
+    }
+    runs
+}
+
 impl Core {
     /// The batch that a parcel is of.
     pub(super) fn encoded_of(&self, parcel: Parcel) -> Option<Arc<Encoded>> {
@@ -754,7 +776,17 @@ impl Core {
                     let holding = self.holdings.get(&parcel).expect("a parcel is held until it settles");
                     let producer = self.producers.iter().find(|(of, _)| *of == epoch);
                     let (_, producer) = producer.expect("a producer stays while it is used");
-                    producer.produce(parcel, &holding.encoded, &topic, partition, records);
+                    let encoded = &holding.encoded;
+                    for (records, failed) in by_failure(encoded, records) {
+                        match failed {
+                            None => producer.produce(parcel, encoded, &topic, partition, records),
+                            Some(processor) => {
+                                let message =
+                                    format!("the processor `{processor}` failed: its on_failure is dead_letter");
+                                self.machine.not_for_its_topic(parcel, records, &Arc::from(message));
+                            }
+                        }
+                    }
                 }
                 Action::Settle { parcel, how } => {
                     let holding = self.holdings.remove(&parcel).expect("a parcel settles once");

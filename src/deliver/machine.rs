@@ -350,6 +350,19 @@ impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
         self.wake();
     }
 
+    /// Records that were handed over are not for their topic, whatever the broker thinks of them: they go to the dead letter, and
+    /// the others of their batch go on.
+    pub fn not_for_its_topic(&mut self, parcel: Parcel, records: Range<u32>, message: &Arc<str>) {
+        let Some(key) = self.parcels.get(&parcel) else { return };
+        let lane = self.lanes.get_mut(key).expect("a parcel's lane exists while the parcel does");
+        lane.in_flight_records -= u64::from(records.end - records.start);
+        for record in records {
+            let (reason, message) = (RecordFault::Processor, Arc::clone(message));
+            lane.bury(parcel, record, reason, Arc::clone(&message));
+            self.actions.push_back(Action::Bury { parcel, record, reason, message });
+        }
+    }
+
     /// The record is durable in the dead letter (`ok`), or the dead letter is full or broken: tried again later.
     pub fn buried(&mut self, parcel: Parcel, record: u32, ok: bool, now: Duration) {
         let Some(key) = self.parcels.get(&parcel).cloned() else { return };
@@ -360,6 +373,10 @@ impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
             }
         } else {
             lane.bury_again(parcel, record, now + self.limits.probe_first * 5);
+            if matches!(lane.state, State::Direct) {
+                // Nobody refused it, so the lane still flows: a dead letter that takes nothing holds it.
+                lane.state = State::Split { groups: VecDeque::new() };
+            }
             self.timed.insert(key.clone());
         }
         self.advance(&key, now);

@@ -47,11 +47,13 @@ pub enum RecordFault {
     TooLarge,
     Invalid,
     InvalidTimestamp,
+    /// Nobody refused it: a processor failed, and its `on_failure` is `dead_letter`.
+    Processor,
 }
 
 impl RecordFault {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::TooLarge, Self::Invalid, Self::InvalidTimestamp];
+    pub const ALL: [Self; 4] = [Self::TooLarge, Self::Invalid, Self::InvalidTimestamp, Self::Processor];
 
     /// The word for metrics and the dead letter.
     pub fn name(self) -> &'static str {
@@ -59,6 +61,7 @@ impl RecordFault {
             Self::TooLarge => "too_large",
             Self::Invalid => "invalid",
             Self::InvalidTimestamp => "invalid_timestamp",
+            Self::Processor => "processor_failed",
         }
     }
 }

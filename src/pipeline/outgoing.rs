@@ -9,7 +9,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::plan::{Counts, Plan, RouteCache, Target};
-use crate::batch::{Batch, Encoded, Header, NONE, Place, Position, RECORD_BYTES, Record, Share, SourceKey};
+use crate::batch::{
+    Batch, Encoded, FAILED_HEADER, Header, NONE, Place, Position, RECORD_BYTES, Record, Share, SourceKey,
+};
 use crate::budget::BytePermit;
 use crate::encode::{self, Codec, Fit};
 use crate::event::{Common, Event, EventView, RouteTo, Template, Timestamp};
@@ -118,6 +120,10 @@ impl Encoder {
                 let tally = &mut tally;
                 match plan.chain.run(&mut Work { event, buf, common, read_at, tally }) {
                     Outcome::Keep => true,
+                    Outcome::DeadLetter(processor) => {
+                        event.set_failed(processor);
+                        true
+                    }
                     Outcome::Drop(reason) => {
                         Tally::count(&mut tally.dropped, reason);
                         false
@@ -286,6 +292,10 @@ impl Encoder {
                 headers_len += name.len() + self.text.len();
                 headers.push(Header { name: Arc::clone(name), value });
             }
+        }
+        if let Some(processor) = view.event.failed() {
+            let name = Arc::clone(self.names.entry(FAILED_HEADER).or_insert_with(|| Arc::from(FAILED_HEADER)));
+            headers.push(Header { name, value: append(&mut out.buf, processor.as_bytes()) });
         }
         let value_start = position(&out.buf);
         let room = target.record_bytes_max.saturating_sub(key_len as usize + headers_len);

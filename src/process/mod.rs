@@ -127,6 +127,8 @@ pub enum Outcome {
     Keep,
     /// It becomes no record. Why, as it is counted.
     Drop(&'static str),
+    /// It goes to the dead letter as it is now, since the processor of this name failed.
+    DeadLetter(&'static str),
 }
 
 /// What becomes of an event for which a processor failed.
@@ -137,6 +139,8 @@ pub enum OnFailure {
     Tag,
     /// It is dropped, and counted as [`Tally::FAILED`].
     Drop,
+    /// It is tagged and goes to the dead letter of each output that it is for.
+    DeadLetter,
 }
 
 /// One processor of a chain, with what the config says around it.
@@ -264,7 +268,7 @@ impl Chain {
         self.steps.iter().flat_map(|step| step.processor.databases()).collect()
     }
 
-    /// Runs the event through the steps, up to the one that drops it.
+    /// Runs the event through the steps, up to the one that drops it or for which it goes to the dead letter.
     pub fn run(&self, work: &mut Work<'_>) -> Outcome {
         for step in &self.steps {
             if step.condition.as_ref().is_some_and(|condition| !condition.holds(&work.view())) {
@@ -272,12 +276,16 @@ impl Chain {
             }
             match step.processor.run(work) {
                 Ok(Outcome::Keep) => {}
-                Ok(dropped) => return dropped,
+                Ok(ended) => return ended,
                 Err(Failed) => {
                     Tally::count(&mut work.tally.failed, step.processor.name());
                     match step.on_failure {
                         OnFailure::Tag => step.tags.iter().for_each(|tag| work.tag(tag)),
                         OnFailure::Drop => return Outcome::Drop(Tally::FAILED),
+                        OnFailure::DeadLetter => {
+                            step.tags.iter().for_each(|tag| work.tag(tag));
+                            return Outcome::DeadLetter(step.processor.name());
+                        }
                     }
                 }
             }

@@ -149,6 +149,43 @@ tests:
     assert_eq!(said.matches("  expected  ").count(), 10, "nothing else differs:\n{said}");
 }
 
+/// Scenario: a processor with `on_failure: dead_letter` fails, and one does not; through `test` and through `try`.
+/// Guarantee: `dead_letter` expects the processor's name, and where it is not said the record is expected in its topic; `try` shows
+/// the record, and says where it goes.
+#[test]
+fn the_dead_letter_is_shown() {
+    let config = r#"
+data_dir: /nowhere
+inputs:
+  web: { type: stdin, processors: [{ when: { if: "[message] =~ '^[{]'", then: [{ json: { on_failure: dead_letter } }] } }] }
+outputs:
+  main: { type: kafka, brokers: ["nowhere:9092"], topic: logs, codec: json }
+"#;
+    let tests = |more: &str| {
+        format!(
+            "config: dead.yaml\ntests:\n- name: a\n  lines: ['{{a', b]\n  expect:\n  - {{ topic: logs, record: {{ message: '{{a', \
+             tags: [_jsonparsefailure] }}, headers: {{ logferry.processor_failed: null }}{more} }}\n  - topic: logs\n"
+        )
+    };
+    let (good, other, none) = (tests(", dead_letter: json"), tests(", dead_letter: grok"), tests(""));
+    let files = [("dead.yaml", config), ("good.yaml", &good), ("other.yaml", &other), ("none.yaml", &none)];
+    let folder = folder("tests-dead", &files);
+    let path = |name: &str| folder.join(name).display().to_string();
+    let (code, said) = test(&[&path("good.yaml")]);
+    assert_eq!(code, Some(0), "{said}");
+    for (name, expected) in [("other.yaml", "in the dead letter, for a failure of `grok`"), ("none.yaml", "a record")] {
+        let (code, said) = test(&[&path(name)]);
+        assert_eq!(code, Some(1), "{said}");
+        let shown =
+            format!("  expected  {expected}\n          actual    in the dead letter, for a failure of `json`\n");
+        assert!(said.contains(&shown), "{shown}\n{said}");
+    }
+    let output = logferry(&["try", "-c", &path("dead.yaml")], b"{a\nb\n");
+    assert_eq!(String::from_utf8_lossy(&output.stdout).lines().count(), 2);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(said, "event 1 goes to the dead letter: the processor `json` failed\n");
+}
+
 /// Scenario: test files with mistakes of every kind, one of a config with mistakes, one that is not there; no file at all.
 /// Guarantee: 78 with each mistake at file:line:column and no test run; 2.
 #[test]

@@ -378,6 +378,113 @@ fn a_topic_is_the_dead_letter() {
     assert!(kept[0].get("headers").is_none(), "the record had none");
 }
 
+/// Processors that can't read the lines of [`unparsable`], and what is to become of these.
+const PARSING: &str =
+    "processors:\n- json:\n    if: \"[message] =~ '^[{]'\"\n    on_failure: dead_letter\n- add_tags: { tags: [after] }";
+
+/// A line that begins like JSON and is none.
+fn unparsable(number: usize, bytes: usize) -> String {
+    format!("{{unparsable {number} {}\n", "y".repeat(bytes))
+}
+
+/// Scenario: a processor with `on_failure: dead_letter` fails for one line of ten, 25 of 100 kB each; the dead letter holds 1 MiB.
+/// When it is full it is moved away, twice. Then all that was kept is sent again.
+/// Guarantee: the other lines arrive once, in order; a full dead letter holds the file, which is done with only once each of the
+/// records is kept, once, with reason, position and record; sent again, they are in their topic as they were, and nothing of ours
+/// is with them.
+#[test]
+fn what_a_processor_fails_for_is_set_aside_and_a_full_dead_letter_holds() {
+    const FAILED: usize = 25;
+    let kafka = kafka_or_skip!();
+    let topic = Cluster::name("parsed");
+    kafka.create(&topic, 1);
+    let mut agent = Agent::new("parsed");
+    let output = format!("topic: {topic}\nkey: k\nheaders: {{ env: test }}\ndead_letter: {{ max_bytes: 1MiB }}");
+    agent.ship(PARSING, &kafka.bootstrap(), &output);
+    let mut writer = Writer::new(&agent.log("a.log"), "a");
+    for number in 0..FAILED {
+        writer.write(9);
+        writer.append(unparsable(number, 100_000).as_bytes());
+    }
+    agent.start();
+    let file = agent.data().join("dead_letter/main.jsonl");
+    let mut parts = Vec::new();
+    for part in 0..2 {
+        agent.wait_status("the dead letter to be full", |status| {
+            (file.exists() && status["outputs"][0]["dead_letter"]["full"] == true).then_some(())
+        });
+        let acked = agent.status()["inputs"][0]["acked_records_total"].as_u64().expect("a number");
+        assert!(acked < 10 * FAILED as u64, "what is not kept is not done: {acked}");
+        let moved = agent.data().join(format!("part-{part}"));
+        std::fs::rename(&file, &moved).expect("it is there");
+        parts.push(moved);
+    }
+    wait_all_read(&agent, 10 * FAILED as u64);
+    let failed = agent.status()["outputs"][0]["failed_total"].clone();
+    assert_eq!(failed["processor_failed"], FAILED, "{failed}");
+    agent.stop();
+    Check::of(&kafka.records(&topic), &[&writer]).exact();
+
+    let texts: Vec<String> =
+        parts.iter().chain([&file]).map(|path| std::fs::read_to_string(path).expect("it was written")).collect();
+    std::fs::write(&file, texts.concat()).expect("it is ours");
+    let kept = lines(&agent);
+    assert_eq!(kept.len(), FAILED);
+    for (number, entry) in kept.iter().enumerate() {
+        let value: Value = serde_json::from_str(entry["value"].as_str().expect("text")).expect("a record is JSON");
+        assert_eq!(value["message"].as_str().expect("text").to_owned() + "\n", unparsable(number, 100_000));
+        assert_eq!(value["tags"], serde_json::json!(["_jsonparsefailure"]), "the later processors did nothing");
+        let path = agent.log("a.log").display().to_string();
+        let told = ["reason", "topic", "output", "key", "path"].map(|name| entry[name].as_str().unwrap_or_default());
+        assert_eq!(told, ["processor_failed", &topic, "main", "k", &path]);
+        assert!(entry["message"].as_str().is_some_and(|why| why.contains("`json`")), "{}", entry["message"]);
+        assert_eq!(entry["offset"], value["log"]["offset"]);
+        assert_eq!(entry["headers"], serde_json::json!([{ "name": "env", "value": "test" }]));
+    }
+    let (code, table, stderr) = command(&agent, &["dead"]);
+    assert_eq!((code, table.matches(" processor_failed ").count()), (Some(0), FAILED), "{table}{stderr}");
+    let (code, stdout, stderr) = command(&agent, &["dead", "--resend"]);
+    assert_eq!(code, Some(0), "{stdout}{stderr}");
+    let arrived = kafka.records(&topic);
+    assert_eq!(arrived.len(), 10 * FAILED);
+    for (record, entry) in arrived[9 * FAILED..].iter().zip(&kept) {
+        assert_eq!(Some(std::str::from_utf8(&record.value).expect("text")), entry["value"].as_str());
+        assert_eq!((record.headers.as_str(), record.key_text().as_str()), ("env=test", "k"));
+    }
+}
+
+/// Scenario: the same with a topic as the dead letter; the agent is killed in the middle and starts again.
+/// Guarantee: the lines that can be read are in their topic, all, in order; the others are in the dead letter's topic, all, and in no
+/// other, with headers that say why.
+#[test]
+fn what_a_processor_fails_for_goes_to_the_dead_letter_s_topic() {
+    const FAILED: usize = 500;
+    let kafka = kafka_or_skip!();
+    let (topic, dead) = (Cluster::name("parsed"), Cluster::name("dead"));
+    kafka.create(&topic, 1);
+    kafka.create(&dead, 1);
+    let mut agent = Agent::new("parsed-topic");
+    agent.ship(PARSING, &kafka.bootstrap(), &format!("topic: {topic}\ndead_letter: {{ topic: {dead} }}"));
+    let mut writer = Writer::new(&agent.log("a.log"), "a");
+    for number in 0..FAILED {
+        writer.write(9);
+        writer.append(unparsable(number, 100).as_bytes());
+    }
+    agent.start();
+    until("some are in the dead letter", || (!kafka.records(&dead).is_empty()).then_some(()));
+    agent.kill9();
+    agent.until_idle(2);
+    Check::of(&kafka.records(&topic), &[&writer]).complete();
+    let buried = kafka.records(&dead);
+    let seen: std::collections::BTreeSet<String> =
+        buried.iter().map(|record| record.json()["message"].as_str().expect("text").to_owned()).collect();
+    assert_eq!(seen.len(), FAILED);
+    for record in &buried {
+        let told = |name: &str| header(record, &format!("logferry.dead_letter.{name}")).unwrap_or_default().to_owned();
+        assert_eq!((told("reason"), told("topic")), ("processor_failed".into(), topic.clone()));
+    }
+}
+
 /// Scenario: the topic that is the dead letter does not exist. The agent is stopped; the topic is created; it starts again.
 /// Guarantee: the refused records wait in the spool, which counts as kept: the others arrive, once, in order, and the whole file is
 /// done with; the refused ones are in the topic once it exists.

@@ -9,6 +9,7 @@ mod brokers;
 mod campaign;
 mod commands;
 mod config_tests;
+mod conformance;
 mod connect;
 mod dead_letter;
 mod delivery;

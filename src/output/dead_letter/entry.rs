@@ -29,7 +29,7 @@ pub struct Entry {
     /// When it was refused, RFC 3339.
     pub time: String,
     pub output: String,
-    /// `too_large`, `invalid`, `invalid_timestamp`.
+    /// `too_large`, `invalid`, `invalid_timestamp`, `processor_failed`.
     pub reason: String,
     /// What was said of it.
     pub message: String,

@@ -121,6 +121,7 @@ fn record_advice(reason: RecordFault) -> &'static str {
         RecordFault::InvalidTimestamp => {
             "its time is outside the topic's message.timestamp.before.max.ms and .after.max.ms"
         }
+        RecordFault::Processor => "correct the processor's options, then `logferry spool dead --resend`",
     }
 }
 
