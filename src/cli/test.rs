@@ -106,7 +106,7 @@ impl Suite {
 
     /// What is not as the test expects it, as text; empty if all is.
     fn run(&self, test: &Test, now: Option<Timestamp>) -> anyhow::Result<String> {
-        let Ok(ends) = self.file.ends(test, &self.checked) else { anyhow::bail!("the test has no input any more") };
+        let ends = self.file.ends(test, &self.checked).map_err(|mistake| anyhow::anyhow!("{mistake}"))?;
         let got = self.outcomes(test, &ends, now)?;
         let mut diff = Diff { file: &self.file.name, text: String::new() };
         for (at, (got, expect)) in got.iter().zip(&test.expect).enumerate() {

@@ -79,6 +79,29 @@ fn groks() {
     replay("grok", targets::grok);
 }
 
+/// Scenario: lines of every form that is read, deep ones and odd ones among them, through each processor alone and through chains.
+/// Guarantee: no panic, no event dropped; what came of it can be written by every codec, in proportion to the line.
+#[test]
+fn lines_through_processors() {
+    replay("processors", targets::processors);
+    let deep = |open: &str, close: &str| [open.repeat(2_000), close.repeat(2_000)].concat();
+    let texts = [
+        deep("[", "]"),
+        deep("{\"a\":", "}"),
+        deep("(", ")"),
+        "a=".repeat(3_000),
+        "\"".repeat(3_001),
+        "a.".repeat(3_000) + "b=1",
+        format!("{{\"{}x\":1}}", "k.".repeat(3_000)),
+        "[a]".repeat(500) + "=1",
+    ];
+    for text in texts {
+        for first in 0..=60 {
+            targets::processors(&[&[first], text.as_bytes()].concat());
+        }
+    }
+}
+
 // ---- the seeds ----
 
 fn seeds() -> Vec<(&'static str, &'static str, Vec<u8>)> {

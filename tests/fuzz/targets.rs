@@ -5,12 +5,16 @@
 //! of speed, no files of the system: a segment is on a simulated disk.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
+use logferry::config::{System, check_text};
 use logferry::disk::Disk as _;
 use logferry::disk::sim::SimDisk;
+use logferry::encode::{Codec, encode};
+use logferry::event::{Event, EventView, Flags, Shared, SharedOptions, Timestamp};
 use logferry::output::dead_letter::entry::Entry;
 use logferry::process::grok::{Definitions, Engine, Grok, Scratch, Set};
+use logferry::process::{Chain, Outcome, Step, Tally, Work};
 use logferry::spool::frame::{self, HEAD_BYTES, MAGIC, Parsed, Seat};
 use logferry::spool::{Log, Options, Turn, inspect};
 
@@ -192,4 +196,72 @@ pub fn dead_letter(bytes: &[u8]) {
     // As the dead letter's topic has it, and back.
     let sent = Entry { headers: entry.topic_headers(), ..entry.clone() };
     assert_eq!(sent.unwrapped().value, entry.value, "the record itself is untouched");
+}
+
+/// Processors that read texts, each with options that make it do most; a field that they leave is read by the next one, too.
+const PROCESSORS: &str = r#"
+data_dir: /nowhere
+inputs: { lines: { type: stdin } }
+outputs: { main: { type: kafka, brokers: ["nowhere:9092"], topic: t } }
+processors:
+- json: { overwrite_keys: true, expand_keys: true, max_depth: 64, add_error_key: true }
+- json: { target: deep.json }
+- logfmt: { target: logfmt, expand_keys: true }
+- kv: { target: kv, expand_keys: true, allow_empty_values: true, field_split: " &;", trim_value: "\"'" }
+- kv: { whitespace: strict, value_split: ":=", prefix: p_ }
+- csv: { columns: [a, b.c, "[d][e]"], overwrite_keys: true }
+- csv: { columns: [x], target: csv, separator: ";", quote: "'", skip_empty_columns: true }
+- dissect: { tokenizer: "%{a} %{+a/2} %{?k}=%{&k} [%{n|long}] %{rest->} %{end}", overwrite_keys: true }
+- dissect: { tokenizer: "%{*k}:%{&k},%{f#4}%{g}", target_prefix: "", trim_values: all }
+- regex: { patterns: ['(?<r.word>\\w+)\\W+(?<r.rest>.*)', '^(?<r.all>.*)$'], overwrite_keys: true }
+- grok: { field: message, patterns: ["%{COMBINEDAPACHELOG}", "%{SYSLOGLINE}", "%{TIMESTAMP_ISO8601:t} %{GREEDYDATA:g}", "%{NUMBER:n:float}"] }
+- date: { field: t, formats: [ISO8601, UNIX, UNIX_MS, TAI64N, "EEE MMM dd HH:mm:ss", "yyyy-MM-dd HH:mm:ss.SSS Z", "%d/%b/%Y:%T %z"], timezone: "%{[zone]:Europe/Berlin}" }
+- date: { field: message, formats: [ISO8601, UNIX, TAI64N, "MMM dd HH:mm:ss"], target: parsed_at, locale: fr }
+- convert: { fields: { n: integer, a: float, x: boolean, b: string } }
+- gsub: { fields: [{ field: a, pattern: "(\\w)(.*)", replacement: "\\2\\1" }, { field: message, pattern: "", replacement: "-" }] }
+- split: { fields: { a: ",", g: "" } }
+- join: { fields: { a: "/" } }
+- strip: { fields: [a, message, g] }
+- lowercase: { fields: [a, message] }
+- uppercase: { fields: [g, message] }
+- truncate: { fields: [message, g], max_bytes: 7 }
+- rename: { fields: [{ from: a, to: moved.a }, { from: deep, to: "[x][y]" }] }
+- copy: { fields: [{ from: message, to: copied }, { from: kv, to: message }] }
+- set: { fields: { made: "%{[message]} %{[kv]:none} %{+yyyy.MM.dd} %{[@metadata][x]}", "[tags]": "%{[tags]}" } }
+- when: { if: "[n] > 5 or [message] =~ 'a+b' or 'x' in [tags]", then: [{ add_tags: { tags: ["t-%{[n]}"] } }], else: [{ remove: { fields: [logfmt] } }] }
+- route: { topic: "t-%{[message]}", key: "%{[a]}", headers: { h: "%{[kv.h]}" } }
+- keep: { fields: [message, made, x] }
+"#;
+
+/// The steps of [`PROCESSORS`].
+static STEPS: LazyLock<Vec<Step>> =
+    LazyLock::new(|| check_text("fuzz", PROCESSORS, &System).expect("these processors are sound").processors);
+
+/// A line, and what is done to it: the first byte says where in the list of processors it begins (and is alone, if odd). None
+/// panics, none drops it, and every codec can write what it made, in bytes that are in proportion to the line.
+pub fn processors(bytes: &[u8]) {
+    let Some((first, line)) = bytes.split_first() else { return };
+    let steps = &STEPS[..];
+    let begin = usize::from(*first / 2) % steps.len();
+    let chosen = if first % 2 == 1 { &steps[begin..=begin] } else { &steps[begin..] };
+    let flags = if std::str::from_utf8(line).is_ok() { Flags::NONE } else { Flags::INVALID_UTF8 };
+    let end = u32::try_from(line.len()).expect("inputs are short");
+    let common = Shared::new(SharedOptions::default()).stream("fuzz");
+    let read_at = Timestamp(1_764_112_756_000_000_000);
+    let mut event = Event::line(0..end, 0, u64::from(end) + 1, 0, read_at, flags);
+    let mut tally = Tally::default();
+    let mut work = Work { event: &mut event, buf: line, common: &common, read_at, tally: &mut tally };
+    let outcome = Chain::new(chosen.to_vec()).run(&mut work);
+    assert_eq!(outcome, Outcome::Keep, "none of these drops an event");
+    let view = EventView { event: &event, buf: line, common: &common };
+    for codec in [Codec::Ecs, Codec::Json, Codec::Raw] {
+        let mut value = Vec::new();
+        encode(codec, &view, &mut value);
+        // A text may be in a dozen fields, each of its bytes as an escape of six.
+        assert!(value.len() <= 4_096 + 256 * line.len(), "{} bytes of {}", value.len(), line.len());
+        if codec != Codec::Raw {
+            let text = std::str::from_utf8(&value).expect("it is UTF-8");
+            serde_json::from_str::<serde::de::IgnoredAny>(text).expect("it is JSON");
+        }
+    }
 }

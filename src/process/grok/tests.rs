@@ -294,6 +294,11 @@ fn any_line() -> impl Strategy<Value = String> {
         .prop_map(|parts| parts.concat())
 }
 
+/// How many patterns are generated: `GROK_CASES` for a longer look.
+fn generated_cases() -> u32 {
+    std::env::var("GROK_CASES").ok().map_or(300, |cases| cases.parse().expect("GROK_CASES is a number"))
+}
+
 /// There is a repetition of what can match the empty text.
 fn has_empty_turns(node: &ast::Node) -> bool {
     use ast::Node;
@@ -306,7 +311,7 @@ fn has_empty_turns(node: &ast::Node) -> bool {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: generated_cases(), ..ProptestConfig::default() })]
 
     /// Scenario: generated patterns (alternatives, repetitions, atomic groups, look-around, captures) on generated lines.
     /// Guarantee: the fast way and the way with notes have the same span and the same captures, and fancy-regex the same span.
