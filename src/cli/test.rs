@@ -4,7 +4,7 @@
 //! first test runs.
 
 use std::io::{self, Write as _};
-use std::path::PathBuf;
+use std::path::Path;
 
 use serde_json::{Map, Value};
 
@@ -97,7 +97,7 @@ struct GotRecord {
 }
 
 impl Suite {
-    fn load(path: &PathBuf) -> Result<Self, Vec<Mistake>> {
+    fn load(path: &Path) -> Result<Self, Vec<Mistake>> {
         let file = load_tests(path, &System)?;
         let checked = load(&file.config, &System)?;
         let wrong: Vec<Mistake> = file.tests.iter().filter_map(|test| file.ends(test, &checked).err()).collect();
