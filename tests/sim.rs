@@ -14,6 +14,9 @@
 //! of the kills cut the power: what was not synced is lost or torn, names too. Outages are long enough for the spool to be
 //! used, and a file that the agent calls acknowledged may be deleted then, though no broker has it.
 //!
+//! In half of the runs some lines are continued on others, which the agent joins (`multiline`): the record is whole, whenever it was
+//! killed, held or sent back while it was being joined.
+//!
 //! Not allowed, because the promise has an exception for it: a refusal that ends before the producer's owner was told of it
 //! (I3: what was handed over behind a refused record); files that came and left the glob while nobody looked; bytes that are
 //! truncated away before they arrived, or deleted before they arrived or were spooled. Records that are refused for their own sake are the machine's own model's
@@ -53,6 +56,9 @@ const DISK_BYTES: u64 = 256 << 20;
 const CUT_CALLS: u64 = 3_000;
 /// How long the spool may take for what is rotated in an outage: a few times `spool.after`.
 const OUTAGE: Duration = Duration::from_millis(400);
+
+/// Makes another seed of a run's, for what its dice must not be asked.
+const JOINS: u64 = 0x6a6f_696e_7300;
 
 /// SplitMix64: the same numbers for the same seed, everywhere.
 struct Dice(u64);
@@ -514,6 +520,8 @@ struct Run {
     lines: Vec<Line>,
     by_text: HashMap<String, usize>,
     generations: usize,
+    /// Some lines are continued on others.
+    joins: bool,
     /// What reloads change: of the input, and of the output.
     round: u32,
     linger_ms: u32,
@@ -567,6 +575,7 @@ impl Run {
             lines: Vec::new(),
             by_text: HashMap::new(),
             generations: 0,
+            joins: Dice(seed ^ JOINS).one_in(2),
             round: 0,
             linger_ms: 0,
             is_reading_again: false,
@@ -609,10 +618,11 @@ impl Run {
             format!("  {name}: {{type: kafka, brokers: ['sim:9092'], topic: {TOPIC}, linger: {linger_ms}ms}}\n")
         };
         let outputs: String = self.sides.iter().map(output).collect();
+        let multiline = if self.joins { "    multiline: {pattern: '^> ', timeout: 50ms}\n" } else { "" };
         let text = format!(
             "data_dir: {home}/data\nadmin: {{listen: off}}\nmemory: {{max_bytes: 16MiB}}\nspool: {{after: 100ms, max_bytes: 64MiB}}\nshutdown_after: 50ms\ninputs:\n  logs:\n    \
              type: file\n    paths: ['{home}/logs/in*.log', '{home}/logs/in*.log.*', '{home}/logs/out*.log']\n    \
-             fields: {{round: {round}}}\n\
+             fields: {{round: {round}}}\n{multiline}\
              outputs:\n{outputs}"
         );
         check_text("sim.yaml", &text, &System).unwrap_or_else(|mistakes| panic!("{mistakes:?}"))
@@ -677,7 +687,8 @@ impl Run {
         for _ in 0..count {
             let number = self.lines.len();
             let pad = ["", " plain", " \"quoted\\\"", " t\tb", " é漢"][self.dice.below(5)].repeat(self.dice.below(12));
-            let text = format!("{} {number:06}{pad}", log.name);
+            let more = if self.joins { "\n> more".repeat(self.dice.below(4)) } else { String::new() };
+            let text = format!("{} {number:06}{pad}{more}", log.name);
             let length = text.len() as u64 + 1;
             let line = Line { log: at, number, generation: generation.number, offset: generation.size, length };
             self.lines.push(line);

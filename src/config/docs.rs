@@ -316,7 +316,64 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("drop_event", "  - drop_event:\n      if: \"[log.level] in ['debug', 'trace']\"\n"),
 ];
 
-const PROSE: &str = r#"## Several outputs
+const PROSE: &str = r#"## Lines that belong together
+
+Three things make a record of raw lines, in this order: `format` takes off what a container runtime has written around a line and puts
+its parts together, `multiline` joins lines, `include_lines` and `exclude_lines` see what came of it.
+
+```yaml
+inputs:
+  containers:
+    type: file
+    paths: [/var/log/containers/*.log]
+    format: auto
+    multiline: { preset: [java, python, go] }
+  app:
+    type: file
+    paths: [/var/log/app/*.log]
+    multiline: { pattern: '^\d{4}-\d{2}-\d{2}', negate: true, match: after }
+```
+
+| `format` | a line is | a part of a line is |
+|---|---|---|
+| `cri` | `2016-10-06T00:17:09.669794202Z stdout F message` | one with `P` for the `F` |
+| `docker` | `{"log":"message\n","stream":"stdout","time":"2021-02-01T16:45:03.01231Z"}` | one whose `log` has no line break at its end |
+| `auto` | one or the other, line by line | |
+
+The event's `@timestamp` is that of the line, and it has the field `stream`. A line that is not of the format is shipped as it is, with the
+tag `_formatparsefailure`, and counted (`malformed_lines_total`); whatever was open before it ends. A line of more than `max_line_bytes` in its
+parts is cut there and marked.
+
+| `multiline` | a line goes on in the record before it if |
+|---|---|
+| `pattern`, `match: after` | it matches (with `negate: true`: does not match) |
+| `pattern`, `match: before` | the line before it matches (does not match) |
+| `while` | it matches (does not match); a line that does not is a record by itself |
+| `count` | the record has fewer lines than that |
+| `preset` | it goes on in a stack trace of the language; what is in no trace is a record by itself |
+
+- These are Filebeat's rules, and the presets `java`, `go`, `python` and `ruby` are Fluent Bit's: the same lines make the same records. A record
+  that no line can follow ends at once, not with the next line. Stack traces of `java`, `dotnet` and `javascript` begin at a line with
+  `Exception`, `Error` or `Throwable` before a colon or at its end.
+- **Limits**: of a record at most `max_lines` lines and `max_bytes` bytes are shipped, cut at a character. The lines behind that still belong
+  to it, and are counted in its `log.length`. `log.flags` is `multiline` where lines were joined, and `truncated` where something was cut.
+- **Time**: a record to which nothing was added for `timeout` ends, so that the last trace of a file does not wait for the next line. Parts of
+  a line that wait for their end have the same time (5s without `multiline`).
+- **Streams**: lines of stdout and of stderr do not break each other's records up. Records of different streams come in the order in
+  which they end.
+- **Restart**: a checkpoint stays before the oldest line of a record that is open, so that a trace of which the agent had half when it was killed
+  arrives whole. `log.offset` is that of its first line, `log.length` the raw bytes of all of its lines, and `event.id` is of them all: a record
+  that is sent again has the same one.
+- **Rotation**: a record ends with its file. Its writer may have gone on in the file after that was renamed (that is waited for, at most
+  1s and `timeout`, and the next file of the name after it), or the file was copied and truncated (its rest is in the copy); but a record
+  that begins in one file and goes on in the next is two, as in Filebeat.
+- **Memory**: what is open counts for `memory.max_bytes`, all sources together up to an eighth of it. Where there is none, the record
+  that asks for it ends, cut and marked. So does one that takes more than 64MiB of a file (2MiB of standard input): a restart has to read it
+  again from its beginning.
+
+`logferry try -c FILE` shows the records that a config makes of lines.
+
+## Several outputs
 
 Every record goes to every output, unless the `outputs` of its input or the `when` of an output say otherwise: two clusters during
 a migration, an archive beside Kafka, errors to a topic of their own.

@@ -336,7 +336,8 @@ impl FileTail {
         let grace = self.context.timing.grace;
         if is_open && rest == 0 {
             // Its end may still come, in the file that its writer has open; but whoever has its name now waits for it.
-            if self.ending == Ending::Open && waited < nanoseconds(LEFT_OPEN_MAX.min(grace)) {
+            let is_due = self.joining.as_ref().is_some_and(|joining| joining.is_due(quantum.now));
+            if self.ending == Ending::Open && !is_due && waited < nanoseconds(LEFT_OPEN_MAX.min(grace)) {
                 return Some(Read::Idle);
             }
             return Some(self.end_open(fill, quantum.now, true));
@@ -625,8 +626,11 @@ impl Source for FileTail {
         }
         let waited = now.since(Timestamp(self.left_ns.max(self.grown_ns)));
         let grace = self.context.timing.grace;
-        let has_rest = self.link.rest_bytes.load(Ordering::Acquire) > 0;
-        Some(if has_rest { grace } else { LEFT_OPEN_MAX.min(grace) }.saturating_sub(waited))
+        if self.link.rest_bytes.load(Ordering::Acquire) > 0 {
+            return Some(grace.saturating_sub(waited));
+        }
+        let left = LEFT_OPEN_MAX.min(grace).saturating_sub(waited);
+        Some(joining.due_in(now).map_or(left, |due| due.min(left)))
     }
 
     fn lag_bytes(&self) -> u64 {
