@@ -341,7 +341,8 @@ inputs:
 | `auto` | one or the other, line by line | |
 
 The event's `@timestamp` is that of the line, and it has the field `stream`. A line that is not of the format is shipped as it is, with the
-tag `_formatparsefailure`, and counted (`malformed_lines_total`); whatever was open before it ends. A line of more than `max_line_bytes` in its
+tag `_formatparsefailure`, and counted (`malformed_lines_total`); whatever was open before it ends. With
+`auto`, such lines are joined by `multiline` too, with each other: a file may as well be of no container. A line of more than `max_line_bytes` in its
 parts is cut there and marked.
 
 | `multiline` | a line goes on in the record before it if |

@@ -4,7 +4,7 @@ use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::kafka_or_skip;
 use crate::kit::agent::logferry;
@@ -273,4 +273,80 @@ fn try_shows_the_records_of_fluent_bit() {
         cases += 1;
     }
     assert!(cases >= 5, "only {cases} cases");
+}
+
+/// The records that `logferry try` makes of lines, for a file input with these keys.
+#[track_caller]
+fn tried(input: Value, lines: &[u8]) -> Vec<Value> {
+    let folder = scratch::folder("multiline-try");
+    let mut files = json!({ "type": "file", "paths": [folder.join("*.log")] });
+    files.as_object_mut().expect("an object").extend(input.as_object().expect("an object").clone());
+    let config = json!({
+        "data_dir": folder,
+        "inputs": { "files": files },
+        "outputs": { "main": { "type": "kafka", "brokers": ["nowhere:9092"], "topic": "t" } },
+    });
+    let path = folder.join("config.yaml");
+    std::fs::write(&path, config.to_string()).expect("the scratch folder is writable");
+    let output = logferry(&["try", "-c", &path.display().to_string()], lines);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).expect("JSON");
+    text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+}
+
+fn texts(records: &[Value]) -> Vec<&str> {
+    records.iter().map(|record| record["message"].as_str().expect("a text")).collect()
+}
+
+/// Scenario: lines of both container formats, of none, and traces within each, in one file with `format: auto`.
+/// Guarantee: each line is recognised by itself; what is of no format is shipped, tagged, and its traces are joined too.
+#[test]
+fn auto_recognises_each_line() {
+    let lines = concat!(
+        "2024-01-02T03:04:05.678901234Z stderr F x.YException: no\n",
+        "2024-01-02T03:04:06Z stdout P half \n",
+        "2024-01-02T03:04:07Z stderr F \tat x.Y.z(Y.java:1)\n",
+        "2024-01-02T03:04:08Z stdout F whole\n",
+        "Traceback (most recent call last):\n",
+        "  File \"a.py\", line 1, in f\n",
+        "    1 / 0\n",
+        "ZeroDivisionError: division by zero\n",
+        "{\"log\":\"a.BError: \\u00fc\\n\",\"stream\":\"stdout\",\"time\":\"2024-01-02T03:04:09.5Z\"}\n",
+        "{\"log\":\"\\tat a.B\",\"stream\":\"stdout\",\"time\":\"2024-01-02T03:04:10Z\"}\n",
+        "{\"log\":\".c(B.java:2)\\n\",\"stream\":\"stdout\",\"time\":\"2024-01-02T03:04:10Z\"}\n",
+        "no container\n",
+    );
+    let records = tried(json!({ "format": "auto", "multiline": { "preset": ["java", "python"] } }), lines.as_bytes());
+    let expect = [
+        "half whole",
+        "x.YException: no\n\tat x.Y.z(Y.java:1)",
+        "Traceback (most recent call last):\n  File \"a.py\", line 1, in f\n    1 / 0\nZeroDivisionError: division by zero",
+        "a.BError: ü\n\tat a.B.c(B.java:2)",
+        "no container",
+    ];
+    assert_eq!(texts(&records), expect);
+    let field = |name: &str| records.iter().map(|record| record[name].clone()).collect::<Vec<_>>();
+    assert_eq!(field("stream"), [json!("stdout"), json!("stderr"), Value::Null, json!("stdout"), Value::Null]);
+    let tag = json!(["_formatparsefailure"]);
+    assert_eq!(field("tags"), [Value::Null, Value::Null, tag.clone(), Value::Null, tag]);
+    assert_eq!(records[1]["@timestamp"], "2024-01-02T03:04:05.678901234Z");
+    assert_eq!(records[1]["log"]["flags"], json!(["multiline"]));
+}
+
+/// Scenario: a trace of more lines than `max_lines`, and one of more bytes than `max_bytes`.
+/// Guarantee: each is cut and says so; what is cut off is in its length, and the line behind it is whole.
+#[test]
+fn what_is_cut_is_marked() {
+    let trace = format!("x.YException: no\n{}", "\tat x.Y.z(Y.java:1)\n".repeat(20));
+    let lines = format!("{trace}next\n");
+    for limits in [json!({ "preset": "java", "max_lines": 3 }), json!({ "preset": "java", "max_bytes": 128 })] {
+        let records = tried(json!({ "multiline": limits }), lines.as_bytes());
+        assert_eq!(records.len(), 2, "{records:?}");
+        assert_eq!(records[0]["log"]["flags"], json!(["multiline", "truncated"]));
+        assert_eq!(records[0]["log"]["length"], trace.len());
+        let message = records[0]["message"].as_str().expect("a text");
+        assert!(trace.starts_with(message) && message.len() <= 128, "{message:?}");
+        assert_eq!(records[1]["message"], "next");
+        assert_eq!(records[1]["log"].get("flags"), None);
+    }
 }
