@@ -11,6 +11,7 @@ use crate::decode::{Format, JoinOptions, LineFilter};
 use crate::input::stdin::RECORD_BYTES_MAX;
 
 use super::check::{Checker, line_max};
+use super::marked::Node;
 use super::shape::or_words;
 use super::written::{self, CommonInput, Config, Count, FormatName, LinePattern, MatchName, MultilineType};
 
@@ -23,6 +24,10 @@ const LINES_LIMIT: u32 = 1_000_000;
 
 /// What says which lines belong together, in the order in which it is asked for.
 const FORMS: [&str; 4] = ["preset", "pattern", "while", "count"];
+
+/// The other keys.
+const BESIDE: [&str; 8] =
+    ["negate", "match", "flush_pattern", "type", "max_lines", "max_bytes", "timeout", "skip_newline"];
 
 impl Checker<'_> {
     /// How the lines of an input become records; `Some(None)`: each is one. `format`: of a file.
@@ -148,6 +153,12 @@ impl Checker<'_> {
         }
     }
 
+    /// A key there is none of ours, which was said: it may be the form, misspelt.
+    fn has_unknown(&self, path: &[&str]) -> bool {
+        let entries = self.root.find(path).and_then(Node::as_map).unwrap_or_default();
+        entries.iter().any(|(key, _)| !FORMS.contains(&key.name.as_str()) && !BESIDE.contains(&key.name.as_str()))
+    }
+
     /// The key that says it. What is written and wrong was said already, and is nothing here.
     fn form(&mut self, path: &[&str], multiline: &written::Multiline) -> Option<&'static str> {
         let below = |key| [path, &[key]].concat();
@@ -160,6 +171,7 @@ impl Checker<'_> {
             Some(MultilineType::While | MultilineType::WhilePattern) => Some("while"),
         };
         match (written.as_slice(), asked) {
+            ([], None) if self.has_unknown(path) => None,
             ([], None) => {
                 self.say_at(path, format!("`multiline` says nothing: expected {}", or_words(FORMS.into_iter())));
                 None

@@ -184,7 +184,7 @@ loging: {}
             "11:24: takes `true` or `false` (did you mean `true`?), found a text",
             "12:25: `include_lines`: expected a regular expression: unclosed group",
             "13:16: `multiline` says nothing",
-            "14:13: `format: cri` comes in a later release",
+            "14:13: `format` takes `lines`, `cri`, `docker` or `auto`, found `crio` (did you mean `cri`?)",
             "16:9: unknown key `drop_evnt` in `processors` (did you mean `drop_event`?)",
             "17:9: `fields` is missing: expected a map",
             "18:9: `rename` is a second processor in one item",
