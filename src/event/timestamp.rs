@@ -128,11 +128,8 @@ impl Timestamp {
 fn fraction(text: &[u8]) -> Option<(i64, &[u8])> {
     let Some(digits) = text.strip_prefix(b".") else { return Some((0, text)) };
     let count = digits.iter().take_while(|byte| byte.is_ascii_digit()).count();
-    let mut nanosecond = 0;
-    for at in 0..9 {
-        let digit = if at < count { digits[at] - b'0' } else { 0 };
-        nanosecond = nanosecond * 10 + i64::from(digit);
-    }
+    let kept = digits[..count.min(9)].iter().fold(0, |nanosecond, digit| nanosecond * 10 + i64::from(*digit - b'0'));
+    let nanosecond = kept * 10_i64.pow(9 - count.min(9) as u32);
     (count > 0).then_some((nanosecond, &digits[count..]))
 }
 
