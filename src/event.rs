@@ -135,6 +135,8 @@ pub struct Event {
     end: u32,
     flags: Flags,
     stream: Stream,
+    /// Bytes of others between its lines.
+    between: u32,
     own: Option<Box<Own>>,
 }
 
@@ -267,6 +269,7 @@ impl Event {
             end: message.end,
             flags,
             stream: Stream::None,
+            between: 0,
             own: None,
         }
     }
@@ -328,6 +331,16 @@ impl Event {
         (self.start, self.end, self.flags) = (message.start, message.end, flags);
     }
 
+    /// Behind the last of its raw lines.
+    pub fn end(&self) -> u64 {
+        self.offset + self.length + u64::from(self.between)
+    }
+
+    /// Its last raw line ends there.
+    pub(crate) fn set_end(&mut self, end: u64) {
+        self.between = u32::try_from(end.saturating_sub(self.offset + self.length)).unwrap_or(u32::MAX);
+    }
+
     /// Its container wrote it there.
     pub(crate) fn set_stream(&mut self, stream: Stream) {
         self.stream = stream;
@@ -337,6 +350,7 @@ impl Event {
     pub(crate) fn take_over(&mut self, line: &Event) {
         (self.offset, self.length, self.line_hash) = (line.offset, line.length, line.line_hash);
         (self.timestamp, self.flags, self.stream) = (line.timestamp, line.flags, line.stream);
+        self.between = line.between;
         if let Some(own) = &line.own {
             self.own_mut().tags.extend_from_slice(&own.tags);
         }

@@ -383,6 +383,7 @@ impl Joiner {
     /// A record has ended.
     fn emit(&mut self, joint: Joint, out: &mut Out<'_>) {
         let Joint { mut event, text, end, check, .. } = joint;
+        event.set_end(end);
         if end - event.offset > event.length {
             if self.extents.len() == EXTENTS_MAX {
                 self.extents.pop_front();

@@ -60,7 +60,7 @@ struct Routed {
 pub enum Part<'a> {
     /// Everything that the processors keep; they are run on the way.
     Whole,
-    /// What of the processed events is not before this offset, and fulfils the target's `when`. What does is noted.
+    /// What of the processed events is not all before this offset, and fulfils the target's `when`. What does is noted.
     Chosen { from: u64, routed: &'a mut Vec<bool> },
 }
 
@@ -71,7 +71,8 @@ impl Part<'_> {
             return false;
         }
         routed[at] = true;
-        view.event.offset >= *from
+        // A record whose lines were two when this output had the first of them: it does not have the others.
+        view.event.end() > *from
     }
 }
 
@@ -407,7 +408,7 @@ mod tests {
     use crate::batch::Position;
     use crate::budget::Budget;
     use crate::decode::{Charset, LineFilter, LineOptions, split_lines};
-    use crate::event::{Object, Shared, SharedOptions};
+    use crate::event::{Flags, Object, Shared, SharedOptions};
     use crate::process::condition::Condition;
     use crate::process::{Chain, Route, Step};
 
@@ -491,6 +492,23 @@ mod tests {
         assert_eq!(share(&outgoing, 2), ("t-c".into(), Place::Unknown, vec!["c".into()]));
         assert_eq!(outgoing.records.iter().map(|record| record.offset).collect::<Vec<_>>(), [0, 4, 10, 2, 8, 6]);
         assert_eq!(outgoing.counts.read_records, 6);
+    }
+
+    /// Scenario: an output had a record that ended when nothing came; then a line came that goes on in it, and all is read again for
+    /// another output. Guarantee: what it has it does not get again, but the record with the line that it does not have.
+    #[test]
+    fn an_output_gets_what_it_does_not_have_all_of() {
+        let plan = plan("t", None);
+        let common = Shared::new(SharedOptions::default()).file("/a.log", "f");
+        let has = |offset: u64, length: u64, end: u64| {
+            let mut event = Event::line(0..0, offset, length, 0, Timestamp(0), Flags::NONE);
+            event.set_end(end);
+            let mut routed = vec![false];
+            let view = EventView { event: &event, buf: b"", common: &common };
+            Part::Chosen { from: 20, routed: &mut routed }.has(0, &plan.targets[0], &view)
+        };
+        assert_eq!([has(0, 10, 10), has(10, 10, 20), has(20, 5, 25)], [false, false, true]);
+        assert_eq!([has(10, 15, 25), has(0, 15, 30), has(0, 5, 20)], [true, true, false]);
     }
 
     #[test]

@@ -38,6 +38,7 @@ fn options(format: Format, multiline: Option<Multiline>) -> JoinOptions {
 struct Record {
     offset: u64,
     length: u64,
+    end: u64,
     hash: u64,
     text: String,
     stream: Option<String>,
@@ -59,6 +60,7 @@ fn records(buf: &[u8], events: &[Event]) -> Vec<Record> {
         Record {
             offset: event.offset,
             length: event.length,
+            end: event.end(),
             hash: event.line_hash,
             text: text("message").expect("a record has a message"),
             stream: text("stream"),
@@ -193,7 +195,7 @@ fn streams_and_formats_do_not_break_each_other_up() {
     let at = |line: usize| lines[..line].iter().map(|line| line.len() as u64 + 1).sum::<u64>();
     let own = |line: usize| lines[line].len() as u64 + 1;
     assert_eq!((records[3].offset, records[3].length), (0, own(0) + own(6)), "only its own lines");
-    assert_eq!((records[2].offset, records[2].length), (at(3), own(3) + own(5)));
+    assert_eq!((records[2].offset, records[2].length, records[2].end), (at(3), own(3) + own(5), at(6)));
     assert_eq!(records[1].hash, xxh3_64(lines[4].as_bytes()), "one line's hash is that of the raw line");
     assert!(records.iter().all(|record| record.flags.is_empty() && record.tags.is_none()));
 }
