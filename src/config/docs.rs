@@ -361,7 +361,8 @@ parts is cut there and marked.
 - **Time**: a record to which nothing was added for `timeout` ends, so that the last trace of a file does not wait for the next line. Parts of
   a line that wait for their end have the same time (5s without `multiline`).
 - **Streams**: lines of stdout and of stderr do not break each other's records up. Records of different streams come in the order in
-  which they end.
+  which they end, and where their lines lie between each other, so do the records: their lengths add up to the file, but the next one need
+  not begin where the one before ends.
 - **Restart**: a checkpoint stays before the oldest line of a record that is open, so that a trace of which the agent had half when it was killed
   arrives whole. `log.offset` is that of its first line, `log.length` the raw bytes of all of its lines, and `event.id` is of them all: a record
   that is sent again has the same one.
@@ -424,45 +425,6 @@ In every value (not in keys, and not in `type`):
 Values are put in after the YAML is read: what a variable holds can't change the structure, needs no quotes, and is
 not looked at for further substitutions. It is a text; where a number, size or boolean is expected, it is read as one.
 Inside `{…}` and `[…]`, write quotes around it: `["${BROKER}"]`. What was put in never appears in a message.
-
-## Lines that belong together
-
-`format` takes off what a container runtime puts around each line, and puts lines together that it has split; then `multiline`
-joins the lines of one record, such as a stack trace. Both come before processors and before `include_lines`.
-
-```yaml
-inputs:
-  containers:
-    type: file
-    paths: [/var/log/containers/*.log]
-    format: auto
-    multiline: { preset: [java, python, go] }
-  app:
-    type: file
-    paths: [/var/log/app/*.log]
-    multiline: { pattern: '^\d{4}-', negate: true, match: after }
-```
-
-`format` is about each line. Time and stream of the runtime become `@timestamp` and the field `stream`; a record has those of its first
-line. What is not of the format is shipped as it is, tagged `_formatparsefailure` and counted. With `auto`, `multiline` joins such lines too,
-with each other. A line that the runtime has split and of which no end comes is shipped as it is after `timeout` (5s).
-
-A preset begins a record with the first line of a trace and goes on with what belongs to it: `java`, `go`, `python` and `ruby` are
-Fluent Bit's built-in parsers, with what newer versions of the languages print. `pattern` is Filebeat's:
-
-| | a line that matches (`negate`: does not) |
-|---|---|
-| `match: after` | goes on in the record before it |
-| `match: before` | goes on in the line behind it |
-
-Each file is joined for itself, and so is each stream of a container: lines of stdout do not break a trace on stderr up. The checkpoint stays
-before the oldest line that is still being joined, so a crash repeats a record, but never splits or loses one. A record that joins
-lines has `log.flags: [multiline]`, and `truncated` too if it was cut at `max_lines` or `max_bytes`; the cut part is not lost count of:
-`log.offset` is that of its first line, `log.length` all raw bytes of all its lines, and `event.id` is of all of them. Where the lines of two
-streams lie between each other, so do the records: their lengths add up to the file, but the next record need not begin where the one before ends.
-
-A trace whose file is renamed goes on as long as its writer goes on in it within a second; the file that has the name
-then is another one, whose lines are never joined to it. A trace that has no line behind it ends after `timeout`.
 
 ## Sizes and durations
 

@@ -940,27 +940,6 @@ fn the_published_schema_agrees_with_the_check() {
 }
 
 /// Guarantee: docs/configuration.md says what the option types say.
-/// Scenario: `multiline` in ways that mean nothing, or two things. Guarantee: each is said at its place.
-#[test]
-fn mistakes_in_multiline_point_at_the_place() {
-    let check = |multiline: &str, expect: &[&str]| check(&with_input(&format!("multiline: {multiline}")), expect);
-    check("{ preset: jva }", &["5:26: found `jva` (did you mean `java`?)"]);
-    check("{ preset: [java, pyton] }", &["5:33: found `pyton` (did you mean `python`?)"]);
-    check("{ preset: [] }", &["5:26: `preset` is empty: expected at least one"]);
-    check("{ negate: true }", &["5:16: `multiline` says nothing: expected `preset`, `pattern`, `while` or `count`"]);
-    check("{ preset: go, pattern: a }", &["5:30: keep one"]);
-    check("{ preset: go, match: after }", &["5:30: `match` means nothing with `preset`: it goes with `pattern`"]);
-    check("{ count: 3, negate: true }", &["5:28: `negate` means nothing with `count`"]);
-    check("{ count: 0 }", &["5:25: `count` must be 1 to 100000"]);
-    check("{ pattern: 'a(b' }", &["`pattern`: expected a regular expression: unclosed group"]);
-    check("{ pattern: a, match: behind }", &["`match` takes `after` or `before`, found `behind`"]);
-    check("{ while: a, flush_pattern: b }", &["`flush_pattern` means nothing with `while`"]);
-    check("{ pattern: a, type: count }", &["`type` asks for another form than `pattern`"]);
-    check("{ pattern: a, max_bytes: 5MiB }", &["`max_bytes` must be 128B to 4MiB"]);
-    check("{ pattern: a, max_lines: 0 }", &["`max_lines` must be 1 to 1000000"]);
-    check("{ pattern: a, timeout: 1ms }", &["`timeout` must be 10ms to 1h"]);
-}
-
 #[test]
 fn the_docs_are_not_stale() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/configuration.md");
