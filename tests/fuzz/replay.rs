@@ -73,6 +73,13 @@ fn dead_letter_lines() {
     replay("dead_letter", targets::dead_letter);
 }
 
+/// Scenario: lines of containers and of none, with parts and traces between each other, whole, cut and changed.
+/// Guarantee: no panic; each byte is in one record; the records do not depend on how the lines are read.
+#[test]
+fn lines_that_are_joined() {
+    replay("joined_lines", targets::joined_lines);
+}
+
 /// Scenario: patterns of the supported language, with lines. Guarantee: the same match as fancy-regex, in bounded steps.
 #[test]
 fn groks() {

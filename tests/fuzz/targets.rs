@@ -7,7 +7,9 @@
 use std::path::Path;
 use std::sync::{Arc, LazyLock};
 
+use logferry::config::checked::InputKind;
 use logferry::config::{System, check_text};
+use logferry::decode::{Charset, JoinOptions, Joiner, LineFilter, LineOptions, split_lines};
 use logferry::disk::Disk as _;
 use logferry::disk::sim::SimDisk;
 use logferry::encode::{Codec, encode};
@@ -196,6 +198,86 @@ pub fn dead_letter(bytes: &[u8]) {
     // As the dead letter's topic has it, and back.
     let sent = Entry { headers: entry.topic_headers(), ..entry.clone() };
     assert_eq!(sent.unwrapped().value, entry.value, "the record itself is untouched");
+}
+
+/// Ways to make records of lines.
+const JOINING: &str = r#"
+data_dir: /nowhere
+inputs:
+  a: { type: file, paths: [/a/*], format: auto }
+  b: { type: file, paths: [/b/*], format: auto, multiline: { preset: [java, javascript, dotnet, python, go, ruby, php] } }
+  c: { type: file, paths: [/c/*], format: cri, multiline: { pattern: '^\s', max_lines: 3, max_bytes: 128 } }
+  d: { type: file, paths: [/d/*], format: docker, multiline: { pattern: '\\$', match: before, flush_pattern: end } }
+  e: { type: file, paths: [/e/*], multiline: { while: '^[{]', negate: true, skip_newline: true } }
+  f: { type: file, paths: [/f/*], format: auto, multiline: { count: 2 } }
+outputs: { main: { type: kafka, brokers: ["nowhere:9092"], topic: t } }
+"#;
+
+static JOIN_OPTIONS: LazyLock<Vec<Arc<JoinOptions>>> = LazyLock::new(|| {
+    let checked = check_text("fuzz.yaml", JOINING, &System).expect("a good config");
+    let joining = checked.inputs.iter().map(|input| match &input.kind {
+        InputKind::File(file) => file.joining.clone().expect("each of them joins"),
+        InputKind::Stdin(_) => unreachable!("the config has files alone"),
+    });
+    joining.collect()
+});
+
+/// Offset, length, end, hash and message of each record of a text that is read in pieces of this size, by offset. Every third read
+/// is held, and goes back.
+fn joined(options: &Arc<JoinOptions>, text: &[u8], size: usize) -> Vec<(u64, u64, u64, u64, Vec<u8>)> {
+    let common = Shared::new(SharedOptions::default()).stream("fuzz");
+    let (filter, now) = (LineFilter::default(), Timestamp(0));
+    let lines = LineOptions { max_line_bytes: 100, events_max: 50, filter: &filter, charset: Charset::Utf8 };
+    let mut joiner = Joiner::new(Arc::clone(options));
+    let (mut records, mut at, mut resume) = (Vec::new(), 0, 0);
+    let mut reads = 0;
+    let mut keep = |buf: &[u8], events: &[Event]| {
+        for event in events {
+            let mut message = Vec::new();
+            encode(Codec::Raw, &EventView { event, buf, common: &common }, &mut message);
+            records.push((event.offset, event.length, event.end(), event.line_hash, message));
+        }
+    };
+    while at < text.len() {
+        let line = text[at..].iter().position(|byte| *byte == b'\n').map_or(0, |line| line + 1);
+        let end = text.len().min(at.saturating_add(size.max(line)));
+        let (mut buf, mut events) = (text[at..end].to_vec(), Vec::new());
+        let before = joiner.marks();
+        at += split_lines(&buf, at as u64, &lines, now, &mut events).consumed;
+        joiner.take(&mut buf, &mut events, at as u64, now);
+        joiner.note_checks(Some);
+        reads += 1;
+        if reads % 3 == 0 && size < text.len() {
+            joiner.restore(resume, Some(before));
+            at = usize::try_from(resume).expect("inputs are short");
+            // What is read again now is more than what it was held with, so that it comes to an end.
+            let (mut buf, mut events) = (text[at..].to_vec(), Vec::new());
+            at += split_lines(&buf, at as u64, &lines, now, &mut events).consumed;
+            joiner.take(&mut buf, &mut events, at as u64, now);
+            joiner.note_checks(Some);
+            keep(&buf, &events);
+        } else {
+            keep(&buf, &events);
+        }
+        resume = joiner.resume().map_or(at as u64, |resume| resume.offset);
+    }
+    let (mut buf, mut events) = (Vec::new(), Vec::new());
+    joiner.end_all(&mut buf, &mut events, false);
+    keep(&buf, &events);
+    records.sort();
+    records
+}
+
+/// Lines of a file: the first byte chooses how they are joined. Each byte is in one record, however they are read.
+pub fn joined_lines(bytes: &[u8]) {
+    let Some((choice, lines)) = bytes.split_first() else { return };
+    let options = &JOIN_OPTIONS[usize::from(*choice) % JOIN_OPTIONS.len()];
+    let text = [lines, b"\n"].concat();
+    let whole = joined(options, &text, usize::MAX);
+    assert_eq!(whole.iter().map(|(_, length, ..)| *length).sum::<u64>(), text.len() as u64);
+    for size in [1, 30, 200] {
+        assert_eq!(joined(options, &text, size), whole, "in reads of {size}");
+    }
 }
 
 /// Processors that read texts, each with options that make it do most; a field that they leave is read by the next one, too.
