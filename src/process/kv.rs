@@ -54,6 +54,7 @@ impl Kv {
         let is_value = |c: char| self.value_split.contains(c);
         let blanks = |text| if self.lenient { trim_blanks(text) } else { text };
         let mut fields = Object::new();
+        let mut closings = Closings::default();
         let mut rest = text;
         loop {
             rest = rest.trim_start_matches(is_field);
@@ -67,28 +68,36 @@ impl Kv {
                 rest = behind.strip_prefix(is_value).unwrap_or(behind);
                 continue;
             };
-            let (value, behind) = self.value(blanks(value), &is_field);
+            let value = blanks(value);
+            let at = text.len() - value.len();
+            let (value, behind) = self.value(text, at, &is_field, &mut closings);
             rest = behind;
             self.take(key, value, &mut fields)?;
         }
     }
 
-    /// The value at the start of `text`, and what is behind it.
-    fn value<'a>(&self, text: &'a str, is_field: &impl Fn(char) -> bool) -> (&'a str, &'a str) {
-        let close = match text.chars().next() {
-            Some(quote @ ('"' | '\'')) => Some(quote),
-            Some('(') if self.brackets => Some(')'),
-            Some('[') if self.brackets => Some(']'),
-            Some('<') if self.brackets => Some('>'),
+    /// The value that starts at byte `at` of `text`, and what is behind it.
+    fn value<'a>(
+        &self,
+        text: &'a str,
+        at: usize,
+        is_field: &impl Fn(char) -> bool,
+        closings: &mut Closings,
+    ) -> (&'a str, &'a str) {
+        let value = text.get(at..).unwrap_or_default();
+        let close = match value.as_bytes().first() {
+            Some(quote @ (b'"' | b'\'')) => Some(*quote),
+            Some(b'(') if self.brackets => Some(b')'),
+            Some(b'[') if self.brackets => Some(b']'),
+            Some(b'<') if self.brackets => Some(b'>'),
             _ => None,
         };
-        let inner = text.get(1..).unwrap_or_default();
         let enclosed = close.and_then(|close| {
-            let end = closing(inner, close)?;
-            let behind = inner.get(end + 1..)?;
-            (behind.is_empty() || behind.starts_with(is_field)).then_some((inner.get(..end)?, behind))
+            let end = closings.find(text, at + 1, close)?;
+            let behind = text.get(end + 1..)?;
+            (behind.is_empty() || behind.starts_with(is_field)).then_some((text.get(at + 1..end)?, behind))
         });
-        enclosed.unwrap_or_else(|| text.split_at(text.find(is_field).unwrap_or(text.len())))
+        enclosed.unwrap_or_else(|| value.split_at(value.find(is_field).unwrap_or(value.len())))
     }
 
     fn take(&self, key: &str, value: &str, fields: &mut Object) -> Result<(), Failed> {
@@ -125,13 +134,36 @@ fn trim_blanks(text: &str) -> &str {
     text.trim_start_matches(' ')
 }
 
-/// Where the closing character stands; one behind a backslash does not close.
-fn closing(text: &str, close: char) -> Option<usize> {
-    let close = u8::try_from(close).ok()?;
-    let mut at = 0;
+/// Where the closing characters of one text stand. What was looked for in vain, or found far behind, is known for the openings
+/// that come before it: without that, a text of openings alone would be searched to its end for each of them.
+#[derive(Default)]
+struct Closings {
+    /// For `"`, `'`, `)`, `]` and `>`: from where it was looked for last, and where it is.
+    known: [Option<(usize, Option<usize>)>; 5],
+}
+
+impl Closings {
+    /// The first `close` at or behind byte `from`; one behind a backslash does not close.
+    fn find(&mut self, text: &str, from: usize, close: u8) -> Option<usize> {
+        let known = &mut self.known[b"\"')]>".iter().position(|one| *one == close)?];
+        // The last search has gone over `from` as this one would, unless it took what opens here for escaped.
+        let is_escaped = from >= 2 && text.as_bytes().get(from - 2) == Some(&b'\\');
+        match *known {
+            Some((start, end)) if start <= from && end.is_none_or(|end| from <= end) && !is_escaped => end,
+            _ => {
+                let end = closing(text.as_bytes(), from, close);
+                *known = Some((from, end));
+                end
+            }
+        }
+    }
+}
+
+fn closing(text: &[u8], from: usize, close: u8) -> Option<usize> {
+    let mut at = from;
     loop {
-        let found = at + memchr::memchr2(close, b'\\', text.as_bytes().get(at..)?)?;
-        if text.as_bytes().get(found) == Some(&close) {
+        let found = at + memchr::memchr2(close, b'\\', text.get(at..)?)?;
+        if text.get(found) == Some(&close) {
             return Some(found);
         }
         at = found + 2;
@@ -202,6 +234,17 @@ mod tests {
         check(below, "host=1", json!({"kv": {"host": "1"}}));
     }
 
+    /// Scenario: openings whose closing is far behind, or escaped, or for another one. Guarantee: each gets its own.
+    #[test]
+    fn a_closing_is_found_for_each_opening() {
+        check(kv(), "a=(x b=(y) c=(z", json!({"a": "x b=(y", "c": "(z"}));
+        check(kv(), "a=(x b=(y c=z)d", json!({"a": "(x", "b": "(y", "c": "z)d"}));
+        check(kv(), r"a=[x b=[y\] c=[z\]", json!({"a": "[x", "b": r"[y\]", "c": r"[z\]"}));
+        check(kv(), r"a=(x\) b=(y\) c=(z) d=1", json!({"a": r"x\) b=(y\) c=(z", "d": "1"}));
+        let odd = Kv { value_split: "=\\".to_owned(), ..kv() };
+        check(odd, r"a=(x b\(y\) c=1)z", json!({"a": "(x", "b": "(y\\)", "c": "1)z"}));
+    }
+
     #[test]
     fn what_is_no_text_fails() {
         for value in [json!(7), json!(["a=1"]), json!({"a": 1})] {
@@ -210,6 +253,22 @@ mod tests {
     }
 
     proptest! {
+        /// Guarantee: what is known of the last search is what another search would find.
+        #[test]
+        fn closings_are_where_a_search_finds_them(text in "[=( )\\\\a\"]{0,24}", froms in proptest::collection::vec(0usize..25, 1..6)) {
+            let mut froms: Vec<usize> = froms.into_iter().filter(|from| *from >= 1 && *from <= text.len()).collect();
+            froms.sort_unstable();
+            let mut closings = super::Closings::default();
+            for from in froms {
+                // A value starts behind a separator, and that with what opens it.
+                let is_opening = text.as_bytes()[from - 1] == b'(' && (from == 1 || text.as_bytes()[from - 2] != b'a');
+                if is_opening {
+                    let alone = super::closing(text.as_bytes(), from, b')');
+                    prop_assert_eq!(closings.find(&text, from, b')'), alone, "{} from {}", text, from);
+                }
+            }
+        }
+
         /// Guarantee: no text and no separators make it panic.
         #[test]
         fn any_text(text in "([a.]{1,3}|[= ,é]|\"|\\\\|[(\\[<>\\])]|\\PC){0,24}", field in "[ ,é=]{1,2}", value in "[=é:]{1,2}") {
