@@ -200,8 +200,9 @@ pub struct Header {
 }
 
 /// The name of the header by which a record is known that is not for its topic but for the dead letter: a processor failed, and the
-/// value is its name. A header, so that it is still known when it comes back from the spool; it is never sent.
-pub const FAILED_HEADER: &str = "logferry.processor_failed";
+/// value is its name. A header, so that it is still known when it comes back from the spool; it is never sent. Its name begins with a
+/// NUL, which no header that is sent has: nobody's own header can be taken for it.
+pub const FAILED_HEADER: &str = "\0processor_failed";
 
 /// What a record in flight costs beside its payload: the client's own message (about 200 bytes, measured with librdkafka 2.12)
 /// and ours. Short lines are more of this than of themselves.
