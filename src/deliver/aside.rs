@@ -56,8 +56,8 @@ pub(super) struct Aside {
 #[derive(Debug)]
 struct Beside {
     epoch: u64,
-    /// A lane with one of these is with it. In increasing order.
-    brokers: Vec<i32>,
+    /// A lane with one of these is with it.
+    brokers: BTreeSet<i32>,
     /// Lanes that left it with records in flight there, which were sent again: they don't come back, else its late reports would be
     /// taken for those of what is sent then.
     left: HashSet<LaneKey>,
@@ -99,7 +99,12 @@ impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
     /// The epoch of the producer that a lane's records go to.
     pub(super) fn home(&self, key: &LaneKey) -> u64 {
         match &self.aside.beside {
-            Some(beside) if self.has_replica_on(key, &beside.brokers) && !beside.left.contains(key) => beside.epoch,
+            Some(beside)
+                if self.has_replica_on(key, |broker| beside.brokers.contains(&broker))
+                    && !beside.left.contains(key) =>
+            {
+                beside.epoch
+            }
             _ => self.epoch,
         }
     }
@@ -119,11 +124,8 @@ impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
             // The one before is broken: there is nothing to be kept with it.
             return self.rebuilt(epoch, now);
         }
-        let as_it_was = Beside { epoch: self.epoch, brokers: Vec::new(), left: HashSet::new() };
-        let beside = self.aside.beside.get_or_insert(as_it_was);
-        beside.brokers.extend(brokers);
-        beside.brokers.sort_unstable();
-        beside.brokers.dedup();
+        let as_it_was = Beside { epoch: self.epoch, brokers: BTreeSet::new(), left: HashSet::new() };
+        self.aside.beside.get_or_insert(as_it_was).brokers.extend(brokers);
         self.epoch = epoch;
         self.rebuilds += 1;
         self.aside.ask_not_before = now + ASK_SILENT_EVERY;
@@ -155,10 +157,12 @@ impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
         }
         let has_beside = self.aside.beside.is_some();
         let held_up = |(key, lane): (&LaneKey, &Lane)| {
-            lane.silent_for(now) > SILENT_AFTER && self.is_placed_off(key, &silent) && self.home(key) == self.epoch
+            let is_off = self.replicas_of(key).is_some_and(|replicas| !replicas.iter().any(|one| silent.contains(one)));
+            lane.silent_for(now) > SILENT_AFTER && is_off && self.home(key) == self.epoch
         };
         let holds_up = |(key, lane): (&LaneKey, &Lane)| {
-            lane.silent_for(now) > SILENT_AFTER && self.has_replica_on(key, &silent) && lane.epoch == self.epoch
+            let is_on = self.has_replica_on(key, |broker| silent.contains(&broker));
+            lane.silent_for(now) > SILENT_AFTER && is_on && lane.epoch == self.epoch
         };
         let would_help = self.lanes.iter().any(held_up) && self.lanes.iter().any(holds_up);
         if would_help && !self.rebuilding && !self.is_moving() && now >= self.aside.not_before {
@@ -178,11 +182,10 @@ impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
         if self.aside.is_asked || self.rebuilding || now < self.aside.ask_not_before {
             return;
         }
-        let beside: &[i32] = self.aside.beside.as_ref().map_or(&[], |beside| &beside.brokers);
         let silent = self.lanes.iter().filter(|(_, lane)| lane.silent_for(now) > SILENT_AFTER);
         let sets: BTreeSet<&[i32]> = silent.filter_map(|(key, _)| self.replicas_of(key)).collect();
         let is_suspect = |set: &[i32]| sets.iter().any(|other| set.iter().any(|broker| !other.contains(broker)));
-        let mut brokers: BTreeSet<i32> = beside.iter().copied().collect();
+        let mut brokers = self.aside.beside.as_ref().map(|beside| beside.brokers.clone()).unwrap_or_default();
         if sets.iter().any(|set| is_suspect(set)) {
             brokers.extend(sets.iter().copied().flatten());
         }
@@ -203,13 +206,8 @@ impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
         (!brokers.is_empty()).then_some(brokers)
     }
 
-    /// Whether the lane is known to have a replica on one of `brokers`.
-    fn has_replica_on(&self, key: &LaneKey, brokers: &[i32]) -> bool {
-        self.replicas_of(key).is_some_and(|replicas| replicas.iter().any(|broker| brokers.contains(broker)))
-    }
-
-    /// Whether the lane is known to have no replica on any of `brokers`.
-    fn is_placed_off(&self, key: &LaneKey, brokers: &[i32]) -> bool {
-        self.replicas_of(key).is_some_and(|replicas| replicas.iter().all(|broker| !brokers.contains(broker)))
+    /// Whether the lane is known to have a replica on such a broker.
+    fn has_replica_on(&self, key: &LaneKey, is_such: impl Fn(i32) -> bool) -> bool {
+        self.replicas_of(key).is_some_and(|replicas| replicas.iter().any(|broker| is_such(*broker)))
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! Workers hand over under the machine's lock, so that what they hand over for a lane reaches the producer in the order in
 //! which the machine took it. One thread polls the producer, feeds its reports and the time, buries refused records and
-//! makes new producers. While one producer takes over from another that works, it polls both. Receipts are settled and sources woken after the lock is let go: both take locks of the pipeline.
+//! makes new producers. While one producer takes over from another that works, or is beside it, it polls all. Receipts are settled and
+//! sources woken after the lock is let go: both take locks of the pipeline.
 
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;

@@ -1,19 +1,17 @@
 //! `date` and `dissect` as processors, by `logferry try --json`, against the answers of Logstash and Filebeat. No Kafka.
 //! (`grok` has a file of its own.)
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
 use crate::kit::agent::logferry;
 use crate::kit::scratch;
+use crate::kit::skip::conformance_or_skip;
 
-/// A file of the conformance data beside the repository; without it the test says nothing, which `REQUIRE_KAFKA=1` does not allow.
+/// The text of a file of the conformance data.
 fn conformance(file: &str) -> Option<String> {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared/conformance").join(file);
-    let is_required = std::env::var("REQUIRE_KAFKA").is_ok_and(|value| value == "1");
-    assert!(path.is_file() || !is_required, "{} is missing", path.display());
-    std::fs::read_to_string(path).ok()
+    conformance_or_skip(file).map(|path| std::fs::read_to_string(path).expect("it can be read"))
 }
 
 /// What a config with this processor makes of this event, read at `now`.

@@ -1,20 +1,12 @@
 //! `grok` as a processor, by `logferry try --json`, against Logstash's answers; and the command `logferry grok`. No Kafka.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 
 use serde_json::{Map, Value, json};
 
 use crate::kit::agent::logferry;
 use crate::kit::scratch;
-
-/// The conformance data beside the repository; without it the test says nothing, which `REQUIRE_KAFKA=1` does not allow.
-fn conformance() -> Option<PathBuf> {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared/conformance/grok");
-    let is_required = std::env::var("REQUIRE_KAFKA").is_ok_and(|value| value == "1");
-    assert!(path.is_dir() || !is_required, "{} is missing", path.display());
-    path.is_dir().then_some(path)
-}
+use crate::kit::skip::conformance_or_skip;
 
 /// The fields by their references: `name`, `[a][b]`.
 fn flat(object: &Map<String, Value>) -> BTreeMap<String, Value> {
@@ -105,7 +97,7 @@ fn check(case: &Value, folder: &std::path::Path) {
 /// Guarantee: the event has what Logstash would add or change, and a failure is tagged.
 #[test]
 fn events_become_what_logstash_makes_of_them() {
-    let Some(conformance) = conformance() else { return };
+    let Some(conformance) = conformance_or_skip("grok") else { return };
     let folder = scratch::folder("grok-conformance");
     let mut count = 0;
     for file in ["grok_filter", "semantics", "core", "haproxy", "httpd", "java", "rails3", "squid", "syslog"] {

@@ -80,6 +80,12 @@ fn wait_fault(agent: &Agent, topic: &str) {
     });
 }
 
+/// Waits until 500 more records of the topic have arrived.
+fn wait_flow(kafka: &Cluster, topic: &str) {
+    let before = kafka.count(topic).unwrap_or(0);
+    kafka.wait_count(topic, before + 500);
+}
+
 /// A config of file inputs, each to a topic of its own.
 fn configure(agent: &Agent, inputs: &[(&str, &str)], output: &str) {
     let input = |(name, topic): &(&str, &str)| {
@@ -113,8 +119,7 @@ fn a_hanging_broker_does_not_slow_a_topic_that_is_not_on_it() {
                 felt: &|| wait_fault(&agent, &topics[2]),
                 end: &|| {
                     kafka.freeze(3, false);
-                    let before = kafka.count(&topics[2]).unwrap_or(0);
-                    kafka.wait_count(&topics[2], before + 500);
+                    wait_flow(&kafka, &topics[2]);
                 },
             };
             keeps_its_pace(&kafka, &topics[0], a, &trouble);
@@ -159,14 +164,12 @@ fn a_hanging_replica_of_one_topic_does_not_slow_another_of_the_same_leader() {
                     kafka.freeze(3, true);
                     agent.wait_status("the topic to be set aside", |status| (rebuilds(status)? > before).then_some(()));
                     eprintln!("set aside after {:?}", begun.elapsed());
-                    let seen = kafka.count(&topics[1]).unwrap_or(0);
-                    kafka.wait_count(&topics[1], seen + 500);
+                    wait_flow(&kafka, &topics[1]);
                 },
                 felt: &|| wait_fault(&agent, &topics[2]),
                 end: &|| {
                     kafka.freeze(3, false);
-                    let before = kafka.count(&topics[2]).unwrap_or(0);
-                    kafka.wait_count(&topics[2], before + 500);
+                    wait_flow(&kafka, &topics[2]);
                 },
             };
             keeps_its_pace(&kafka, &topics[0], a, &trouble);
@@ -236,8 +239,7 @@ fn a_right_taken_away_does_not_slow_another_topic() {
             felt: &|| wait_fault(&agent, &lost),
             end: &|| {
                 kafka.allow(&principal, &lost);
-                let before = kafka.cluster.count(&lost).unwrap_or(0);
-                kafka.cluster.wait_count(&lost, before + 500);
+                wait_flow(&kafka.cluster, &lost);
             },
         };
         keeps_its_pace(&kafka.cluster, &kept, a, &trouble);

@@ -2,7 +2,7 @@
 
 use std::fs::OpenOptions;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde_json::{Value, json};
 
@@ -10,6 +10,7 @@ use crate::kafka_or_skip;
 use crate::kit::agent::logferry;
 use crate::kit::check::prove_gapless;
 use crate::kit::consumer::Record;
+use crate::kit::skip::conformance_or_skip;
 use crate::kit::{agent::Agent, cluster::Cluster, scratch, wait};
 
 fn append(path: &Path, text: &str) {
@@ -214,23 +215,11 @@ fn traces_from_a_pipe_are_records() {
     assert_eq!(messages(&kafka.records(&topic)), ["one".to_owned(), trace.clone(), "two".to_owned(), trace]);
 }
 
-/// The conformance data beside the repository; without it the test says nothing, which `REQUIRE_KAFKA=1` does not allow.
-fn conformance() -> Option<PathBuf> {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared/conformance/multiline");
-    let is_required = std::env::var("REQUIRE_KAFKA").is_ok_and(|value| value == "1");
-    if !path.is_dir() {
-        assert!(!is_required, "{} is missing", path.display());
-        eprintln!("skipped: {} is missing", path.display());
-        return None;
-    }
-    Some(path)
-}
-
 /// Scenario: every case of the conformance data, by `logferry try`, as lines and as events (`--json`).
 /// Guarantee: Fluent Bit's records.
 #[test]
 fn try_shows_the_records_of_fluent_bit() {
-    let Some(folder) = conformance() else { return };
+    let Some(folder) = conformance_or_skip("multiline") else { return };
     let scratch = scratch::folder("multiline-conformance");
     let mut cases = 0;
     for file in std::fs::read_dir(folder).expect("a folder").flatten() {

@@ -28,6 +28,8 @@ pub enum Need {
     Mount,
     /// The static binary, named by `LOGFERRY_STATIC`.
     StaticBinary,
+    /// Expected answers of others, beside the repository.
+    Conformance,
 }
 
 impl Need {
@@ -41,6 +43,7 @@ impl Need {
             Self::Fuse => "root and /dev/fuse",
             Self::Mount => "root and the right to mount a tmpfs",
             Self::StaticBinary => "the static binary: packaging/build static, then LOGFERRY_STATIC=dist/logferry",
+            Self::Conformance => "the conformance data in ../shared/conformance",
         }
     }
 }
@@ -110,6 +113,12 @@ pub fn kcat_or_skip() -> bool {
 pub fn prometheus_or_skip() -> bool {
     let is_here = has("promtool") && has("prometheus");
     or_skip(if is_here { Ok(()) } else { Err(Need::Prometheus) }).is_some()
+}
+
+/// A file or folder of the conformance data; if it is not there, a note that this test was skipped.
+pub fn conformance_or_skip(name: &str) -> Option<PathBuf> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/conformance").join(name);
+    or_skip(if path.exists() { Ok(path) } else { Err(Need::Conformance) })
 }
 
 /// Whether `program` can be run here.
