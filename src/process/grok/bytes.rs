@@ -26,6 +26,42 @@ pub(super) enum Scan {
     Table,
 }
 
+impl Scan {
+    /// For these bytes, if they are few enough to be found faster than one by one.
+    pub(super) fn until(ends: impl Fn(u8) -> bool) -> Option<Self> {
+        let mut ends = (0..=255).filter(|byte| ends(*byte));
+        match (ends.next(), ends.next(), ends.next(), ends.next()) {
+            (None, ..) => Some(Self::Everything),
+            (Some(a), None, ..) => Some(Self::Until1(a)),
+            (Some(a), Some(b), None, _) => Some(Self::Until2(a, b)),
+            (Some(a), Some(b), Some(c), None) => Some(Self::Until3(a, b, c)),
+            _ => None,
+        }
+    }
+
+    /// Where the first of them is; not for `Table`.
+    #[inline]
+    pub(super) fn find(&self, text: &[u8]) -> Option<usize> {
+        match *self {
+            Self::Until1(a) => memchr::memchr(a, text),
+            Self::Until2(a, b) => memchr::memchr2(a, b, text),
+            Self::Until3(a, b, c) => memchr::memchr3(a, b, c, text),
+            Self::Everything | Self::Table => None,
+        }
+    }
+
+    /// Where the last of them is; not for `Table`.
+    #[inline]
+    pub(super) fn rfind(&self, text: &[u8]) -> Option<usize> {
+        match *self {
+            Self::Until1(a) => memchr::memrchr(a, text),
+            Self::Until2(a, b) => memchr::memrchr2(a, b, text),
+            Self::Until3(a, b, c) => memchr::memrchr3(a, b, c, text),
+            Self::Everything | Self::Table => None,
+        }
+    }
+}
+
 /// A set of characters, ready to be looked up.
 #[derive(Clone, Debug)]
 pub(super) struct ByteClass {
@@ -55,18 +91,10 @@ impl ByteClass {
             table[128..].fill(true);
         }
         let scan = match wide {
-            Wide::All => {
-                let mut others = (0..=127).filter(|byte| !table[usize::from(*byte)]);
-                match (others.next(), others.next(), others.next(), others.next()) {
-                    (None, ..) => Scan::Everything,
-                    (Some(a), None, ..) => Scan::Until1(a),
-                    (Some(a), Some(b), None, _) => Scan::Until2(a, b),
-                    (Some(a), Some(b), Some(c), None) => Scan::Until3(a, b, c),
-                    _ => Scan::Table,
-                }
-            }
-            _ => Scan::Table,
+            Wide::All => Scan::until(|byte| !table[usize::from(byte)]),
+            _ => None,
         };
+        let scan = scan.unwrap_or(Scan::Table);
         Self { table, wide, scan }
     }
 
@@ -92,11 +120,8 @@ impl ByteClass {
     pub(super) fn run(&self, text: &[u8], at: usize) -> usize {
         let rest = text.get(at..).unwrap_or_default();
         let length = match self.scan {
-            Scan::Everything => None,
-            Scan::Until1(a) => memchr::memchr(a, rest),
-            Scan::Until2(a, b) => memchr::memchr2(a, b, rest),
-            Scan::Until3(a, b, c) => memchr::memchr3(a, b, c, rest),
             Scan::Table => rest.iter().position(|byte| !self.table[usize::from(*byte)]),
+            scan => scan.find(rest),
         };
         at + length.unwrap_or(rest.len())
     }

@@ -1,7 +1,7 @@
 //! Grok: fields out of lines by named patterns, with Logstash's answers in linear time (P).
 //!
 //! ```text
-//! pattern ─ expand ─► expression ─ syntax ─► tree ─ simplify, program ─► instructions ─ search, vm ─► captures ─ cast ─► values
+//! pattern ─ expand ─► expression ─ syntax ─► tree ─ simplify, program, table ─► instructions ─ search, vm ─► captures ─ cast ─► values
 //! ```
 //!
 //! An engine of our own, for the crates that are there either answer otherwise (regex: no look-around, no atomic groups) or
@@ -21,6 +21,7 @@ mod program;
 mod search;
 mod simplify;
 mod syntax;
+mod table;
 mod vm;
 
 pub use cast::{Int, float, int};

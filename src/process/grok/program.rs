@@ -1,7 +1,7 @@
 //! A tree compiled to the instructions of the matcher (P).
 //!
 //! Two programs come from one tree. The *fast* one looks at the next byte before it chooses: where one way only can go on,
-//! nothing is noted to come back to; runs of characters are one instruction. The *plain* one is the automaton as the textbook
+//! nothing is noted to come back to; runs of characters are one instruction, and so are pieces that a table can have. The *plain* one is the automaton as the textbook
 //! has it: each of its joints can be noted as visited, which is what keeps it linear.
 //!
 //! Not here: names of patterns. What is fast is found by what can follow what.
@@ -9,8 +9,9 @@
 use std::collections::HashMap;
 
 use super::ast::{Assert, Choice, Node, Set, only_char};
-use super::bytes::{ByteClass, Next, Wide};
+use super::bytes::{ByteClass, Next, Scan, Wide};
 use super::simplify::{factored, simplify};
+use super::table::{Budget, End, Table as Piece};
 
 /// Index of an instruction.
 pub(super) type Pc = u32;
@@ -40,7 +41,13 @@ pub(super) enum Inst {
         set: u32,
         next: Pc,
     },
-    /// As many characters as there are; gives back one by one where `follow` (a table) says that `next` can go on.
+    /// The piece that is this table, or what it is made of where the table is not sure.
+    Piece {
+        table: u32,
+        slow: Pc,
+        next: Pc,
+    },
+    /// As many characters as there are; gives back one by one where `follow` (of `follows`) says that `next` can go on.
     Run {
         set: u32,
         counts: u32,
@@ -53,7 +60,7 @@ pub(super) enum Inst {
         counts: u32,
         next: Pc,
     },
-    /// As few as `next` can go on with.
+    /// As few as `next` can go on with, as `follow` (of `follows`) says.
     RunLazy {
         set: u32,
         counts: u32,
@@ -78,6 +85,13 @@ pub(super) enum Inst {
     },
     Save {
         slot: u32,
+        next: Pc,
+    },
+    /// The byte, between what one capture ends with and another begins with: two `Save` and a `Byte`.
+    Between {
+        end: u32,
+        byte: u8,
+        start: u32,
         next: Pc,
     },
     /// On at a place where it was not yet.
@@ -137,6 +151,15 @@ pub(super) struct Counts {
     pub max: u32,
 }
 
+/// What stands behind a run that has a choice.
+#[derive(Clone, Debug)]
+pub(super) struct Follow {
+    /// By the next byte, as in [`Table`].
+    pub table: [bool; 257],
+    /// The only bytes to look for, if they are few and ASCII.
+    pub stops: Option<Scan>,
+}
+
 /// A table by the next byte; the last entry is for the end of the text.
 pub(super) type Table = [u8; 257];
 
@@ -148,7 +171,9 @@ pub(super) struct Program {
     pub tables: Vec<Table>,
     pub targets: Vec<Pc>,
     pub literals: Vec<u8>,
+    pub pieces: Vec<Piece>,
     pub counts: Vec<Counts>,
+    pub follows: Vec<Follow>,
     /// Loops that can turn without consuming.
     pub turns: u32,
     /// Of the plain program: by instruction, its memo.
@@ -246,6 +271,7 @@ fn successors_mut(inst: &mut Inst) -> [Option<&mut Pc>; 2] {
         | Inst::RunPossessive { next, .. }
         | Inst::RunLazy { next, .. }
         | Inst::Save { next, .. }
+        | Inst::Between { next, .. }
         | Inst::Passed { next, .. }
         | Inst::Assert { next, .. }
         | Inst::Ahead { next, .. }
@@ -254,6 +280,7 @@ fn successors_mut(inst: &mut Inst) -> [Option<&mut Pc>; 2] {
         | Inst::AtomicEnd { next }
         | Inst::TurnStart { next, .. } => [Some(next), None],
         Inst::Split { first, second, .. } | Inst::Push { first, second } => [Some(first), Some(second)],
+        Inst::Piece { slow, next, .. } => [Some(slow), Some(next)],
         Inst::Look { body, next, .. } => [Some(body), Some(next)],
         Inst::TurnEnd { again, next, .. } => [Some(again), Some(next)],
     }
@@ -276,6 +303,11 @@ struct Compiler {
     sets: HashMap<Vec<(char, char)>, u32>,
     tables: HashMap<Table, u32>,
     alternatives: u32,
+    budget: Budget,
+    /// Pieces that were tried, and their tables.
+    pieces: Vec<(Vec<Node>, Next, Option<u32>)>,
+    /// Within what a table stands for: the instructions for where it is not sure.
+    is_in_piece: bool,
     is_too_large: bool,
 }
 
@@ -289,6 +321,9 @@ impl Compiler {
             sets: HashMap::new(),
             tables: HashMap::new(),
             alternatives: 0,
+            budget: Budget::default(),
+            pieces: Vec::new(),
+            is_in_piece: false,
             is_too_large: false,
         }
     }
@@ -340,6 +375,9 @@ impl Compiler {
         if self.is_too_large {
             return 0;
         }
+        if let Some(pc) = self.piece(std::slice::from_ref(node), next, follow) {
+            return pc;
+        }
         match node {
             Node::Empty => next,
             Node::Set(set) => self.single(set, next),
@@ -347,7 +385,7 @@ impl Compiler {
             Node::Alt(nodes) => self.alt(nodes, next, follow),
             Node::Repeat { node, min, max, choice } => self.repeat(node, *min, *max, *choice, next, follow),
             Node::Capture(index, node) => {
-                let end = self.push(Inst::Save { slot: *index as u32 * 2 + 1, next });
+                let end = self.save_end(*index as u32 * 2 + 1, next);
                 let body = self.node(node, end, follow);
                 self.push(Inst::Save { slot: *index as u32 * 2, next: body })
             }
@@ -362,6 +400,17 @@ impl Compiler {
                 0
             }
         }
+    }
+
+    fn save_end(&mut self, slot: u32, next: Pc) -> Pc {
+        if self.is_fast
+            && let Some(Inst::Byte { byte, next }) = self.program.insts.get(next as usize)
+            && let Some(Inst::Save { slot: start, next }) = self.program.insts.get(*next as usize)
+        {
+            let (byte, start, next) = (*byte, *start, *next);
+            return self.push(Inst::Between { end: slot, byte, start, next });
+        }
+        self.push(Inst::Save { slot, next })
     }
 
     fn single(&mut self, set: &Set, next: Pc) -> Pc {
@@ -406,6 +455,13 @@ impl Compiler {
                 follow = Next::before(&nodes[end], &follow);
                 continue;
             }
+            let start = piece_start(&nodes[..end]);
+            if let Some(pc) = self.piece(&nodes[start..end], next, &follow) {
+                next = pc;
+                follow = nodes[start..end].iter().rev().fold(follow, |follow, node| Next::before(node, &follow));
+                end = start;
+                continue;
+            }
             end -= 1;
             next = self.node(&nodes[end], next, &follow);
             if self.is_fast {
@@ -413,6 +469,49 @@ impl Compiler {
             }
         }
         next
+    }
+
+    /// These nodes as a table, if there can be one and it is worth it.
+    fn piece(&mut self, nodes: &[Node], next: Pc, follow: &Next) -> Option<Pc> {
+        let is_sequence = matches!(nodes, [Node::Concat(_)]);
+        let cost: u32 = nodes.iter().map(cost).sum();
+        // Of a sequence it is for `concat` to say where the piece begins.
+        if !self.is_fast || self.is_in_piece || is_sequence || cost < PIECE_COST_MIN {
+            return None;
+        }
+        let known = self.pieces.iter().find(|(known, behind, _)| behind == follow && known == nodes);
+        let table = match known {
+            Some((.., table)) => *table,
+            None => {
+                let table = self.table_of(nodes, follow);
+                self.pieces.push((nodes.to_vec(), *follow, table));
+                table
+            }
+        }?;
+        let slow = if self.program.pieces[table as usize].is_sure() {
+            0
+        } else {
+            self.is_in_piece = true;
+            let slow = self.concat(nodes, next, follow);
+            self.is_in_piece = false;
+            slow
+        };
+        Some(self.push(Inst::Piece { table, slow, next }))
+    }
+
+    fn table_of(&mut self, nodes: &[Node], follow: &Next) -> Option<u32> {
+        let budget = &mut self.budget;
+        let mut table = |nodes: &[Node], end| Piece::new(nodes, end, budget);
+        let table = match nodes {
+            [Node::Atomic(node)] => {
+                let node = std::slice::from_ref(&**node);
+                table(node, End::Only(follow)).or_else(|| table(node, End::First))
+            }
+            nodes => table(nodes, End::Only(follow)),
+        }?;
+        self.budget.keep(&table)?;
+        self.program.pieces.push(table);
+        Some(self.program.pieces.len() as u32 - 1)
     }
 
     fn alt(&mut self, nodes: &[Node], next: Pc, follow: &Next) -> Pc {
@@ -605,28 +704,38 @@ impl Compiler {
             if counts.max == 1 {
                 return self.single(set, next);
             }
-            return self.push_run(set, counts, None, next);
+            return self.push_run(set, counts, |set, counts| Inst::RunPossessive { set, counts, next });
         }
         // What is given back would stand before `next`, which can't begin with it.
         if choice == Choice::Possessive || is_greedy && !bytes.shares_a_byte(follow) {
-            return self.push_run(set, counts, None, next);
+            return self.push_run(set, counts, |set, counts| Inst::RunPossessive { set, counts, next });
         }
-        let mut table = [0; 257];
-        (0..=255).for_each(|byte| table[usize::from(byte)] = u8::from(follow.has(byte)));
-        table[256] = u8::from(follow.end);
-        let table = self.table(table);
-        self.push_run(set, counts, Some((table, is_greedy)), next)
+        let mut table = [false; 257];
+        (0..=255).for_each(|byte| table[usize::from(byte)] = follow.has(byte));
+        table[256] = follow.end;
+        // A lazy run stops before what follows, or what it can't have; a greedy one goes back to what follows within it.
+        let is_stop = |byte: u8| match is_greedy {
+            true => bytes.has(byte) && follow.has(byte),
+            false => !bytes.has(byte) || follow.has(byte),
+        };
+        let is_exact = match ByteClass::new(set).wide {
+            Wide::All => true,
+            Wide::None => is_greedy,
+            Wide::Some(_) => false,
+        };
+        let stops = Scan::until(is_stop).filter(|_| is_exact && !(128..=255).any(is_stop));
+        self.program.follows.push(Follow { table, stops });
+        let follow = self.program.follows.len() as u32 - 1;
+        self.push_run(set, counts, |set, counts| match is_greedy {
+            true => Inst::Run { set, counts, follow, next },
+            false => Inst::RunLazy { set, counts, follow, next },
+        })
     }
 
-    fn push_run(&mut self, set: &Set, counts: Counts, follow: Option<(u32, bool)>, next: Pc) -> Pc {
+    fn push_run(&mut self, set: &Set, counts: Counts, inst: impl FnOnce(u32, u32) -> Inst) -> Pc {
         let set = self.set(set);
         self.program.counts.push(counts);
-        let counts = self.program.counts.len() as u32 - 1;
-        self.push(match follow {
-            None => Inst::RunPossessive { set, counts, next },
-            Some((follow, true)) => Inst::Run { set, counts, follow, next },
-            Some((follow, false)) => Inst::RunLazy { set, counts, follow, next },
-        })
+        self.push(inst(set, self.program.counts.len() as u32 - 1))
     }
 
     fn atomic(&mut self, node: &Node, next: Pc) -> Pc {
@@ -727,6 +836,40 @@ impl Compiler {
             }
         }
     }
+}
+
+/// A table costs about as much as so many instructions.
+const PIECE_COST_MIN: u32 = 4;
+
+/// How many instructions a node takes, roughly, one way through it; most of all for what must be tried.
+fn cost(node: &Node) -> u32 {
+    match node {
+        Node::Empty | Node::Passed(_) | Node::Keep | Node::Backreference(_) => 0,
+        Node::Set(_) | Node::Assert(_) | Node::Look { .. } => 1,
+        Node::Concat(nodes) => nodes.iter().map(cost).sum(),
+        Node::Alt(nodes) => 1 + nodes.iter().map(cost).sum::<u32>(),
+        Node::Repeat { node, .. } => match &**node {
+            Node::Set(_) => 1,
+            node => 2 + cost(node),
+        },
+        Node::Capture(_, node) | Node::Atomic(node) => cost(node),
+    }
+}
+
+/// Where the piece begins that ends with the last of these nodes: characters and runs at its edges are no part of it, for
+/// these are one instruction each.
+fn piece_start(nodes: &[Node]) -> usize {
+    let is_simple = |node: &Node| match node {
+        Node::Set(_) | Node::Passed(_) | Node::Empty => true,
+        Node::Repeat { node, .. } => matches!(**node, Node::Set(_)),
+        _ => false,
+    };
+    if nodes.last().is_none_or(is_simple) {
+        return nodes.len();
+    }
+    let fit = nodes.iter().rev().take_while(|node| !node.captures()).count();
+    let start = nodes.len() - fit;
+    start + nodes[start..].iter().take_while(|node| is_simple(node)).count()
 }
 
 /// The slot of `\K`: where the match starts after all.

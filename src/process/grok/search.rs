@@ -1,8 +1,10 @@
 //! From a tree to a matcher that finds the leftmost match in linear time (P).
 //!
-//! First the fast program, for as many steps as a line that is not out to hurt needs. A first try that fails asks whether the
-//! text has what every match has, and where; later a lazy automaton without captures is asked whether there can be a match.
-//! Then the plain program with its notes starts over: it takes each instruction at each place once.
+//! First the fast program, with as much patience as a line that matches needs. After a few ways that failed it is looked whether
+//! the text has what every match has, and where; after some more, a lazy automaton without captures is asked whether there can
+//! be a match: so a line that does not match costs about what one that does. Then the fast program goes on for as many steps as
+//! a line that is not out to hurt needs, and last the plain program with its notes starts over: it takes each instruction at each
+//! place once.
 //!
 //! Not here: names and types of fields.
 
@@ -15,12 +17,14 @@ use regex_syntax::hir::{Class, Hir, Look, Repetition};
 use super::ast::{Assert, Choice, Node, only_char};
 use super::bytes::Next;
 use super::program::{Program, TooLarge};
-use super::vm::{self, Ran, Space};
+use super::vm::{self, Patience, Ran, Space};
 
 /// Bytes that notes may take for one text; beyond that the matcher gives up.
 const NOTES_BYTES_MAX: usize = 64 << 20;
-/// Steps for each byte before the lazy automaton is asked.
-const STEPS_BEFORE_ASKING: u64 = 4;
+/// Ways that failed before it is looked for what every match has.
+const FAILURES_BEFORE_LOOKING: u32 = 6;
+/// Ways that failed before the lazy automaton is asked: it takes as long as about so many.
+const FAILURES_BEFORE_ASKING: u32 = 24;
 /// Steps for each byte before the notes begin.
 const STEPS_BEFORE_NOTES: u64 = 24;
 /// Texts that are looked for.
@@ -156,24 +160,31 @@ impl Matcher {
         way: Way,
     ) -> Result<Option<Span>, GaveUp> {
         space.steps = 0;
+        space.failures = 0;
         space.passed.clear();
         let tried = match way {
             Way::Best => self.fast(text, space),
             #[cfg(test)]
-            Way::FastOnly => self.try_starts::<false>(text, space, From::Start(0), text.len(), 100_000),
+            Way::FastOnly => self.try_starts::<false>(
+                text,
+                space,
+                From::Start(0),
+                text.len(),
+                Patience { steps: 100_000, failures: u32::MAX },
+            ),
             #[cfg(test)]
-            Way::NotesOnly => Tried::OutOfSteps { start: 0 },
+            Way::NotesOnly => Tried::OutOfPatience { start: 0 },
         };
         let (span, program) = match tried {
             Tried::Match(span) => (span, &self.fast),
             Tried::NoMatch => return Ok(None),
-            Tried::OutOfSteps { start } => {
+            Tried::OutOfPatience { start } => {
                 let bytes = self.plain.bits_per_place / 8 + 1 + self.plain.bytes_per_place;
                 if bytes.saturating_mul(text.len() + 1) > NOTES_BYTES_MAX {
                     return Err(GaveUp);
                 }
                 space.clear_notes(&self.plain, text.len());
-                match self.try_starts::<true>(text, space, From::Start(start), text.len(), u64::MAX) {
+                match self.try_starts::<true>(text, space, From::Start(start), text.len(), Patience::ENDLESS) {
                     Tried::Match(span) => (span, &self.plain),
                     _ => return Ok(None),
                 }
@@ -190,23 +201,35 @@ impl Matcher {
         }
         let length = text.len() as u64 + 64;
         let Some(first) = self.next_start(text, 0) else { return Tried::NoMatch };
-        let mut tried = self.try_starts::<false>(text, space, From::Start(first), first, length);
+        let few = Patience { steps: length, failures: FAILURES_BEFORE_LOOKING };
+        let mut tried = self.try_starts::<false>(text, space, From::Start(first), first, few);
         if let Tried::Match(_) = tried {
             return tried;
         }
-        let Some(last) = self.last_start(text) else { return Tried::NoMatch };
+        let some = Patience { steps: length, failures: FAILURES_BEFORE_ASKING };
+        if let Tried::OutOfPatience { start } = tried {
+            if self.marked.iter().skip(1).any(|literal| literal.rfind(text).is_none()) {
+                return Tried::NoMatch;
+            }
+            tried = self.try_starts::<false>(text, space, From::Paused(start), first, some);
+        }
+        let mut last = text.len();
         if let Tried::NoMatch = tried {
             if self.all_passed(text, space) {
                 return Tried::NoMatch;
             }
-            let from = From::Start(first + 1);
-            tried = self.try_starts::<false>(text, space, from, last, STEPS_BEFORE_ASKING * length);
+            match self.last_start(text) {
+                Some(found) => last = found,
+                None => return Tried::NoMatch,
+            }
+            tried = self.try_starts::<false>(text, space, From::Start(first + 1), last, some);
         }
-        let Tried::OutOfSteps { start } = tried else { return tried };
+        let Tried::OutOfPatience { start } = tried else { return tried };
         if self.automaton.as_ref().is_some_and(|automaton| automaton.excludes(text)) {
             return Tried::NoMatch;
         }
-        self.try_starts::<false>(text, space, From::Paused(start), last, STEPS_BEFORE_NOTES * length)
+        let many = Patience { steps: STEPS_BEFORE_NOTES * length, failures: u32::MAX };
+        self.try_starts::<false>(text, space, From::Paused(start), last, many)
     }
 
     /// Tries from each place a match can start at, up to `last`.
@@ -216,7 +239,7 @@ impl Matcher {
         space: &mut Space,
         from: From,
         last: usize,
-        steps_max: u64,
+        patience: Patience,
     ) -> Tried {
         let program = if NOTES { &self.plain } else { &self.fast };
         let (mut start, mut is_paused) = match from {
@@ -231,10 +254,10 @@ impl Matcher {
             if !std::mem::take(&mut is_paused) {
                 space.trail.clear();
             }
-            match vm::run::<NOTES>(program, text, pc, space, steps_max) {
+            match vm::run::<NOTES>(program, text, pc, space, patience) {
                 Ran::Match { end } => return Tried::Match(Span { start: at, end }),
                 Ran::NoMatch => start = at + 1,
-                Ran::OutOfSteps => return Tried::OutOfSteps { start: at },
+                Ran::OutOfPatience => return Tried::OutOfPatience { start: at },
             }
         }
         Tried::NoMatch
@@ -296,7 +319,7 @@ enum Tried {
     Match(Span),
     NoMatch,
     /// The run that started here can go on.
-    OutOfSteps {
+    OutOfPatience {
         start: usize,
     },
 }

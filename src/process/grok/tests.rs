@@ -276,7 +276,8 @@ fn any_pattern() -> impl Strategy<Value = String> {
             .prop_map(str::to_owned),
     ];
     leaf.prop_recursive(4, 24, 4, |inner| {
-        let quantifier = prop::sample::select(vec!["*", "+", "?", "*?", "+?", "??", "{2}", "{1,2}", "{2,}"]);
+        let quantifier =
+            prop::sample::select(vec!["*", "+", "?", "*?", "+?", "??", "*+", "++", "{2}", "{1,2}", "{2,}"]);
         prop_oneof![
             4 => prop::collection::vec(inner.clone(), 1..4).prop_map(|parts| parts.concat()),
             3 => prop::collection::vec(inner.clone(), 2..4).prop_map(|parts| format!("(?:{})", parts.join("|"))),

@@ -14,6 +14,7 @@
 use super::ast::Assert;
 use super::bytes::{back, decode};
 use super::program::{Counts, Inst, KEEP_SLOT, Memo, Pc, Program, Turns, is_mixed};
+use super::table::Found;
 
 /// What a run came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,8 +23,20 @@ pub(super) enum Ran {
         end: usize,
     },
     NoMatch,
-    /// More steps than were granted; it can go on.
-    OutOfSteps,
+    /// More steps or failures than were granted; it can go on.
+    OutOfPatience,
+}
+
+/// How long a search goes on, counted from the begin of the search.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Patience {
+    pub steps: u64,
+    /// Ways that failed.
+    pub failures: u32,
+}
+
+impl Patience {
+    pub(super) const ENDLESS: Self = Self { steps: u64::MAX, failures: u32::MAX };
 }
 
 /// What is kept from one match to the next, so that none allocates.
@@ -39,6 +52,8 @@ pub(super) struct Space {
     pub passed: Vec<(u32, u32)>,
     /// Instructions run, and characters that runs went over, by eights.
     pub steps: u64,
+    /// Ways that failed.
+    pub failures: u32,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -108,14 +123,14 @@ fn renew<T: Clone + Default>(table: &mut Vec<T>, length: usize) {
     table.resize(length, T::default());
 }
 
-/// Runs `program` from `from`, or goes on with the run that was out of steps. With `NOTES` it must be the plain program, its notes cleared once for the text.
+/// Runs `program` from `from`, or goes on with the run that was out of patience. With `NOTES` it must be the plain program, its notes cleared once for the text.
 #[expect(clippy::too_many_lines, reason = "one instruction after the other")]
 pub(super) fn run<const NOTES: bool>(
     program: &Program,
     text: &[u8],
     from: Option<(Pc, usize)>,
     space: &mut Space,
-    steps_max: u64,
+    patience: Patience,
 ) -> Ran {
     let mut vm = Vm { program, text, space, mark: NO_MARK };
     let (mut pc, mut pos) = match from {
@@ -160,7 +175,7 @@ pub(super) fn run<const NOTES: bool>(
                 }
                 Inst::Literal { start, length, next } => {
                     let literal = &program.literals[start as usize..(start + length) as usize];
-                    if text.get(pos..pos + literal.len()) == Some(literal) {
+                    if stands_at(text, pos, literal) {
                         pos += literal.len();
                         pc = next;
                         continue 'next;
@@ -173,6 +188,19 @@ pub(super) fn run<const NOTES: bool>(
                         continue 'next;
                     }
                 }
+                Inst::Piece { table, slow, next } => match program.pieces[table as usize].find(text, pos) {
+                    Found::End(end) => {
+                        steps += (end - pos) as u64 / 8;
+                        pos = end;
+                        pc = next;
+                        continue 'next;
+                    }
+                    Found::Not(bytes) => steps += bytes as u64 / 8,
+                    Found::Unsure => {
+                        pc = slow;
+                        continue 'next;
+                    }
+                },
                 Inst::RunPossessive { set, counts, next } => {
                     if let Some((_, end)) = vm.run_over(set, counts, pos) {
                         steps += (end - pos) as u64 / 8;
@@ -236,6 +264,15 @@ pub(super) fn run<const NOTES: bool>(
                     vm.space.trail.push(Entry { key: slot, pos: pos as u32 });
                     pc = next;
                     continue 'next;
+                }
+                Inst::Between { end, byte, start, next } => {
+                    if text.get(pos) == Some(&byte) {
+                        let pair = [Entry { key: end, pos: pos as u32 }, Entry { key: start, pos: pos as u32 + 1 }];
+                        vm.space.trail.extend_from_slice(&pair);
+                        pos += 1;
+                        pc = next;
+                        continue 'next;
+                    }
                 }
                 Inst::Passed { mark, next } => {
                     if vm.is_new_at(mark, pos as u32) {
@@ -322,10 +359,11 @@ pub(super) fn run<const NOTES: bool>(
                 Inst::Fail => {}
             }
         }
-        if steps > steps_max {
+        vm.space.failures = vm.space.failures.saturating_add(1);
+        if steps > patience.steps || vm.space.failures > patience.failures {
             vm.space.steps = steps;
             vm.space.paused = vm.mark;
-            return Ran::OutOfSteps;
+            return Ran::OutOfPatience;
         }
         match vm.go_back::<NOTES>() {
             Some((next, at)) => (pc, pos) = (next, at),
@@ -576,16 +614,20 @@ impl Vm<'_> {
     /// The last place between `low` and `end` where what follows can go on.
     #[inline]
     fn last_follow(&self, set: u32, follow: u32, low: usize, mut end: usize) -> Option<usize> {
-        let table = &self.program.tables[follow as usize];
-        loop {
-            if table[self.text.get(end).map_or(256, |byte| usize::from(*byte))] != 0 {
+        let follow = &self.program.follows[follow as usize];
+        if follow.table[self.text.get(end).map_or(256, |byte| usize::from(*byte))] {
+            return Some(end);
+        }
+        if let Some(stops) = &follow.stops {
+            return stops.rfind(&self.text[low..end]).map(|at| low + at);
+        }
+        while end > low {
+            end = self.step_in_run_back(set, end)?;
+            if follow.table[usize::from(self.text[end])] {
                 return Some(end);
             }
-            if end == low {
-                return None;
-            }
-            end = self.step_in_run_back(set, end)?;
         }
+        None
     }
 
     /// The start of the last character of a run of the set.
@@ -600,12 +642,19 @@ impl Vm<'_> {
     /// The first place from `pos` on where what follows can go on, at most `left` characters away; how many are left.
     #[inline]
     fn first_follow(&self, set: u32, follow: u32, mut pos: usize, mut left: u32) -> Option<(usize, u32)> {
-        let table = &self.program.tables[follow as usize];
+        let follow = &self.program.follows[follow as usize];
         let class = &self.program.sets[set as usize];
+        if left == u32::MAX
+            && let Some(stops) = &follow.stops
+        {
+            let rest = self.text.get(pos..)?;
+            pos += stops.find(rest).unwrap_or(rest.len());
+            return (follow.table[self.text.get(pos).map_or(256, |byte| usize::from(*byte))]).then_some((pos, left));
+        }
         loop {
             match self.text.get(pos) {
-                None => return (table[256] != 0).then_some((pos, 0)),
-                Some(byte) if table[usize::from(*byte)] != 0 => return Some((pos, left)),
+                None => return follow.table[256].then_some((pos, 0)),
+                Some(byte) if follow.table[usize::from(*byte)] => return Some((pos, left)),
                 Some(_) if left == 0 => return None,
                 Some(_) => {
                     pos = class.step(self.text, pos)?;
@@ -615,6 +664,16 @@ impl Vm<'_> {
                 }
             }
         }
+    }
+}
+
+/// The literal is at `pos`. Most have two or three bytes, for which calling memcmp would be most of the work.
+#[inline]
+fn stands_at(text: &[u8], pos: usize, literal: &[u8]) -> bool {
+    let Some(there) = text.get(pos..pos + literal.len()) else { return false };
+    match literal.len() {
+        0..=8 => std::iter::zip(there, literal).all(|(there, byte)| there == byte),
+        _ => there == literal,
     }
 }
 
@@ -697,7 +756,7 @@ fn replay_look(program: &Program, text: &[u8], space: &mut Space, look: Entry, s
     space.trail.clear();
     let vm = Vm { program, text, space: &mut *space, mark: NO_MARK };
     let Some(start) = vm.step_back(count, look.pos as usize) else { return };
-    if let Ran::Match { .. } = run::<true>(program, text, Some((body, start)), space, u64::MAX) {
+    if let Ran::Match { .. } = run::<true>(program, text, Some((body, start)), space, Patience::ENDLESS) {
         for entry in &space.trail {
             if let Some(slot) = slots.get_mut(entry.key as usize) {
                 *slot = entry.pos;
