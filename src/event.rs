@@ -42,6 +42,7 @@ pub use path::{FieldPath, SyntaxError};
 pub use route_to::RouteTo;
 pub use template::{Missing, Template};
 pub use timestamp::{Civil, Timestamp};
+pub(crate) use value::name_bit;
 pub use value::{Object, SetError, Value};
 
 use common::object_of;
@@ -411,6 +412,20 @@ impl Event {
         }
     }
 
+    /// Sets the field at `path` if there is nothing at it, nor anything that is shared or a line's own at its root. Else the
+    /// value is given back: then [`Event::set`] says what can be done.
+    ///
+    /// # Errors
+    /// The value, and nothing has changed.
+    pub fn set_new(&mut self, path: &FieldPath, value: Value, common: &Common) -> Result<(), Value> {
+        let root = path.root();
+        let is_special = matches!(root, "@timestamp" | "@metadata" | "message");
+        if is_special || self.is_detached() || self.has_shared_root(root, common) {
+            return Err(value);
+        }
+        self.own_mut().fields.set_new(path.segments(), value)
+    }
+
     fn set_message(&mut self, path: &FieldPath, rest: &[Box<str>], value: Value) -> Result<(), SetError> {
         let message = &mut self.own_mut().message;
         if rest.is_empty() {
@@ -442,6 +457,11 @@ impl Event {
             }
         }
         self.own_mut().fields.set_segments(segments, value).map_err(|depth| not_an_object(path, depth))
+    }
+
+    /// So many fields are going to be set: room for them is made at once.
+    pub fn expect_fields(&mut self, count: usize) {
+        self.own_mut().fields.reserve(count);
     }
 
     /// Removes the field at `path`. `@timestamp` stays: a record has a time.
@@ -579,7 +599,7 @@ impl Event {
     fn has_shared_root(&self, root: &str, common: &Common) -> bool {
         matches!(root, "log" | "event" | "tags")
             || (root == "stream" && self.stream != Stream::None)
-            || common.object.get(root).is_some()
+            || common.has_root(root)
     }
 
     fn detach(&mut self, buf: &[u8], common: &Common) {

@@ -1,7 +1,7 @@
 //! The `ecs` codec: `@timestamp`, `message`, `log`, `event`, then the shared fields, then the event's own.
 
 use super::{open, write_flags, write_message, write_stream};
-use crate::event::{EventView, Layout, Object, json};
+use crate::event::{EventView, Layout, Object, json, name_bit};
 
 pub(super) fn encode(view: &EventView<'_>, out: &mut Vec<u8>) {
     open(view, out);
@@ -48,30 +48,33 @@ fn write_overlaid(view: &EventView<'_>, fields: &Object, tags: &[String], out: &
             json::write_member(out, root, &value);
         }
     };
-    match fields.get("log") {
+    // Most fields are the event's alone, and most shared ones as they were.
+    let own = fields.iter().fold(0, |bits, (name, _)| bits | name_bit(name));
+    let over = |root: &str| if own & name_bit(root) == 0 { None } else { fields.get(root) };
+    match over("log") {
         None => write_log(view, out),
         Some(_) => write_merged("log", out),
     }
-    match fields.get("event") {
+    match over("event") {
         None => write_event(view, out),
         Some(_) => write_merged("event", out),
     }
-    if fields.get("stream").is_none() {
+    if over("stream").is_none() {
         write_stream(view, out);
     }
-    let shared = common.object.iter().map(|(key, _)| key).filter(|key| *key != "log");
-    for (root, range) in shared.zip(&common.ecs_members) {
-        match (fields.get(root), common.object.get(root)) {
+    let shared = common.object.iter().filter(|(key, _)| *key != "log");
+    for ((root, under), range) in shared.zip(&common.ecs_members) {
+        match over(root) {
             _ if root == "tags" && !tags.is_empty() => write_merged(root, out),
-            (Some(over), Some(under)) => json::write_merged_member(out, root, under, over),
-            _ => out.extend_from_slice(&common.ecs_rest[range.clone()]),
+            Some(over) => json::write_merged_member(out, root, under, over),
+            None => out.extend_from_slice(&common.ecs_rest[range.clone()]),
         }
     }
     if !tags.is_empty() && common.object.get("tags").is_none() {
         write_merged("tags", out);
     }
     for (key, value) in fields.iter() {
-        if !matches!(key, "log" | "event") && common.object.get(key).is_none() {
+        if !matches!(key, "log" | "event") && !common.has_root(key) {
             json::write_member(out, key, value);
         }
     }

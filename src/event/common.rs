@@ -16,7 +16,7 @@ use std::ops::Range;
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::json;
-use super::value::{Object, Value};
+use super::value::{Object, Value, name_bit};
 
 /// The roots that the agent itself writes for each line: a user's `fields` can't have them with `fields_under_root`.
 pub const RESERVED_ROOTS: [&str; 5] = ["@timestamp", "@metadata", "message", "log", "event"];
@@ -60,6 +60,8 @@ pub struct Common {
     pub(crate) json_object: Object,
     /// `json_object`, each member after a comma.
     pub(crate) json_rest: Vec<u8>,
+    /// The bits of the names in `object`.
+    roots: u64,
     /// What `event.id` starts from.
     id_seed: [u8; 16],
 }
@@ -144,7 +146,8 @@ impl Common {
         }
         json_rest.shrink_to_fit();
         let id_seed = id_seed(host_id, file_id);
-        Self { object, agent, ecs_log, ecs_rest, ecs_members, json_object, json_rest, id_seed }
+        let roots = object.iter().fold(0, |bits, (name, _)| bits | name_bit(name));
+        Self { roots, object, agent, ecs_log, ecs_rest, ecs_members, json_object, json_rest, id_seed }
     }
 
     /// `event.id` of the line at `offset` whose raw bytes hash to `line_hash`.
@@ -154,6 +157,11 @@ impl Common {
         bytes[16..24].copy_from_slice(&offset.to_le_bytes());
         bytes[24..].copy_from_slice(&line_hash.to_le_bytes());
         xxh3_128(&bytes)
+    }
+
+    /// The shared fields have something at this root.
+    pub(crate) fn has_root(&self, root: &str) -> bool {
+        self.roots & name_bit(root) != 0 && self.object.get(root).is_some()
     }
 
     /// A string that all events share, as `log.file.id`.

@@ -33,6 +33,9 @@ const BLOCK: usize = 64;
 /// Bytes that one byte may take: `\u0000`.
 const ESCAPED_MAX: usize = 6;
 
+/// Texts up to this length, most names and values, are looked at before they are copied.
+const SHORT: usize = 128;
+
 /// What a block may take, and the copy of a block that reaches behind it.
 const ROOM: usize = (ESCAPED_MAX + 1) * BLOCK;
 
@@ -49,6 +52,10 @@ pub fn write_string(out: &mut Vec<u8>, text: &[u8]) {
 
 /// Appends the inside of a JSON string: `text` must be UTF-8 (else the result isn't).
 pub fn write_escaped(out: &mut Vec<u8>, text: &[u8]) {
+    if text.len() <= SHORT && !has_special(text) {
+        out.extend_from_slice(text);
+        return;
+    }
     let mut rest = text;
     while let Some(source) = rest.first_chunk() {
         write_block(out, source, BLOCK);
@@ -295,21 +302,37 @@ fn special_bytes(source: &[u8; 2 * BLOCK]) -> u64 {
 /// The same, 8 bytes at a time in a plain register.
 #[cfg(any(test, not(target_arch = "x86_64")))]
 fn special_bytes_portable(source: &[u8; 2 * BLOCK]) -> u64 {
-    const LOW: u64 = 0x7f7f_7f7f_7f7f_7f7f;
-    const ONES: u64 = 0x0101_0101_0101_0101;
     let mut specials = 0;
     for (index, word) in source[..BLOCK].as_chunks::<8>().0.iter().enumerate() {
-        let word = u64::from_le_bytes(*word);
-        // The high bit of a byte says that it is at least `least`; no carry crosses a byte, so each is exact.
-        let is_above = |word: u64, least: u64| ((word & LOW) + (0x80 - least) * ONES) | word;
-        let quote = is_above(word ^ (u64::from(b'"') * ONES), 1);
-        let backslash = is_above(word ^ (u64::from(b'\\') * ONES), 1);
-        let special = !(quote & backslash & is_above(word, 0x20)) & !LOW;
+        let special = special_in_word(u64::from_le_bytes(*word));
         // Gathers the high bits of the bytes in the highest byte, in their order.
         let bits = (special >> 7).wrapping_mul(0x0102_0408_1020_4080) >> 56;
         specials |= bits << (8 * index);
     }
     specials
+}
+
+/// The high bit of each byte that needs an escape.
+#[inline]
+fn special_in_word(word: u64) -> u64 {
+    const LOW: u64 = 0x7f7f_7f7f_7f7f_7f7f;
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    // The high bit of a byte says that it is at least `least`; no carry crosses a byte, so each is exact.
+    let is_above = |word: u64, least: u64| ((word & LOW) + (0x80 - least) * ONES) | word;
+    let quote = is_above(word ^ (u64::from(b'"') * ONES), 1);
+    let backslash = is_above(word ^ (u64::from(b'\\') * ONES), 1);
+    !(quote & backslash & is_above(word, 0x20)) & !LOW
+}
+
+/// Some byte needs an escape.
+#[inline]
+fn has_special(text: &[u8]) -> bool {
+    let (words, rest) = text.as_chunks::<8>();
+    match text.last_chunk::<8>() {
+        // The last word may have bytes that were looked at already.
+        Some(last) => words.iter().chain([last]).any(|word| special_in_word(u64::from_le_bytes(*word)) != 0),
+        None => rest.iter().any(|byte| ESCAPES[usize::from(*byte)] != 0),
+    }
 }
 
 #[cfg(test)]

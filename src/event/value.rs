@@ -175,6 +175,11 @@ impl Object {
         }
     }
 
+    /// Makes room for so many more fields.
+    pub fn reserve(&mut self, count: usize) {
+        self.entries.reserve(count);
+    }
+
     /// Removes `key` at this level; the others keep their order.
     pub fn remove(&mut self, key: &str) -> Option<Value> {
         let index = self.entries.iter().position(|(name, _)| name == key)?;
@@ -302,6 +307,18 @@ impl Object {
         Ok(())
     }
 
+    /// The same where nothing is there yet; else the value is given back, and nothing has changed.
+    pub(super) fn set_new(&mut self, segments: &[Box<str>], value: Value) -> Result<(), Value> {
+        let Some((first, rest)) = segments.split_first() else { return Err(value) };
+        match (self.get_mut(first), rest) {
+            (None, []) => self.entries.push((CompactString::from(&**first), value)),
+            (None, rest) => self.entries.push((CompactString::from(&**first), Value::Object(nested(rest, value)))),
+            (Some(Value::Object(inner)), rest) if !rest.is_empty() => return inner.set_new(rest, value),
+            (Some(_), _) => return Err(value),
+        }
+        Ok(())
+    }
+
     pub(super) fn take_segments(&mut self, segments: &[Box<str>]) -> Option<Value> {
         let (last, parents) = segments.split_last()?;
         let mut object = self;
@@ -344,6 +361,12 @@ pub(super) fn not_an_object(path: &FieldPath, depth: usize) -> SetError {
     SetError::NotAnObject(path.segments().get(..depth).unwrap_or_default().join("."))
 }
 
+/// A bit for a name: what of many names is none of some others is mostly told by these, without looking at any.
+pub(crate) fn name_bit(name: &str) -> u64 {
+    let first = name.as_bytes().first().copied().unwrap_or(0);
+    1 << ((usize::from(first) + 5 * name.len()) & 63)
+}
+
 /// `{a: {b: value}}` for `a.b`.
 fn nested(segments: &[Box<str>], value: Value) -> Object {
     let (first, rest) = segments.split_first().expect("a path has a segment");
@@ -376,6 +399,21 @@ mod tests {
         assert_eq!(fields.take(&path("a.b")), Some(Value::Int(1)));
         assert_eq!(fields.take(&path("a.b")), None);
         assert_eq!(fields, object(json!({"s": "x", "a": {"c": {"d": "new"}}})));
+    }
+
+    #[test]
+    fn sets_what_is_new_and_changes_nothing_else() {
+        let mut fields = object(json!({"a": {"b": 1}, "s": "x"}));
+        let before = fields.clone();
+        for taken in ["a", "a.b", "a.b.c", "s", "s.t"] {
+            assert_eq!(fields.set_new(path(taken).segments(), Value::Int(7)), Err(Value::Int(7)), "{taken}");
+            assert_eq!(fields, before, "{taken}");
+        }
+        for new in ["a.c.d", "n", "o.p.q"] {
+            assert_eq!(fields.set_new(path(new).segments(), Value::Int(7)), Ok(()), "{new}");
+            assert_eq!(fields.lookup(&path(new)), Some(&Value::Int(7)), "{new}");
+        }
+        assert_eq!(fields.get("s"), Some(&Value::from("x")));
     }
 
     #[test]

@@ -16,8 +16,8 @@ pub fn median(mut values: Vec<f64>) -> f64 {
     }
 }
 
-/// A web server's access log in the combined format, about 170 bytes a line, the same for every run.
-pub fn generate(path: &Path, lines: u64) -> u64 {
+/// A web server's access log in the combined format, about 170 bytes a line, the same for every run; `before` begins each.
+pub fn generate(path: &Path, lines: u64, before: &str) -> u64 {
     use std::io::Write;
     const PATHS: [&str; 5] =
         ["/", "/assets/app.js?v=41", "/api/v1/orders/7731", "/search?q=ferry+times&page=2", "/img/harbour.webp"];
@@ -36,7 +36,7 @@ pub fn generate(path: &Path, lines: u64) -> u64 {
         line.clear();
         writeln!(
             line,
-            "10.{}.{}.{} - - [12/Mar/2026:{:02}:{:02}:{:02} +0000] \"GET {} HTTP/1.1\" {} {} \"https://example.org/start\" \"{}\"",
+            "{before}10.{}.{}.{} - - [12/Mar/2026:{:02}:{:02}:{:02} +0000] \"GET {} HTTP/1.1\" {} {} \"https://example.org/start\" \"{}\"",
             pick(256, 0),
             pick(256, 8),
             pick(256, 16),

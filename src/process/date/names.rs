@@ -5,7 +5,12 @@
 
 /// The language that a date's names are in.
 #[derive(Clone, Copy, Debug)]
-pub struct Locale(&'static Names);
+pub struct Locale {
+    names: &'static Names,
+    /// What each month's names can begin with (see [`initial`]).
+    months: [u32; 12],
+    weekdays: [u32; 7],
+}
 
 /// The names of one language; forms of one name are separated by blanks.
 #[derive(Debug)]
@@ -20,7 +25,7 @@ impl Locale {
     /// The locale of a language as `fr`, or a language and a country as `fr_FR` or `fr-FR`; the country does not matter.
     pub fn parse(text: &str) -> Option<Self> {
         let language = text.split(['_', '-', '.']).next().unwrap_or_default();
-        LANGUAGES.iter().find(|names| names.language.eq_ignore_ascii_case(language)).map(Self)
+        LANGUAGES.iter().find(|names| names.language.eq_ignore_ascii_case(language)).map(Self::of)
     }
 
     /// The languages that there are.
@@ -28,26 +33,31 @@ impl Locale {
         LANGUAGES.iter().map(|names| names.language)
     }
 
+    fn of(names: &'static Names) -> Self {
+        Self { names, months: names.months.map(initials), weekdays: names.weekdays.map(initials) }
+    }
+
     /// The month that `text` begins with, 1 to 12, and the length of its name.
     pub(super) fn month(self, text: &str) -> Option<(i32, usize)> {
-        longest(&self.0.months, text)
+        longest(&self.names.months, &self.months, text)
     }
 
     /// The day of the week that `text` begins with, 1 = Monday, and the length of its name.
     pub(super) fn weekday(self, text: &str) -> Option<(i32, usize)> {
-        longest(&self.0.weekdays, text)
+        longest(&self.names.weekdays, &self.weekdays, text)
     }
 }
 
 impl Default for Locale {
     fn default() -> Self {
-        Self(&LANGUAGES[0])
+        Self::of(&LANGUAGES[0])
     }
 }
 
-fn longest(names: &[&str], text: &str) -> Option<(i32, usize)> {
+fn longest(names: &[&str], initials: &[u32], text: &str) -> Option<(i32, usize)> {
+    let first = initial(text);
     let mut best: Option<(i32, usize)> = None;
-    for (number, forms) in (1..).zip(names) {
+    for ((number, forms), _) in (1..).zip(names).zip(initials).filter(|(_, initials)| **initials & first != 0) {
         for form in forms.split(' ') {
             if let Some(length) = prefix(form, text)
                 && best.is_none_or(|(_, longest)| length > longest)
@@ -59,12 +69,34 @@ fn longest(names: &[&str], text: &str) -> Option<(i32, usize)> {
     best
 }
 
+/// A bit for the letter that `text` begins with, whatever its case: most names are out of question by it. What is beyond
+/// ASCII may be anything.
+fn initial(text: &str) -> u32 {
+    match text.bytes().next() {
+        Some(byte) if byte.is_ascii_alphabetic() => 1 << (byte.to_ascii_lowercase() - b'a') | 1 << 31,
+        Some(byte) if byte.is_ascii() => 0,
+        _ => u32::MAX,
+    }
+}
+
+fn initials(forms: &str) -> u32 {
+    // A form beyond ASCII has the bit that every letter of a text has, for a letter's lower case may be in ASCII.
+    forms
+        .split(' ')
+        .fold(0, |bits, form| bits | if form.as_bytes()[0].is_ascii() { initial(form) & !(1 << 31) } else { 1 << 31 })
+}
+
 /// How many bytes of `text` say `name`, whatever their case.
 pub(super) fn prefix(name: &str, text: &str) -> Option<usize> {
     let mut rest = text.chars();
     for char in name.chars() {
         let found = rest.next()?;
-        if found != char && !found.to_lowercase().eq(char.to_lowercase()) {
+        let is_same = if found.is_ascii() && char.is_ascii() {
+            found.eq_ignore_ascii_case(&char)
+        } else {
+            found.to_lowercase().eq(char.to_lowercase())
+        };
+        if !is_same {
             return None;
         }
     }
@@ -395,17 +427,14 @@ mod tests {
         for names in &LANGUAGES {
             for (number, forms) in (1..).zip(names.months) {
                 for form in forms.split(' ') {
-                    assert_eq!(longest(&names.months, form), Some((number, form.len())), "{}: {form}", names.language);
+                    let found = Locale::of(names).month(form);
+                    assert_eq!(found, Some((number, form.len())), "{}: {form}", names.language);
                 }
             }
             for (number, forms) in (1..).zip(names.weekdays) {
                 for form in forms.split(' ') {
-                    assert_eq!(
-                        longest(&names.weekdays, form),
-                        Some((number, form.len())),
-                        "{}: {form}",
-                        names.language
-                    );
+                    let found = Locale::of(names).weekday(form);
+                    assert_eq!(found, Some((number, form.len())), "{}: {form}", names.language);
                 }
             }
         }

@@ -131,19 +131,20 @@ impl Shared {
         buf: &[u8],
         common: &Common,
     ) -> Result<Tried, Refused> {
-        if let Some(line) = event.utf8_line().filter(|_| is_message(&subject.field)) {
-            let text = buf.get(line).unwrap_or_default();
+        if let Some(line) = event.utf8_line().filter(|_| is_message(&subject.field))
+            && let Ok(text) = std::str::from_utf8(buf.get(line).unwrap_or_default())
+        {
             return self.text(&subject.patterns, text, scratch, event, buf, common);
         }
         let value = EventView { event, buf, common }.get(&subject.field).map(ValueRef::into_value);
         let Some(Value::Array(values)) = value else {
             let value = value.unwrap_or(Value::Null);
             let text = text_of(&value);
-            return self.text(&subject.patterns, text.as_bytes(), scratch, event, buf, common);
+            return self.text(&subject.patterns, &text, scratch, event, buf, common);
         };
         let mut matched = Tried::NoMatch;
         for value in &values {
-            match self.text(&subject.patterns, text_of(value).as_bytes(), scratch, event, buf, common)? {
+            match self.text(&subject.patterns, &text_of(value), scratch, event, buf, common)? {
                 Tried::NoMatch => {}
                 tried => matched = tried,
             }
@@ -154,7 +155,7 @@ impl Shared {
     fn text(
         &self,
         patterns: &[(Arc<Grok>, Vec<Goal>)],
-        text: &[u8],
+        text: &str,
         scratch: &mut Scratch,
         event: &mut Event,
         buf: &[u8],
@@ -162,12 +163,13 @@ impl Shared {
     ) -> Result<Tried, Refused> {
         let mut tried = Tried::NoMatch;
         for (grok, goals) in patterns {
-            let Ok(found) = grok.find(scratch, text) else { return Ok(Tried::TimedOut) };
+            let Ok(found) = grok.find(scratch, text.as_bytes()) else { return Ok(Tried::TimedOut) };
             let Some(found) = found else {
                 tried = Tried::NoMatch;
                 continue;
             };
             tried = Tried::Matched;
+            event.expect_fields(goals.len());
             for ((field, range), goal) in found.captures().zip(goals) {
                 self.capture(text, range, field.cast, goal, event, buf, common)?;
             }
@@ -181,7 +183,7 @@ impl Shared {
     #[expect(clippy::too_many_arguments, reason = "the event and what it refers to")]
     fn capture(
         &self,
-        text: &[u8],
+        text: &str,
         range: Option<Range<usize>>,
         cast: Option<Cast>,
         goal: &Goal,
@@ -189,16 +191,20 @@ impl Shared {
         buf: &[u8],
         common: &Common,
     ) -> Result<(), Refused> {
-        let captured = range.and_then(|range| text.get(range)).map(String::from_utf8_lossy);
+        let captured = range.and_then(|range| text.get(range));
         let is_empty = captured.as_ref().is_none_or(|text| text.is_empty() && cast.is_none());
         if is_empty && !self.keep_empty_captures {
             return Ok(());
         }
-        let value = captured.map_or(Value::Null, |text| value_of(&text, cast));
+        let value = captured.map_or(Value::Null, |text| value_of(text, cast));
         let path = goal.path.as_ref().ok_or(Refused)?;
         let value = if goal.overwrites {
             value
         } else {
+            let value = match event.set_new(path, value, common) {
+                Ok(()) => return Ok(()),
+                Err(value) => value,
+            };
             let view = EventView { event, buf, common };
             match view.get(path).filter(|there| !is_agents(&view, path, there)) {
                 None | Some(ValueRef::Null) => value,

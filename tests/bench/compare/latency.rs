@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::kit::cluster::Cluster;
 use super::kit::{process, scratch, wait};
-use super::{Options, ROUND_MAX, Shipper, logferry, rsyslog};
+use super::{Job, Options, ROUND_MAX, Shipper, logferry, rsyslog};
 
 const FILES: usize = 20;
 const LINES_PER_SECOND: u64 = 5_000;
@@ -41,8 +41,9 @@ fn measure(kafka: &Cluster, shipper: Shipper, seconds: u64) -> (Vec<i64>, f64) {
     let logs = scratch::folder("logs");
     let pattern = logs.join("*.log");
     let command = match shipper {
-        Shipper::Logferry => logferry(kafka, &topic, &folder, &pattern, &["run"]),
+        Shipper::Logferry => logferry(kafka, &topic, &folder, &pattern, Job::Plain, &["run"]),
         Shipper::Rsyslog => rsyslog(kafka, &topic, &folder, &pattern),
+        Shipper::Collector => unreachable!("latency is of the plain job, which it has no part in"),
     };
     let lines = LINES_PER_SECOND * seconds + WARM_UP_LINES;
     let begun = Instant::now();

@@ -1,11 +1,16 @@
-//! `cargo bench --bench compare`: the whole process against rsyslog's omkafka, on the same file and the same real broker.
+//! `cargo bench --bench compare`: the whole process against a peer, on the same file and the same real broker.
 //!
-//! Both tail one access log into a topic with six partitions, lz4, acks=all, and write comparable JSON records. They take
-//! turns, so that a busy moment of the machine hurts both. What counts is CPU time: the kernel's account of the ended
+//! Two jobs. `--job plain`: both tail one access log into a topic, as JSON records; the peer is rsyslog's omkafka.
+//! `--job parse`: the log is a container's (CRI), and COMBINEDAPACHELOG and the request's time are taken from each line; the
+//! peer is the OpenTelemetry Collector. Six partitions, lz4, acks=all.
+//!
+//! They take turns, so that a busy moment of the machine hurts both. What counts is CPU time: the kernel's account of the ended
 //! process, user and system, all threads. It refuses to judge a round in which a line is missing.
 //!
-//! `-- --lines N` (1,500,000), `--rounds N` (3), `--only logferry|rsyslog`; `--latency` measures [`latency`] instead.
+//! `-- --job plain|parse` (plain), `--lines N` (1,500,000), `--rounds N` (3), `--only logferry|rsyslog|collector`; `--latency`
+//! measures [`latency`] instead.
 
+mod collector;
 #[allow(dead_code, reason = "the benchmark uses a part of the kit")]
 #[path = "../../integration/kit/mod.rs"]
 mod kit;
@@ -23,6 +28,8 @@ use kit::process::{self, Usage};
 use kit::{agent, scratch, skip, wait};
 use load::{generate, median};
 
+/// What containerd writes before each line.
+const CONTAINER: &str = "2026-03-12T10:00:00.123456789Z stdout F ";
 /// Not a last resort but a bound for a slow machine.
 const ROUND_MAX: Duration = Duration::from_secs(1_800);
 
@@ -30,6 +37,7 @@ const ROUND_MAX: Duration = Duration::from_secs(1_800);
 enum Shipper {
     Logferry,
     Rsyslog,
+    Collector,
 }
 
 impl Shipper {
@@ -37,11 +45,31 @@ impl Shipper {
         match self {
             Self::Logferry => "logferry",
             Self::Rsyslog => "rsyslog",
+            Self::Collector => "collector",
+        }
+    }
+}
+
+/// What is done with the lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Job {
+    /// They are shipped as they are.
+    Plain,
+    /// They are unpacked from the container's format and parsed.
+    Parse,
+}
+
+impl Job {
+    fn shippers(self) -> Vec<Shipper> {
+        match self {
+            Self::Plain => vec![Shipper::Logferry, Shipper::Rsyslog],
+            Self::Parse => vec![Shipper::Logferry, Shipper::Collector],
         }
     }
 }
 
 struct Options {
+    job: Job,
     lines: u64,
     rounds: usize,
     shippers: Vec<Shipper>,
@@ -64,12 +92,9 @@ impl Run {
 }
 
 fn options() -> Result<Options, String> {
-    let mut options = Options {
-        lines: 1_500_000,
-        rounds: 3,
-        shippers: vec![Shipper::Logferry, Shipper::Rsyslog],
-        latency_seconds: None,
-    };
+    let mut options =
+        Options { job: Job::Plain, lines: 1_500_000, rounds: 3, shippers: Vec::new(), latency_seconds: None };
+    let mut only = None;
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
         let mut value = || arguments.next().ok_or(format!("{argument} wants a value"));
@@ -79,12 +104,27 @@ fn options() -> Result<Options, String> {
             "--lines" => options.lines = value()?.parse().map_err(|error| format!("--lines: {error}"))?,
             "--rounds" => options.rounds = value()?.parse().map_err(|error| format!("--rounds: {error}"))?,
             "--latency" => options.latency_seconds = Some(20),
-            "--only" => match value()?.as_str() {
-                "logferry" => options.shippers = vec![Shipper::Logferry],
-                "rsyslog" => options.shippers = vec![Shipper::Rsyslog],
-                other => return Err(format!("--only takes logferry or rsyslog, not {other}")),
+            "--only" => only = Some(value()?),
+            "--job" => match value()?.as_str() {
+                "plain" => options.job = Job::Plain,
+                "parse" => options.job = Job::Parse,
+                other => return Err(format!("--job takes plain or parse, not {other}")),
             },
-            other => return Err(format!("unknown: {other}; there are --lines N, --rounds N, --only NAME, --latency")),
+            other => {
+                return Err(format!(
+                    "unknown: {other}; there are --job NAME, --lines N, --rounds N, --only NAME, --latency"
+                ));
+            }
+        }
+    }
+    if options.latency_seconds.is_some() && options.job != Job::Plain {
+        return Err("--latency is of --job plain".into());
+    }
+    options.shippers = options.job.shippers();
+    if let Some(only) = only {
+        options.shippers.retain(|shipper| shipper.name() == only);
+        if options.shippers.is_empty() {
+            return Err(format!("--only takes one that does this job, not {only}"));
         }
     }
     Ok(options)
@@ -107,7 +147,7 @@ fn main() {
         return latency::run(kafka, &options, seconds);
     }
     let log = scratch::folder("log").join("access.log");
-    let bytes = generate(&log, options.lines);
+    let bytes = generate(&log, options.lines, if options.job == Job::Parse { CONTAINER } else { "" });
     println!(
         "{} lines, {:.1} MB ({:.0} bytes a line)",
         options.lines,
@@ -148,10 +188,11 @@ fn summarise(runs: &[(Shipper, Run)], options: &Options) {
             of(shipper, |run| run.usage.resident_bytes_max as f64 / f64::from(1 << 20)),
         );
     }
-    if options.shippers.len() == 2 {
-        let ratio = |value: fn(&Run) -> f64| of(Shipper::Logferry, value) / of(Shipper::Rsyslog, value);
+    if let [ours, theirs] = options.shippers[..] {
+        let ratio = |value: fn(&Run) -> f64| of(ours, value) / of(theirs, value);
         println!(
-            "logferry / rsyslog: {:.2} × the input per CPU-second, {:.2} × the wall time, {:.2} × the memory",
+            "logferry / {}: {:.2} × the input per CPU-second, {:.2} × the wall time, {:.2} × the memory",
+            theirs.name(),
             ratio(Run::megabytes_per_cpu_second),
             ratio(|run| run.wall.as_secs_f64()),
             ratio(|run| run.usage.resident_bytes_max as f64),
@@ -163,8 +204,13 @@ fn measure(kafka: &Cluster, shipper: Shipper, log: &Path, options: &Options) -> 
     let topic = kafka.topic(shipper.name(), 6);
     let folder = scratch::folder(shipper.name());
     let command = match shipper {
-        Shipper::Logferry => logferry(kafka, &topic, &folder, log, &["run", "--until-idle=1s"]),
+        Shipper::Logferry => logferry(kafka, &topic, &folder, log, options.job, &["run", "--until-idle=1s"]),
         Shipper::Rsyslog => rsyslog(kafka, &topic, &folder, log),
+        Shipper::Collector => with_output(collector::command(kafka, &topic, &folder, log), &folder),
+    };
+    let arrived = || match shipper {
+        Shipper::Collector => collector::arrived(kafka, &topic, options.lines),
+        _ => kafka.count(&topic),
     };
     let lines = i64::try_from(options.lines).expect("lines are counted");
     let begun = Instant::now();
@@ -174,7 +220,7 @@ fn measure(kafka: &Cluster, shipper: Shipper, log: &Path, options: &Options) -> 
         "every line to be in the topic",
         ROUND_MAX,
         || {
-            let count = kafka.count(&topic)?;
+            let count = arrived()?;
             if let Some(usage) = process.ended() {
                 assert!(usage.status.success() && count >= lines, "it ended with {count} lines: {}", output());
             }
@@ -183,12 +229,12 @@ fn measure(kafka: &Cluster, shipper: Shipper, log: &Path, options: &Options) -> 
         output,
     );
     let wall = begun.elapsed();
-    // logferry ends by itself (--until-idle); rsyslog must be told.
-    if shipper == Shipper::Rsyslog {
+    // logferry ends by itself (--until-idle); the others must be told.
+    if shipper != Shipper::Logferry {
         process.signal(libc::SIGTERM);
     }
     let usage = process.wait();
-    let count = kafka.count(&topic).unwrap_or(lines);
+    let count = arrived().unwrap_or(lines);
     if count != lines {
         println!("{}: {} records more than lines", shipper.name(), count - lines);
     }
@@ -209,10 +255,18 @@ fn write_config(folder: &Path, name: &str, text: &str) -> PathBuf {
     path
 }
 
-fn logferry(kafka: &Cluster, topic: &str, folder: &Path, log: &Path, arguments: &[&str]) -> Command {
+fn logferry(kafka: &Cluster, topic: &str, folder: &Path, log: &Path, job: Job, arguments: &[&str]) -> Command {
+    let (format, processors) = match job {
+        Job::Plain => ("lines", ""),
+        Job::Parse => (
+            "cri",
+            "processors:\n  - grok: { field: message, patterns: [\"%{COMBINEDAPACHELOG}\"] }\n  \
+             - date: { field: timestamp, formats: [\"dd/MMM/yyyy:HH:mm:ss Z\"] }\n  - drop_fields: { fields: [timestamp] }\n",
+        ),
+    };
     let config = format!(
-        "data_dir: {}/data\nadmin: {{ listen: \"off\" }}\ninputs:\n  access: {{ type: file, paths: [{}] }}\n\
-         outputs:\n  main: {{ type: kafka, brokers: [{}], topic: {topic}, compression: lz4 }}\n",
+        "data_dir: {}/data\nadmin: {{ listen: \"off\" }}\ninputs:\n  access: {{ type: file, paths: [{}], format: {format} }}\n\
+         {processors}outputs:\n  main: {{ type: kafka, brokers: [{}], topic: {topic}, compression: lz4 }}\n",
         folder.display(),
         log.display(),
         kafka.bootstrap(),

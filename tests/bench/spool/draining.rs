@@ -157,7 +157,7 @@ fn configure(agent: &Agent, kafka: &Cluster, way: Way, topic: &str, live_topic: 
 /// Appends so many lines to each file: how many bytes in all.
 fn append_all(agent: &Agent, lines_each: u64) -> u64 {
     let part = scratch::folder("part").join("part.log");
-    let bytes = load::generate(&part, lines_each);
+    let bytes = load::generate(&part, lines_each, "");
     let text = std::fs::read(&part).expect("it was generated");
     std::fs::remove_file(&part).expect("it was generated");
     for number in 0..FILES {

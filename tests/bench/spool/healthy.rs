@@ -18,7 +18,7 @@ pub fn run(options: &Options, table: &mut Vec<String>) {
     };
     let Some(kafka) = cluster::shared() else { return };
     let log = scratch::folder("log").join("access.log");
-    let megabytes = load::generate(&log, options.lines) as f64 / 1e6;
+    let megabytes = load::generate(&log, options.lines, "") as f64 / 1e6;
     println!("healthy: {} lines, {megabytes:.0} MB, six partitions, lz4, acks=all", options.lines);
     println!("{:<6} {:<8} {:>8} {:>10} {:>8}", "round", "spool", "CPU s", "MB/CPU s", "wall s");
     let binaries = [("with", agent::binary()), ("without", without.clone())];

@@ -42,7 +42,7 @@ struct Round {
 pub fn run(options: &Options, table: &mut Vec<String>) {
     let Some(kafka) = Cluster::single(Release::Current) else { return };
     let log = scratch::folder("log").join("access.log");
-    let megabytes = load::generate(&log, options.lines) as f64 / 1e6;
+    let megabytes = load::generate(&log, options.lines, "") as f64 / 1e6;
     println!("spooling: {} lines, {megabytes:.0} MB, Kafka away", options.lines);
     println!(
         "{:<6} {:<6} {:<5} {:>8} {:>10} {:>8} {:>13} {:>6}",

@@ -34,7 +34,8 @@ pub fn source(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/kafka").join(name)
 }
 
-fn cache() -> PathBuf {
+/// Where what tests and benchmarks fetch or build is kept, outside the checkout.
+pub fn cache() -> PathBuf {
     let home = match std::env::var_os("XDG_CACHE_HOME") {
         Some(path) if !path.is_empty() => PathBuf::from(path),
         _ => PathBuf::from(std::env::var_os("HOME").unwrap_or_else(|| "/tmp".into())).join(".cache"),
