@@ -6,13 +6,15 @@
 //!             ▼                                                                                       ▼
 //!           the local file, fsynced ───────────────────────────────► buried ◄── delivered, or in the spool
 //! ```
-//! A record is settled only once the dead letter is durable itself. What neither takes is tried again; its lane holds meanwhile,
+//! A record is settled only once the dead letter is durable itself; those that wait for the file share an fsync, up to a MiB of
+//! them. What neither takes is tried again; its lane holds meanwhile,
 //! and that is said at once and then every minute. Nothing goes in circles: what the dead letter's topic refuses goes to the
 //! file, as the record that it was.
 //!
 //! Runs on the output's thread, outside the machine's lock.
 
 use std::collections::VecDeque;
+use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -30,6 +32,8 @@ pub(super) const UNDERTAKER: Waiter = Waiter::MAX;
 const ALARM_EVERY: Duration = Duration::from_secs(60);
 /// What the topic's lane did not take is offered again after this long, if nobody says before that there is room.
 const OFFER_EVERY: Duration = Duration::from_secs(1);
+/// The file takes so many payload bytes with one fsync, and the record that reaches that.
+const COMMIT_BYTES_MAX: usize = 1 << 20;
 /// How often the file is looked at for status.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
@@ -124,6 +128,7 @@ impl Deliver {
         let mut letters = burials.letters.lock().unwrap_or_else(PoisonError::into_inner);
         let returned = std::mem::take(&mut *burials.returned.0.lock().unwrap_or_else(PoisonError::into_inner));
         let has_news = !graves.is_empty() || !returned.is_empty();
+        let mut for_file = Vec::new();
         for (grave, how) in returned {
             match how {
                 Settled::Delivered | Settled::Spooled => {
@@ -133,7 +138,7 @@ impl Deliver {
                 // The topic refused it, and the file has it.
                 Settled::DeadLettered => self.is_buried(undertaker, &grave),
                 // The spool was full, and the user wants what arrives then to be dropped: not what the dead letter is for.
-                Settled::Dropped => self.bury_in_file(undertaker, &mut letters, &grave),
+                Settled::Dropped => for_file.push(grave),
                 Settled::Abandoned => self.is_not_buried(&grave),
             }
         }
@@ -142,10 +147,15 @@ impl Deliver {
             if letters.topic.is_some() && !is_own {
                 undertaker.waiting.push_back(grave);
             } else {
-                self.bury_in_file(undertaker, &mut letters, &grave);
+                for_file.push(grave);
             }
         }
-        self.bury_in_topic(undertaker, &mut letters, has_news);
+        if letters.topic.is_none() {
+            // The config has changed meanwhile.
+            for_file.extend(undertaker.waiting.drain(..));
+        }
+        self.bury_in_topic(undertaker, &letters, has_news);
+        self.bury_in_file(undertaker, &mut letters, for_file);
         if has_news || undertaker.looked_at.is_none_or(|at| at.elapsed() >= LOOK_EVERY) {
             undertaker.looked_at = Some(Instant::now());
             let topic = letters.topic.as_ref().map(|topic| Arc::clone(&topic.name));
@@ -154,7 +164,8 @@ impl Deliver {
         }
     }
 
-    fn bury_in_topic(&self, undertaker: &mut Undertaker, letters: &mut Letters, has_news: bool) {
+    fn bury_in_topic(&self, undertaker: &mut Undertaker, letters: &Letters, has_news: bool) {
+        let Some(topic) = &letters.topic else { return };
         if undertaker.waiting.is_empty() {
             return;
         }
@@ -165,13 +176,6 @@ impl Deliver {
         }
         undertaker.offered_at = Some(Instant::now());
         while let Some(grave) = undertaker.waiting.front() {
-            let Some(topic) = &letters.topic else {
-                // The config has changed meanwhile.
-                let grave = grave.clone();
-                self.bury_in_file(undertaker, letters, &grave);
-                undertaker.waiting.pop_front();
-                continue;
-            };
             if !self.offer_to(topic, grave, &letters.host) {
                 return;
             }
@@ -202,18 +206,35 @@ impl Deliver {
         }
     }
 
-    fn bury_in_file(&self, undertaker: &mut Undertaker, letters: &mut Letters, grave: &Grave) {
-        let Some(entry) = self.entry_of(grave, &letters.host) else { return };
-        match letters.file.bury(&entry) {
-            Ok(()) => self.is_buried(undertaker, grave),
-            Err(error) => {
-                if undertaker.alarmed_at.is_none_or(|at| at.elapsed() >= ALARM_EVERY) {
-                    undertaker.alarmed_at = Some(Instant::now());
-                    tracing::error!(output = %self.name, topic = %entry.topic, %error, "a refused record can't be kept; its lane holds");
+    /// Group commit: as many records as there are, up to [`COMMIT_BYTES_MAX`], and one fsync.
+    fn bury_in_file(&self, undertaker: &mut Undertaker, letters: &mut Letters, graves: Vec<Grave>) {
+        let mut graves = graves.into_iter().peekable();
+        while graves.peek().is_some() {
+            let (mut group, mut entries, mut bytes) = (Vec::new(), Vec::new(), 0);
+            while let Some(grave) = graves.next_if(|_| bytes < COMMIT_BYTES_MAX) {
+                if let Some(entry) = self.entry_of(&grave, &letters.host) {
+                    bytes += entry.value.len();
+                    entries.push(entry);
+                    group.push(grave);
                 }
-                self.is_not_buried(grave);
+            }
+            let answers = letters.file.bury(&entries);
+            for ((grave, entry), answer) in group.iter().zip(&entries).zip(answers) {
+                match answer {
+                    Ok(()) => self.is_buried(undertaker, grave),
+                    Err(error) => self.is_refused(undertaker, grave, &entry.topic, &error),
+                }
             }
         }
+    }
+
+    /// The file does not take a record.
+    fn is_refused(&self, undertaker: &mut Undertaker, grave: &Grave, topic: &str, error: &io::Error) {
+        if undertaker.alarmed_at.is_none_or(|at| at.elapsed() >= ALARM_EVERY) {
+            undertaker.alarmed_at = Some(Instant::now());
+            tracing::error!(output = %self.name, topic, %error, "a refused record can't be kept; its lane holds");
+        }
+        self.is_not_buried(grave);
     }
 
     fn is_buried(&self, undertaker: &mut Undertaker, grave: &Grave) {
@@ -278,5 +299,119 @@ impl Deliver {
         }
         entry.find_file();
         Some(entry)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::offer_all::tests::Pair;
+    use super::*;
+    use crate::batch::{Header, NONE, Position, Record, Share};
+
+    /// What a dead letter was asked to keep at once, and how many batches had settled by then.
+    type Asked = Arc<Mutex<Vec<(Vec<u64>, usize)>>>;
+
+    /// Keeps everything, and notes what it is asked.
+    struct Kept {
+        asked: Asked,
+        settled: Arc<Told>,
+    }
+
+    #[derive(Default)]
+    struct Told(Mutex<Vec<Settled>>);
+
+    impl Told {
+        fn all(&self) -> Vec<Settled> {
+            self.0.lock().expect("no panic while locked").clone()
+        }
+    }
+
+    impl SettleSink for Told {
+        fn settled(&self, _: u64, how: Settled) {
+            self.0.lock().expect("no panic while locked").push(how);
+        }
+    }
+
+    impl DeadLetter for Kept {
+        fn bury(&mut self, entries: &[Entry]) -> Vec<io::Result<()>> {
+            assert!(entries.iter().all(|entry| entry.headers.is_empty()), "nothing of ours is kept with a record");
+            let offsets = entries.iter().map(|entry| entry.offset).collect();
+            self.asked.lock().expect("no panic while locked").push((offsets, self.settled.all().len()));
+            entries.iter().map(|_| Ok(())).collect()
+        }
+
+        fn status(&mut self) -> FileStatus {
+            FileStatus::default()
+        }
+    }
+
+    /// A batch of records whose values have `bytes` each, for the partition 0 of `t`; a processor failed for those that `failed`
+    /// says. Offsets are the records' numbers.
+    fn batch(count: u32, bytes: usize, failed: fn(u32) -> bool) -> Encoded {
+        let (mut buf, name) = (vec![b'x'; bytes], b"json");
+        buf.extend_from_slice(name);
+        let value = bytes as u32..(bytes + name.len()) as u32;
+        let record = |number: u32| Record {
+            value_start: 0,
+            value_len: bytes as u32,
+            key_start: NONE,
+            key_len: 0,
+            timestamp_ms: 0,
+            headers: if failed(number) { 0 } else { NONE },
+            offset: u64::from(number),
+        };
+        let share = Share { topic: "t".into(), place: Place::At(0), records: 0..count, payload_bytes: 100, bytes: 100 };
+        Encoded {
+            buf,
+            records: (0..count).map(record).collect(),
+            headers: vec![vec![Header { name: FAILED_HEADER.into(), value }]],
+            shares: vec![share],
+            source: SourceKey(1),
+            resume: Position::default(),
+            permit: Budget::new(1).try_take(0).expect("nothing is asked for"),
+        }
+    }
+
+    fn offer(pair: &Pair, encoded: Encoded) -> (Asked, Arc<Told>) {
+        let (asked, settled) = (Asked::default(), Arc::<Told>::default());
+        let file = Box::new(Kept { asked: Arc::clone(&asked), settled: Arc::clone(&settled) });
+        pair.delivers[0].set_letters(Letters { file, topic: None, host: "h".into() });
+        pair.know(0, "t");
+        let receipt = Receipt::new(Arc::clone(&settled) as Arc<dyn SettleSink>, 0);
+        assert!(matches!(pair.delivers[0].offer(1, encoded, receipt, false), Offer::Taken));
+        (asked, settled)
+    }
+
+    fn groups(asked: &Asked) -> Vec<Vec<u64>> {
+        asked.lock().expect("no panic while locked").iter().map(|(offsets, _)| offsets.clone()).collect()
+    }
+
+    /// Scenario: a processor failed for every third record of a batch. Guarantee: the producer has the others and sees none of
+    /// these, which are kept together, with one fsync; the batch settles with the last of both.
+    #[test]
+    fn what_a_processor_failed_for_goes_to_the_dead_letter_in_one_commit() {
+        let pair = Pair::new();
+        let (asked, settled) = offer(&pair, batch(9, 10, |number| number % 3 == 1));
+        pair.wait("the dead letter to be asked", || !groups(&asked).is_empty());
+        let runs: Vec<_> =
+            pair.desks[0].produced.lock().expect("unpoisoned").iter().map(|(_, run)| run.clone()).collect();
+        assert_eq!(runs, [0..1, 2..4, 5..7, 8..9]);
+        assert_eq!(settled.all(), [], "the others are not acknowledged");
+        pair.desks[0].acknowledge_all();
+        pair.wait("the batch to settle", || !settled.all().is_empty());
+        assert_eq!((settled.all(), groups(&asked)), (vec![Settled::DeadLettered], vec![vec![1, 4, 7]]));
+    }
+
+    /// Scenario: a processor failed for all of a batch, and that is more than is to be in memory twice. Guarantee: each commit has
+    /// about a MiB; nothing is acknowledged before the last of them.
+    #[test]
+    fn a_commit_is_bounded_and_nothing_settles_before_the_last() {
+        let pair = Pair::new();
+        let (asked, settled) = offer(&pair, batch(5, 600 << 10, |_| true));
+        pair.wait("the batch to settle", || !settled.all().is_empty());
+        assert_eq!(settled.all(), [Settled::DeadLettered]);
+        let asked = asked.lock().expect("no panic while locked");
+        assert_eq!(*asked, [(vec![0, 1], 0), (vec![2, 3], 0), (vec![4], 0)]);
+        assert!(pair.desks[0].produced.lock().expect("unpoisoned").is_empty());
     }
 }

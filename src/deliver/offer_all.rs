@@ -285,7 +285,7 @@ pub(super) mod tests {
             self.tell(OutputEvent::Topic { topic: topic.into(), result: Ok(1) });
         }
 
-        fn acknowledge_all(&self) {
+        pub fn acknowledge_all(&self) {
             let produced = std::mem::take(&mut *self.produced.lock().expect("no panic while locked"));
             produced
                 .into_iter()
@@ -296,8 +296,8 @@ pub(super) mod tests {
     struct NoLetter;
 
     impl DeadLetter for NoLetter {
-        fn bury(&mut self, _: &Entry) -> io::Result<()> {
-            Err(io::ErrorKind::StorageFull.into())
+        fn bury(&mut self, entries: &[Entry]) -> Vec<io::Result<()>> {
+            entries.iter().map(|_| Err(io::ErrorKind::StorageFull.into())).collect()
         }
 
         fn status(&mut self) -> FileStatus {
@@ -366,7 +366,7 @@ pub(super) mod tests {
             self.wait("the topic to be known", || self.delivers[at].partitions(topic).is_some());
         }
 
-        fn wait(&self, what: &str, is_so: impl Fn() -> bool) {
+        pub fn wait(&self, what: &str, is_so: impl Fn() -> bool) {
             let deadline = Instant::now() + Duration::from_secs(60);
             while !is_so() {
                 assert!(Instant::now() < deadline, "waited for {what}; woken: {:?}", self.woken);

@@ -1,7 +1,7 @@
 //! The dead letter: where a record goes that the broker refuses for good, so that its neighbours go on (I5).
 //!
 //! Here is the local file of JSON lines ([`entry`]), one a record, fsynced (and at its creation its directory entry too) before
-//! the record counts as settled. It is bounded: full means that the lane of the next refused record holds until somebody
+//! the record counts as settled; records that wait together share one fsync. It is bounded: full means that the lane of the next refused record holds until somebody
 //! makes room: `logferry spool dead`, or by moving the file away. The dead letter that is a topic is deliver's: what that refuses comes here too.
 
 pub mod entry;
@@ -51,11 +51,13 @@ pub fn file_in(data_dir: &Path, output: &str) -> PathBuf {
 
 /// Where refused records are kept.
 pub trait DeadLetter: Send {
-    /// Makes the record durable.
+    /// Makes the records durable, in this order and with one fsync, and answers for each. They are in memory once more
+    /// meanwhile: the caller bounds their bytes.
     ///
     /// # Errors
-    /// If it is full or can't be written; nothing of the record is kept then, and the caller tries again later.
-    fn bury(&mut self, entry: &Entry) -> io::Result<()>;
+    /// Of those for which it is full, or of all if it can't be written; nothing is kept of these then, and the caller tries
+    /// again later.
+    fn bury(&mut self, entries: &[Entry]) -> Vec<io::Result<()>>;
 
     /// How it is.
     fn status(&mut self) -> FileStatus;
@@ -68,7 +70,7 @@ pub struct FileStatus {
     pub records: u64,
     pub bytes: u64,
     pub bytes_max: u64,
-    /// It has no room for the record that it was asked to take last.
+    /// It has no room for one of the records that it was asked to take last.
     pub is_full: bool,
     /// Why it took nothing when it was last asked.
     pub trouble: Option<String>,
@@ -82,14 +84,23 @@ pub struct FileDeadLetter {
     /// As of [`FileDeadLetter::count`]; what somebody else does to the file is seen by its size.
     records: u64,
     bytes: u64,
+    /// The last of those that were not taken at the last call of bury.
     refused: Option<Refused>,
 }
 
-/// What the last call of bury failed for.
+/// What a record was not taken for.
+#[derive(Clone)]
 struct Refused {
-    /// The bytes that had no room.
+    /// The bytes that had no room; `None`: it can't be written.
     no_room_bytes: Option<u64>,
     message: String,
+}
+
+impl From<Refused> for io::Error {
+    fn from(refused: Refused) -> Self {
+        let kind = if refused.no_room_bytes.is_some() { io::ErrorKind::StorageFull } else { io::ErrorKind::Other };
+        Self::new(kind, refused.message)
+    }
 }
 
 impl FileDeadLetter {
@@ -119,28 +130,38 @@ impl FileDeadLetter {
         Ok(self.file.as_mut().expect("just opened"))
     }
 
-    fn append(&mut self, line: &[u8]) -> Result<(), (io::Error, Option<u64>)> {
-        let (path, bytes_max, wanted) = (self.path.clone(), self.bytes_max, line.len() as u64);
-        let other = |error| (error, None);
-        let file = self.open().map_err(other)?;
-        let before = file.metadata().map_err(other)?.len();
-        if before + wanted > bytes_max {
+    /// Appends those that there is room for, and makes them durable. Answers for each what had no room: its bytes, and what is
+    /// to be said of it.
+    fn append(&mut self, entries: &[Entry]) -> io::Result<Vec<Option<Refused>>> {
+        let (path, bytes_max) = (self.path.clone(), self.bytes_max);
+        let file = self.open()?;
+        let before = file.metadata()?.len();
+        let mut lines = Vec::new();
+        let refused = entries.iter().map(|entry| {
+            let (line, taken) = (entry.to_line(), before + lines.len() as u64);
+            let wanted = line.len() as u64;
+            if taken + wanted <= bytes_max {
+                lines.extend_from_slice(&line);
+                return None;
+            }
             let message = format!(
-                "dead letter {} is full: {before} of {bytes_max} bytes, and the record takes {wanted}; look at its records \
+                "dead letter {} is full: {taken} of {bytes_max} bytes, and the record takes {wanted}; look at its records \
                  (logferry spool dead), then send them again, move the file away, or raise dead_letter.max_bytes",
                 path.display()
             );
-            return Err((io::Error::new(io::ErrorKind::StorageFull, message), Some(wanted)));
+            Some(Refused { no_room_bytes: Some(wanted), message })
+        });
+        let refused = refused.collect();
+        if lines.is_empty() {
+            return Ok(refused);
         }
-        let written = file.write_all(line).and_then(|()| file.sync_data());
-        if let Err(error) = written {
+        file.write_all(&lines).and_then(|()| file.sync_data()).map_err(|error| {
             // Half a line would spoil the next one; what can't be cut back is ended when the file is opened again.
             let cut = file.set_len(before);
             let why = cut.err().map(|cut| format!(" (and it can't be cut back: {cut})")).unwrap_or_default();
-            let message = format!("dead letter {} can't be written: {error}{why}", path.display());
-            return Err((io::Error::new(error.kind(), message), None));
-        }
-        Ok(())
+            io::Error::new(error.kind(), format!("dead letter {} can't be written: {error}{why}", path.display()))
+        })?;
+        Ok(refused)
     }
 
     /// Counts what is in the file, if somebody else has changed it.
@@ -156,25 +177,25 @@ impl FileDeadLetter {
 }
 
 impl DeadLetter for FileDeadLetter {
-    fn bury(&mut self, entry: &Entry) -> io::Result<()> {
+    fn bury(&mut self, entries: &[Entry]) -> Vec<io::Result<()>> {
+        if entries.is_empty() {
+            return Vec::new();
+        }
         if self.file.is_some() && !self.path.exists() {
             self.file = None;
         }
         self.count();
-        let line = entry.to_line();
-        match self.append(&line) {
-            Ok(()) => {
-                self.refused = None;
-                self.records += 1;
-                self.bytes = fs::metadata(&self.path).map_or(self.bytes, |metadata| metadata.len());
-                Ok(())
-            }
-            Err((error, no_room_bytes)) => {
-                self.file = None;
-                self.refused = Some(Refused { no_room_bytes, message: error.to_string() });
-                Err(error)
-            }
+        let answers = self.append(entries).unwrap_or_else(|error| {
+            let refused = Refused { no_room_bytes: None, message: error.to_string() };
+            vec![Some(refused); entries.len()]
+        });
+        self.records += answers.iter().filter(|refused| refused.is_none()).count() as u64;
+        self.bytes = fs::metadata(&self.path).map_or(self.bytes, |metadata| metadata.len());
+        self.refused = answers.iter().flatten().next_back().cloned();
+        if self.refused.is_some() {
+            self.file = None;
         }
+        answers.into_iter().map(|refused| refused.map_or(Ok(()), |refused| Err(refused.into()))).collect()
     }
 
     fn status(&mut self) -> FileStatus {
@@ -302,6 +323,10 @@ mod tests {
         Entry { reason: "too_large".into(), topic: "t".into(), offset: 7, value: value.to_vec(), ..Entry::default() }
     }
 
+    fn bury(letter: &mut FileDeadLetter, value: &[u8]) -> io::Result<()> {
+        letter.bury(&[entry(value)]).pop().expect("one answer for one record")
+    }
+
     fn lines(path: &Path) -> Vec<Line> {
         Lines::open(path).expect("it is there").map(|line| line.expect("it can be read")).collect()
     }
@@ -312,7 +337,7 @@ mod tests {
         let path = dir.path().join("dead/main.jsonl");
         let mut letter = FileDeadLetter::new(path.clone(), 10_000);
         for value in [&b"text"[..], b"\xff"] {
-            letter.bury(&entry(value)).expect("there is room");
+            bury(&mut letter, value).expect("there is room");
         }
         let text = fs::read_to_string(&path).expect("the file is there");
         assert!(text.contains(r#""value":"text""#) && text.contains(r#""value_base64":"/w==""#), "{text}");
@@ -327,9 +352,9 @@ mod tests {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let path = dir.path().join("main.jsonl");
         let mut letter = FileDeadLetter::new(path.clone(), 500);
-        letter.bury(&entry(b"first")).expect("there is room");
+        bury(&mut letter, b"first").expect("there is room");
         let size = fs::metadata(&path).expect("the file is there").len();
-        let error = letter.bury(&entry(&[b'x'; 400])).expect_err("it is full");
+        let error = bury(&mut letter, &[b'x'; 400]).expect_err("it is full");
         assert!(error.to_string().contains("move the file away"), "{error}");
         assert_eq!(fs::metadata(&path).expect("still there").len(), size, "nothing of the refused record is kept");
         let status = letter.status();
@@ -337,8 +362,46 @@ mod tests {
         fs::rename(&path, dir.path().join("seen.jsonl")).expect("renamed");
         let status = letter.status();
         assert_eq!((status.is_full, status.records, status.bytes), (true, 0, 0), "400 bytes and more never fit");
-        letter.bury(&entry(b"second")).expect("there is room again");
+        bury(&mut letter, b"second").expect("there is room again");
         assert_eq!((letter.status().is_full, letter.status().records), (false, 1));
+    }
+
+    /// Scenario: four records wait together; the third has no room. Guarantee: each has its own answer, those taken are there in
+    /// order, and the status tells of the one that was not.
+    #[test]
+    fn records_that_wait_together_are_taken_together_and_answered_for_one_by_one() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let path = dir.path().join("main.jsonl");
+        let mut letter = FileDeadLetter::new(path.clone(), 1_000);
+        let together = [entry(b"first"), entry(b"second"), entry(&[b'x'; 1_000]), entry(b"last")];
+        let taken: Vec<bool> = letter.bury(&together).iter().map(Result::is_ok).collect();
+        assert_eq!(taken, [true, true, false, true]);
+        let read: Vec<Entry> = lines(&path).into_iter().map(|line| line.entry.expect("a record")).collect();
+        assert_eq!(read, [entry(b"first"), entry(b"second"), entry(b"last")]);
+        let status = letter.status();
+        let size = fs::metadata(&path).expect("the file is there").len();
+        assert_eq!((status.records, status.bytes, status.is_full), (3, size, true));
+        assert!(letter.bury(&[]).is_empty() && letter.status().is_full, "nothing is asked, nothing changes");
+    }
+
+    /// Scenario: what stands where the dead letter should be takes bytes, and can't be fsynced (a pipe), or takes none (a disk
+    /// that is full). Guarantee: not one of the records that came together counts as kept, and the status says why.
+    #[test]
+    fn what_is_not_synced_is_not_kept() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let pipe = dir.path().join("pipe");
+        rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR).expect("made");
+        for path in [pipe, "/dev/full".into()] {
+            let mut letter = FileDeadLetter::new(path.clone(), 10_000);
+            let answers = letter.bury(&[entry(b"first"), entry(b"second")]);
+            assert_eq!(answers.len(), 2);
+            for answer in answers {
+                let error = answer.expect_err("it is not durable");
+                assert!(error.to_string().contains("can't be written"), "{}: {error}", path.display());
+            }
+            let status = letter.status();
+            assert_eq!((status.records, status.is_full, status.trouble.is_some()), (0, false, true));
+        }
     }
 
     /// Scenario: the machine stopped while a record was being written. Guarantee: the next one is whole; the torn one is named
@@ -350,7 +413,7 @@ mod tests {
         let first = entry(b"first").to_line();
         fs::write(&path, [&first[..], &first[..20]].concat()).expect("written");
         let mut letter = FileDeadLetter::new(path.clone(), 10_000);
-        letter.bury(&entry(b"second")).expect("there is room");
+        bury(&mut letter, b"second").expect("there is room");
         let found: Vec<(u64, bool)> = lines(&path).iter().map(|line| (line.number, line.entry.is_ok())).collect();
         assert_eq!(found, [(1, true), (2, false), (3, true)]);
         assert_eq!(letter.status().records, 3);
