@@ -736,3 +736,78 @@ fn an_outage_sets_nobody_aside() {
     }
     assert_eq!(asked_ms, [350, 1_350, 3_350, 7_350, 15_350, 31_350]);
 }
+
+/// Scenario: a processor failed for two records of a batch; the dead letter takes one of them, and is full for the other until
+/// later. Guarantee: the lane flows on until the dead letter refuses, and again once it has both; neither of the two is sent, the
+/// others are acknowledged, and the batch settles with the last; they are counted by their reason.
+#[test]
+fn what_a_processor_failed_for_is_buried_beside_a_lane_that_flows() {
+    let mut machine = known();
+    let offer = |machine: &mut Machine<u64>, who, count, now| {
+        machine.offer(who, SourceKey(0), &[share(Place::At(0), 0..count, 100)], false, now)
+    };
+    let take = |machine: &mut Machine<u64>, who, count, now| match offer(machine, who, count, now) {
+        Offered::Taken(parcels) => parcels[0],
+        held => panic!("it flows: {held:?}"),
+    };
+    let mut now = Duration::ZERO;
+    let first = take(&mut machine, 1, 5, now);
+    assert!(matches!(actions(&mut machine)[..], [Action::Produce { .. }]));
+    let message = Arc::from("json failed");
+    machine.not_for_its_topic(first, 1..3, &message);
+    let bury = |record| {
+        let (reason, message) = (RecordFault::Processor, Arc::clone(&message));
+        Action::Bury { parcel: first, record, reason, message }
+    };
+    assert_eq!(actions(&mut machine), [bury(1), bury(2)]);
+    let second = take(&mut machine, 2, 1, now);
+    assert!(matches!(actions(&mut machine)[..], [Action::Produce { parcel, .. }] if parcel == second));
+
+    machine.report(0, first, 0..1, Ok(()), now);
+    machine.report(0, first, 3..5, Ok(()), now);
+    machine.report(0, second, 0..1, Ok(()), now);
+    machine.buried(first, 1, true, now);
+    assert_eq!(actions(&mut machine), [Action::Settle { parcel: second, how: Settled::Delivered }]);
+    machine.buried(first, 2, false, now);
+    assert!(matches!(offer(&mut machine, 3, 1, now), Offered::Held(_)), "what is not kept holds its lane");
+    let again = loop {
+        now += Duration::from_secs(1);
+        machine.tick(now);
+        let said = actions(&mut machine);
+        if !said.is_empty() {
+            break said;
+        }
+    };
+    assert_eq!(again, [bury(2)]);
+    machine.buried(first, 2, true, now);
+    assert!(actions(&mut machine).contains(&Action::Settle { parcel: first, how: Settled::DeadLettered }));
+    let third = take(&mut machine, 3, 1, now);
+    machine.report(0, third, 0..1, Ok(()), now);
+    actions(&mut machine);
+    assert!(machine.is_idle());
+    let (_, counts) = &machine.tally().rows()[0];
+    assert_eq!((counts.records_acked, &counts.records_buried[..]), (5, &[(RecordFault::Processor, 2)][..]));
+}
+
+/// Scenario: a producer dies with a batch of which a processor failed for the second record, which is still on its way to the dead
+/// letter. Guarantee: the new producer has the others again, and not that one.
+#[test]
+fn a_rebuild_does_not_send_what_a_processor_failed_for() {
+    let mut machine = known();
+    let offered = machine.offer(1, SourceKey(0), &[share(Place::At(0), 0..3, 100)], false, Duration::ZERO);
+    let Offered::Taken(parcels) = offered else { panic!("an empty window takes a batch") };
+    actions(&mut machine);
+    machine.not_for_its_topic(parcels[0], 1..2, &Arc::from("json failed"));
+    machine.lost("fenced".into());
+    actions(&mut machine);
+    machine.rebuilt(1, Duration::ZERO);
+    let mut sent = Vec::new();
+    for action in actions(&mut machine) {
+        match action {
+            Action::Produce { records, epoch: 1, .. } => sent.extend(records),
+            Action::Lookup { .. } => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(sent, [0, 2]);
+}

@@ -26,7 +26,7 @@ fn limits(random: &mut Random) -> Limits {
     }
 }
 
-/// Scenario: sources with keyed and keyless lines, some of them guilty, over topics that come and go, grow and shrink, refuse
+/// Scenario: sources with keyed and keyless lines, some of them guilty (or a processor failed for them), over topics that come and go, grow and shrink, refuse
 /// and fall silent; producers that die; a dead letter that fills up; a disk that fails, is full, or loses what was not synced;
 /// the process killed between any two actions, or the power cut. Then the faults end. Guarantee: what settles is kept (I1, I2), in order (I3); nobody innocent is buried (I5); the window holds (I4);
 /// every receipt settles once; everything drains, and nothing is left behind.
@@ -59,9 +59,10 @@ fn random_world(seed: u64) -> World {
             topic: Arc::clone(&topics[own_topic.unwrap_or_else(|| random.index(topics.len()))]),
             key: random.chance(80).then(|| random.below(keys) as u32),
             bytes: 1 + random.below(40),
-            guilt: random.chance(guilty_percent).then(|| match random.below(3) {
+            guilt: random.chance(guilty_percent).then(|| match random.below(4) {
                 0 => RecordFault::TooLarge,
                 1 => RecordFault::Invalid,
+                2 => RecordFault::Processor,
                 _ => RecordFault::InvalidTimestamp,
             }),
         });

@@ -421,8 +421,16 @@ impl World {
         let holding = self.holdings.get_mut(&parcel).expect("what is produced is held");
         holding.in_window = true;
         assert!(!records.is_empty() && holding.records.start <= records.start && records.end <= holding.records.end);
+        let guilt_of = |lines: &[Line], record: u32| {
+            let (source, number) = lines[record as usize];
+            self.sources[source].lines[number as usize].guilt
+        };
         for record in records {
             let line = holding.lines[record as usize];
+            if guilt_of(&holding.lines, record) == Some(RecordFault::Processor) {
+                self.machine.not_for_its_topic(parcel, record..record + 1, &"a processor failed".into());
+                continue;
+            }
             assert!(
                 out.waited_for.insert((parcel, record)),
                 "{line:?} is sent again before the report of the last time"
