@@ -194,7 +194,7 @@ impl Header {
 /// One header; ranges are into [`Encoded::buf`].
 #[derive(Clone, Debug)]
 pub struct Header {
-    /// UTF-8, no NUL.
+    /// UTF-8, no NUL but in [`FAILED_HEADER`].
     pub name: Arc<str>,
     pub value: Range<u32>,
 }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::{Content, NewFrame};
-use crate::batch::{Header, LaneKey, NONE, Position, Record, SourceKey};
+use crate::batch::{FAILED_HEADER, Header, LaneKey, NONE, Position, Record, SourceKey};
 
 /// The format that this agent writes, and the newest that it reads.
 pub const VERSION: u32 = 1;
@@ -301,7 +301,8 @@ fn decode_headers(block: &[u8], block_start: u32, names: &mut Names) -> Result<V
     while !fields.0.is_empty() {
         let (name_len, value_len) = (fields.u16().map_err(|_| WRONG)?, fields.u32().map_err(|_| WRONG)?);
         let name = std::str::from_utf8(fields.take(name_len.into()).map_err(|_| WRONG)?).map_err(|_| WRONG)?;
-        if name.contains('\0') {
+        // The one that is never sent is the one with a NUL.
+        if name.contains('\0') && name != FAILED_HEADER {
             return Err(WRONG);
         }
         let start = block_start + u32::try_from(block.len() - fields.0.len()).map_err(|_| WRONG)?;

@@ -7,6 +7,7 @@ use proptest::prelude::*;
 
 use super::frame::{Fault, Parsed, Seat};
 use super::*;
+use crate::batch::FAILED_HEADER;
 use crate::budget::Budget;
 use crate::disk::Disk;
 use crate::disk::sim::SimDisk;
@@ -485,6 +486,31 @@ fn a_newer_version_is_refused() {
     let text = error.to_string();
     assert!(text.contains("0001.seg has format version 9") && text.contains("up to 1;"), "{text}");
     assert_eq!(disk.list(Path::new(DIR)).expect("there"), before);
+}
+
+/// Scenario: a record that a processor failed for is spooled beside others; and one with a header that no Kafka record can have.
+/// Guarantee: the frame comes back whole after a restart, and the record is known by its mark; any other NUL is damage.
+#[test]
+fn a_record_that_a_processor_failed_for_is_known_after_a_restart() {
+    let after_restart = |name: &str| {
+        let disk = SimDisk::new(1, 1 << 20);
+        let (mut log, _) = open(&disk);
+        let mut batch = encoded(&values(3, 20));
+        batch.headers = vec![vec![Header { name: name.into(), value: 0..4 }]];
+        let key = lane("logs", 0);
+        log.append(&[new_frame(&batch, &key)], 1).expect("appended");
+        drop(log);
+        let (mut log, _) = open(&disk);
+        let frame = log.next(&mut |_| Turn::Take).expect("healthy");
+        let names = frame.map(|frame| {
+            let names = frame.content.headers.iter().flatten().map(|header| header.name.to_string());
+            (frame.meta.records, names.collect::<Vec<_>>())
+        });
+        (names, log.stats().damaged_frames)
+    };
+    let known = Some((3, vec![FAILED_HEADER.to_owned()]));
+    assert_eq!(after_restart(FAILED_HEADER), (known, 0));
+    assert_eq!(after_restart("\0other"), (None, 1));
 }
 
 fn some_cursors() -> impl Strategy<Value = frame::Cursors> {
