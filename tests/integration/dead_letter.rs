@@ -1,5 +1,8 @@
 //! What Kafka refuses for good goes to the dead letter, alone, and can be sent again (I5). And the spool without an agent: drain.
 
+use std::io::Write;
+use std::process::Stdio;
+
 use serde_json::Value;
 
 use crate::kafka_or_skip;
@@ -487,6 +490,58 @@ fn what_a_processor_fails_for_goes_to_the_dead_letter_s_topic() {
     for record in &buried {
         let told = |name: &str| header(record, &format!("logferry.dead_letter.{name}")).unwrap_or_default().to_owned();
         assert_eq!((told("reason"), told("topic")), ("processor_failed".into(), topic.clone()));
+    }
+}
+
+/// Scenario: Kafka is away, and lines come by a pipe, which nobody can read again; a processor with `on_failure: dead_letter` fails
+/// for one of ten. Once all is spooled the agent is killed with -9, and started again while Kafka is still away; then Kafka is back.
+/// Guarantee: what was spooled is told apart by the next life too: the lines that could be read are in their topic, once, in order;
+/// the others are in the dead letter, each once, as they were, and not in the topic; then the spool is empty.
+#[test]
+fn what_a_processor_failed_for_is_set_aside_after_the_spool_and_a_restart() {
+    const FAILED: usize = 200;
+    let Some(kafka) = Cluster::single(Release::Current) else { return };
+    let topic = kafka.topic("parsed", 1);
+    kafka.kill9(1);
+    let mut agent = Agent::new("parsed-spool");
+    let input = "inputs:\n  in:\n    type: stdin\n    ".to_owned() + &PARSING.replace('\n', "\n    ");
+    agent.configure(&format!(
+        "{input}\noutputs:\n  main:\n    type: kafka\n    brokers: [{}]\n    topic: {topic}\n    key: k\n",
+        kafka.bootstrap()
+    ));
+    let path = agent.folder().join("lines");
+    let mut writer = Writer::new(&path, "p");
+    for number in 0..FAILED {
+        writer.write(9);
+        writer.append(unparsable(number, 100).as_bytes());
+    }
+    let wait_spool = |agent: &Agent, records: usize| {
+        agent.wait_status("the spool to hold it", |status| {
+            (status["outputs"][0]["spool"]["records"] == records).then_some(())
+        });
+    };
+    agent.spawn(&[], Stdio::piped());
+    let mut pipe = agent.stdin();
+    agent.wait_ready();
+    pipe.write_all(&std::fs::read(&path).expect("just written")).expect("it reads");
+    wait_spool(&agent, 10 * FAILED);
+    agent.kill9();
+    agent.spawn(&[], Stdio::piped());
+    agent.wait_ready();
+    wait_spool(&agent, 10 * FAILED);
+    kafka.restart(1);
+    kafka.wait_count(&topic, i64::try_from(9 * FAILED).expect("small"));
+    wait_spool(&agent, 0);
+    agent.stop();
+    Check::of(&kafka.records(&topic), &[&writer]).exact();
+    let kept = lines(&agent);
+    assert_eq!(kept.len(), FAILED);
+    for (number, entry) in kept.iter().enumerate() {
+        let value: Value = serde_json::from_str(entry["value"].as_str().expect("text")).expect("a record is JSON");
+        assert_eq!(value["message"].as_str().expect("text").to_owned() + "\n", unparsable(number, 100));
+        assert_eq!((entry["reason"].as_str(), entry["topic"].as_str()), (Some("processor_failed"), Some(&*topic)));
+        assert!(entry["message"].as_str().is_some_and(|why| why.contains("`json`")), "{}", entry["message"]);
+        assert!(entry.get("headers").is_none(), "the mark of the spool is not kept: {entry}");
     }
 }
 
