@@ -825,3 +825,30 @@ impl Core {
         after
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::offer_all::tests::{Desk, Pair};
+    use super::*;
+    use crate::output::Replicas;
+
+    /// Scenario: a broker is silent; the partitions that need it are set aside with the producer that they have, and another one is
+    /// made for the others. Guarantee: what arrives goes to the producer of its partition: it can't overtake what is in flight
+    /// there, nor wait behind the silent broker.
+    #[test]
+    fn records_go_to_the_producer_of_their_partition() {
+        let pair = Pair::new();
+        let (deliver, first, second) = (&pair.delivers[0], &pair.desks[0], Arc::new(Desk::default()));
+        for (topic, broker) in [("t", 1), ("other", 2)] {
+            let replicas: Replicas = vec![Box::<[i32]>::from([broker])].into();
+            first.tell(OutputEvent::Replicas { topic: topic.into(), replicas });
+            pair.know(0, topic);
+        }
+        let handed_over = |desk: &Desk| desk.produced.lock().expect("unpoisoned").len();
+        assert!(pair.offers_for(0, "t", 1, 100, false));
+        let producer = Arc::clone(&second) as Arc<dyn Producer>;
+        deliver.take_over(producer, |machine, epoch, now| machine.set_aside(epoch, &[1], now));
+        assert!(pair.offers_for(0, "t", 1, 100, false) && pair.offers_for(0, "other", 2, 100, false));
+        assert_eq!((handed_over(first), handed_over(&second)), (2, 1));
+    }
+}

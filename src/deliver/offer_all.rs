@@ -277,7 +277,7 @@ pub(super) mod tests {
     }
 
     impl Desk {
-        fn tell(&self, event: OutputEvent) {
+        pub fn tell(&self, event: OutputEvent) {
             self.events.lock().expect("no panic while locked").push(event);
         }
 
@@ -403,7 +403,12 @@ pub(super) mod tests {
 
         /// Offers to one of them alone; whether it takes it.
         pub fn offers(&self, at: usize, who: Waiter, bytes: u64, urgent: bool) -> bool {
-            let Portion { deliver, encoded, receipt, .. } = self.portion(at, "t", bytes, true);
+            self.offers_for(at, "t", who, bytes, urgent)
+        }
+
+        /// The same for another topic.
+        pub fn offers_for(&self, at: usize, topic: &str, who: Waiter, bytes: u64, urgent: bool) -> bool {
+            let Portion { deliver, encoded, receipt, .. } = self.portion(at, topic, bytes, true);
             matches!(deliver.offer(who, encoded, receipt, urgent), Offer::Taken)
         }
 
