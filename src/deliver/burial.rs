@@ -376,10 +376,14 @@ mod tests {
         let (asked, settled) = (Asked::default(), Arc::<Told>::default());
         let file = Box::new(Kept { asked: Arc::clone(&asked), settled: Arc::clone(&settled) });
         pair.delivers[0].set_letters(Letters { file, topic: None, host: "h".into() });
-        pair.know(0, "t");
-        let receipt = Receipt::new(Arc::clone(&settled) as Arc<dyn SettleSink>, 0);
-        assert!(matches!(pair.delivers[0].offer(1, encoded, receipt, false), Offer::Taken));
+        hand_over(pair, encoded, &settled);
         (asked, settled)
+    }
+
+    fn hand_over(pair: &Pair, encoded: Encoded, settled: &Arc<Told>) {
+        pair.know(0, "t");
+        let receipt = Receipt::new(Arc::clone(settled) as Arc<dyn SettleSink>, 0);
+        assert!(matches!(pair.delivers[0].offer(1, encoded, receipt, false), Offer::Taken));
     }
 
     fn groups(asked: &Asked) -> Vec<Vec<u64>> {
@@ -413,5 +417,16 @@ mod tests {
         let asked = asked.lock().expect("no panic while locked");
         assert_eq!(*asked, [(vec![0, 1], 0), (vec![2, 3], 0), (vec![4], 0)]);
         assert!(pair.desks[0].produced.lock().expect("unpoisoned").is_empty());
+    }
+    /// Scenario: a processor failed for a batch, and the dead letter is full. Guarantee: the batch does not settle, and the status says
+    /// which lane holds for that.
+    #[test]
+    fn what_the_dead_letter_refuses_does_not_settle() {
+        // Its dead letters take nothing.
+        let (pair, settled) = (Pair::new(), Arc::<Told>::default());
+        hand_over(&pair, batch(3, 10, |_| true), &settled);
+        let holds = || pair.delivers[0].status().lanes.iter().any(|lane| lane.is_refused_burial);
+        pair.wait("the lane to hold", || holds() || !settled.all().is_empty());
+        assert_eq!((holds(), settled.all()), (true, vec![]));
     }
 }
