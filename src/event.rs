@@ -40,6 +40,7 @@ mod value;
 pub use common::{Common, RESERVED_ROOTS, Shared, SharedOptions};
 pub use path::{FieldPath, SyntaxError};
 pub use route_to::RouteTo;
+pub(crate) use template::write_text;
 pub use template::{Missing, Template};
 pub use timestamp::{Civil, Timestamp};
 pub(crate) use value::name_bit;

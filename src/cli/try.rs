@@ -337,6 +337,8 @@ impl Trial {
         let mut batch = Batch { buf, events, common, resume: Position::default(), permit };
         let now = self.now();
         let counts = Encoder::process(&self.plan, &mut batch, now);
+        // As if deliver had taken it.
+        self.plan.counters.add(&counts);
         if let Some((reason, _)) = counts.processing.dropped.first() {
             return sink(Made::Dropped(reason));
         }

@@ -158,6 +158,7 @@ impl Page<'_> {
             (_, Some("absolute-path" | "output-path")) => "path".to_owned(),
             (_, Some("output-name")) => "name of an output".to_owned(),
             (_, Some("rate")) => "number from 0 to 1".to_owned(),
+            (_, Some("event-rate")) => "`NUMBER/UNIT`".to_owned(),
             (_, Some("permissions")) => "octal digits".to_owned(),
             (_, Some("count")) => "number".to_owned(),
             (_, Some("glob" | "glob-anywhere")) => "glob".to_owned(),
@@ -299,6 +300,11 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("join", "  - join:\n      fields: { labels: \", \" }\n"),
     ("keep", "  - keep:\n      fields: [message, http, url.path]\n"),
     ("lowercase", "  - lowercase:\n      fields: [log.level]\n"),
+    (
+        "rate_limit",
+        "  - rate_limit:\n      limit: 10000/m\n      fields: [kubernetes.namespace]\n      burst: 2000\n  - rate_limit:\n      \
+         if: \"[log.level] == 'debug'\"\n      limit: 10/s\n      key: \"%{[service.name]}/%{[logger]:none}\"\n",
+    ),
     (
         "redact",
         "  - redact:\n      fields: [message, user]\n      builtin: [card, email, bearer]\n      \

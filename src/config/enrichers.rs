@@ -6,11 +6,11 @@ use std::sync::Arc;
 use super::check::Checker;
 use super::leaf;
 use super::processors::{
-    self as written, EcsCompatibility, FingerprintEncoding, FingerprintMethod, GeoFieldName, RedactAction,
+    self as written, EcsCompatibility, FingerprintEncoding, FingerprintMethod, GeoFieldName, OnExceed, RedactAction,
     RedactBuiltin,
 };
-use crate::event::FieldPath;
-use crate::process::{self, Action, Encoding, Finder, GeoField, Keyed, Method, Process};
+use crate::event::{FieldPath, Template};
+use crate::process::{self, Action, Encoding, Finder, GeoField, Key, Keyed, Method, Process, Rate};
 
 /// Bytes of the text that stands for what is hidden.
 const MASK_BYTES_MAX: usize = 256;
@@ -107,6 +107,34 @@ impl Checker<'_> {
         let fields: Vec<GeoField> = geoip.fields.iter().map(|field| geo_field(*field)).collect();
         let fields = Some(&fields[..]).filter(|fields| !fields.is_empty());
         Some(Arc::new(process::GeoIp::new(field, &target?, database, is_ecs, fields)))
+    }
+
+    pub(super) fn rate_limit(&mut self, limit: &written::RateLimit, path: &[&str]) -> Option<Arc<dyn Process>> {
+        if limit.limit.0.is_empty() {
+            // What was written was none, which was said.
+            return None;
+        }
+        let rate = self.parsed(Rate::parse(&limit.limit.0), path)?;
+        let burst = limit.burst.map_or(rate.per_second(), |burst| burst.0);
+        if burst == 0 {
+            self.say_at(&[path, &["burst"]].concat(), "`burst` must be at least 1: with 0 nothing would pass");
+        }
+        let key = match &limit.key {
+            None => Key::Fields(self.fields(&limit.fields, path)?),
+            Some(_) if !limit.fields.is_empty() => {
+                self.say_at(
+                    &[path, &["key"]].concat(),
+                    "expected one of `fields` and `key`: both say what has a limit",
+                );
+                return None;
+            }
+            Some(key) => Key::Template(self.parsed(Template::parse(&key.0), path)?),
+        };
+        let tag = match limit.on_exceed {
+            OnExceed::Drop => None,
+            OnExceed::Tag => Some(limit.tag.0.clone()),
+        };
+        Some(Arc::new(process::RateLimit::new(rate, burst, key, tag)))
     }
 
     pub(super) fn sample(&mut self, sample: &written::Sample, path: &[&str]) -> Option<Arc<dyn Process>> {

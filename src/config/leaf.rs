@@ -7,7 +7,7 @@ use crate::decode::charset::{Charset, LABELS};
 use crate::event::FieldPath;
 use crate::event::Template;
 use crate::process::condition::Condition;
-use crate::process::{DateFormat, Locale, Tokenizer, Zone};
+use crate::process::{DateFormat, Locale, Rate, Tokenizer, Zone};
 
 use super::mistake::did_you_mean;
 use super::units;
@@ -62,6 +62,7 @@ pub(crate) fn check(format: &str, text: &str) -> Result<(), Fault> {
         "output-path" => output_path(text),
         "output-name" if !is_name(text) => Err(Fault::expected("expected the name of an output")),
         "rate" => rate(text).map(drop),
+        "event-rate" => Rate::parse(text).map(drop).map_err(|error| syntax("a rate such as `10000/m`", error)),
         "permissions" => permissions(text).map(drop),
         "count" if text.parse::<u32>().is_err() => Err(Fault::expected("expected a whole number")),
         "tag" | "client-id" if text.is_empty() => Err(Fault::expected("expected a text that is not empty")),
@@ -342,6 +343,14 @@ mod tests {
         check("broker", "::1:9092", Some((0, "brackets")));
         check("broker", "PLAINTEXT://k:9092", Some((0, "protocol")));
         check("broker", "a:1,b:2", Some((0, "one broker an item")));
+    }
+
+    #[test]
+    fn rates() {
+        check("event-rate", "10000/m", None);
+        check("event-rate", "10000", Some((5, "unit is missing")));
+        check("event-rate", "10/w", Some((3, "the units are")));
+        check("event-rate", "0/s", Some((0, "such as `10000/m`")));
     }
 
     #[test]

@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::written::{
-    AbsolutePath, ConditionText, Count, DateFormatText, Field, LinePattern, LocaleText, Rate, SecretText, Size, Tag,
-    TemplateText, TimeZoneText, TokenizerText, TopicTemplate,
+    AbsolutePath, ConditionText, Count, DateFormatText, EventRateText, Field, LinePattern, LocaleText, Rate,
+    SecretText, Size, Tag, TemplateText, TimeZoneText, TokenizerText, TopicTemplate,
 };
 
 /// What becomes of an event for which a processor fails. The failure is counted.
@@ -74,8 +74,7 @@ macro_rules! processors {
         #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
         #[serde(default, deny_unknown_fields)]
         #[schemars(extend("x-one-of" = [$(stringify!($key)),+], "x-later" = [
-            "user_agent", "parser",
-            "throttle", "script"
+            "user_agent", "parser", "script"
         ]))]
         pub struct Processor {
             /// Do it only for events for which this condition holds.
@@ -407,6 +406,26 @@ processors! {
         #[schemars(extend("minItems" = 1))]
         fields: Vec<Field> = Vec::new(),
     }
+    /// Lets so many events per time pass, for each value of `fields` or of `key`; what is beyond is dropped and counted with the
+    /// reason `rate_limit`, or tagged. Written at the top level it counts the events of all inputs together. At most 10,000 values
+    /// are known at once; of more, those that come next to having their whole burst again are forgotten. Tokens are spent when a
+    /// batch is handed over, so what is read again costs nothing twice; a start and a reload that changes the input begin with a
+    /// whole burst.
+    rate_limit: RateLimit, required ["limit"], tags [], {
+        /// So many events per `s`, `m`, `h` or `d`, as Filebeat writes it: `10000/m`.
+        limit: EventRateText = EventRateText::default(),
+        /// The fields whose values, together, have a limit each; a missing one is a value too.
+        fields: Vec<Field> = Vec::new(),
+        /// Instead of `fields`: a text that has a limit for each of its values; events that lack a field of it share one. With
+        /// neither there is one limit for all events.
+        key: Option<TemplateText> = None,
+        /// How many may pass at once. Default: what the limit lets pass in a second, at least one.
+        burst: Option<Count> = None,
+        /// What becomes of an event beyond the limit.
+        on_exceed: OnExceed = OnExceed::Drop,
+        /// The tag of `on_exceed: tag`.
+        tag: Tag = Tag("_rate_limited".to_owned()),
+    }
     /// Hides what must not leave the host. Everything is looked for in the text as it was read; what overlaps is hidden as one.
     redact: Redact, required [], tags ["_redact_failed"], {
         /// The fields. Texts and whole numbers are looked at, wherever they are below a field; names of fields are not.
@@ -575,6 +594,16 @@ pub enum GeoFieldName {
     AsOrg,
     Isp,
     Organization,
+}
+
+/// What becomes of an event beyond a limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OnExceed {
+    /// It is dropped.
+    Drop,
+    /// It is tagged with `tag` and goes on.
+    Tag,
 }
 
 /// What `redact` makes of what it found.

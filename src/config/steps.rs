@@ -120,6 +120,7 @@ impl Checker<'_> {
             Chosen::Fingerprint(fingerprint) => self.fingerprint(fingerprint, path)?,
             Chosen::Geoip(geoip) => self.geoip(geoip, path)?,
             Chosen::Sample(sample) => self.sample(sample, path)?,
+            Chosen::RateLimit(limit) => self.rate_limit(limit, path)?,
             Chosen::Redact(redact) => self.redact(redact, path)?,
             Chosen::Truncate(truncate) => {
                 let limit = match (truncate.max_bytes, truncate.max_characters) {

@@ -583,6 +583,11 @@ fn mistakes_in_processors_of_fields_point_at_the_place() {
     check(&input("redact: {builtin: [card], action: hash}"), &["6:41: `action: hash` needs a `key`"]);
     check(&input("redact: {builtin: [card], key: x}"), &["6:38: `key` belongs to `action: hash`"]);
     check(&input("fingerprint: {fields: [a], method: xxh3, key: x}"), &["6:53: `key` belongs to `method: sha256`"]);
+    check(&input("rate_limit: {}"), &["6:7: `limit` is missing"]);
+    check(&input("rate_limit: {limit: 10/w}"), &["6:30: the units are"]);
+    check(&input("rate_limit: {limit: 10/s, burst: 0}"), &["6:40: `burst` must be at least 1"]);
+    check(&input("rate_limit: {limit: 10/s, fields: [a], key: b}"), &["6:51: expected one of `fields` and `key`"]);
+    check(&input("throttle: {limit: 10/s}"), &["6:7: unknown key `throttle`"]);
     check(&input("sample: {rate: 1.5}"), &["6:22: expected a part, from 0 to 1"]);
     check(&input("geoip: {field: a, database: /none.mmdb}"), &["6:35: cannot use `/none.mmdb`"]);
     let damaged = Desk { files: HashMap::from([("/db", "odd")]), ..Desk::default() };

@@ -96,6 +96,10 @@ text!(
     LocaleText, "locale"
 );
 text!(
+    /// So many events per time: `10000/m`.
+    EventRateText, "event-rate", "^[0-9]+/[smhd]$"
+);
+text!(
     /// `HOST:PORT` of a broker.
     Broker, "broker", "^[^/,\\s]+:[0-9]{1,5}$"
 );

@@ -149,7 +149,7 @@ fn push_literal(parts: &mut Vec<Part>, text: &str) {
     }
 }
 
-fn write_text(value: &ValueRef<'_>, out: &mut Vec<u8>) {
+pub(crate) fn write_text(value: &ValueRef<'_>, out: &mut Vec<u8>) {
     match value {
         ValueRef::Str(text) => out.extend_from_slice(text.as_bytes()),
         ValueRef::Timestamp(time) => time.render(out),

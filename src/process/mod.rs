@@ -1,9 +1,10 @@
 //! Processors (P): what is done to an event between decoding and encoding. One file a processor.
 //!
-//! A processor is made once, from checked options, and is then shared by all workers: it has no state of its own. What it
-//! needs beside its options comes with the [`Work`]. One that can't do its work says [`Failed`] and leaves the event as it
-//! was, as far as that makes sense for it; the [`Step`] around it knows what the user wants then. Each step may have a
-//! condition ([`condition`]).
+//! A processor is made once, from checked options, and is then shared by all workers. What it needs beside its options comes with
+//! the [`Work`]. It has no state that an event changes: what it counts or takes is noted in the [`Tally`], and takes effect when
+//! deliver has taken the batch (a cache of what it would find again is no such state). One that can't do its work says [`Failed`]
+//! and leaves the event as it was, as far as that makes sense for it; the [`Step`] around it knows what the user wants then. Each
+//! step may have a condition ([`condition`]).
 
 pub mod condition;
 
@@ -31,6 +32,7 @@ mod lowercase;
 #[cfg(test)]
 pub(crate) mod mmdb;
 mod parsed;
+mod rate_limit;
 mod redact;
 mod regex;
 mod remove_tags;
@@ -66,6 +68,7 @@ pub use kv::Kv;
 pub use logfmt::Logfmt;
 pub use lowercase::Lowercase;
 pub use parsed::Place;
+pub use rate_limit::{Key, Rate, RateLimit};
 pub use redact::{Action, Finder, Redact};
 pub use regex::{Pattern, Regex};
 pub use remove_tags::RemoveTags;
@@ -160,6 +163,8 @@ pub struct Tally {
     pub dropped: Vec<(&'static str, u64)>,
     /// Failures, by the processor's name.
     pub failed: Vec<(&'static str, u64)>,
+    /// What is taken of limits.
+    spending: rate_limit::Spending,
 }
 
 /// The processors of an input, in order, ready to run.
@@ -184,11 +189,12 @@ impl Tally {
         add_to(counts, name, 1);
     }
 
-    /// Adds what `other` counted.
+    /// Adds what `other` counted, whose batch deliver has taken: what it took of limits is spent.
     pub fn add(&mut self, other: &Tally) {
         for (mine, theirs) in [(&mut self.dropped, &other.dropped), (&mut self.failed, &other.failed)] {
             theirs.iter().for_each(|(name, count)| add_to(mine, name, *count));
         }
+        other.spending.take_effect();
     }
 }
 
@@ -524,6 +530,12 @@ mod tests {
             step(Rename { fields: pairs() }),
             step(Keep { fields: fields() }),
             step(DropFields { name: "remove", fields: fields() }),
+            step(RateLimit::new(
+                Rate::parse("1/d").expect("a rate"),
+                1,
+                Key::Fields(fields()),
+                Some("_rate_limited".to_owned()),
+            )),
         ]);
         steps
     }
