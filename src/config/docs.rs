@@ -318,6 +318,11 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("split", "  - split:\n      fields: { x_forwarded_for: \", \" }\n"),
     ("strip", "  - strip:\n      fields: [message]\n"),
     ("truncate", "  - truncate:\n      fields: [error.stack_trace]\n      max_bytes: 32KiB\n"),
+    (
+        "user_agent",
+        "  - user_agent:\n      field: user_agent.original\n  - user_agent:\n      field: agent\n      target: ua\n      \
+         ecs_compatibility: disabled\n",
+    ),
     ("uppercase", "  - uppercase:\n      fields: [http.request.method]\n"),
     ("drop_event", "  - drop_event:\n      if: \"[log.level] in ['debug', 'trace']\"\n"),
 ];

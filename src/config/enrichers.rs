@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use super::agents;
 use super::check::Checker;
 use super::leaf;
 use super::processors::{
@@ -135,6 +136,26 @@ impl Checker<'_> {
             OnExceed::Tag => Some(limit.tag.0.clone()),
         };
         Some(Arc::new(process::RateLimit::new(rate, burst, key, tag)))
+    }
+
+    pub(super) fn user_agent(&mut self, agent: &written::UserAgent, path: &[&str]) -> Option<Arc<dyn Process>> {
+        let remembered = agent.lru_cache_size.0;
+        if !(2..=100_000).contains(&remembered) {
+            self.say_at(&[path, &["lru_cache_size"]].concat(), "`lru_cache_size` must be 2 to 100000");
+            return None;
+        }
+        if agent.field.0.is_empty() {
+            // What was written was none, which was said.
+            return None;
+        }
+        let field = self.parsed(FieldPath::parse(&agent.field.0), path)?;
+        let target = match agent.target.0.as_str() {
+            "" => None,
+            target => Some(self.parsed(FieldPath::parse(target), path)?),
+        };
+        agents::prepare();
+        let is_ecs = agent.ecs_compatibility == EcsCompatibility::V8;
+        Some(Arc::new(process::UserAgent::new(field, target.as_ref(), is_ecs, remembered as usize, agents::ask)))
     }
 
     pub(super) fn sample(&mut self, sample: &written::Sample, path: &[&str]) -> Option<Arc<dyn Process>> {

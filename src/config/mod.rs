@@ -25,6 +25,7 @@ pub mod test_file;
 pub mod world;
 pub mod written;
 
+mod agents;
 mod check;
 mod host;
 mod leaf;

@@ -73,9 +73,7 @@ macro_rules! processors {
         /// One step of processing: exactly one of the processors below, and a condition if you like.
         #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
         #[serde(default, deny_unknown_fields)]
-        #[schemars(extend("x-one-of" = [$(stringify!($key)),+], "x-later" = [
-            "user_agent", "parser", "script"
-        ]))]
+        #[schemars(extend("x-one-of" = [$(stringify!($key)),+], "x-later" = ["parser", "script"]))]
         pub struct Processor {
             /// Do it only for events for which this condition holds.
             #[serde(rename = "if")]
@@ -508,6 +506,22 @@ processors! {
         /// The fields. One that is not there is passed over; one of another type is a failure.
         #[schemars(extend("minItems" = 1))]
         fields: Vec<Field> = Vec::new(),
+    }
+    /// Which browser, system and device a user agent names. The names are those of uap-core 0.18, as in Logstash and Elasticsearch;
+    /// what it does not know is `Other`. Looked at are the first 1024 bytes, in linear time. Beside `memory.max_bytes` it takes
+    /// memory, however many of these there are: see [operating](operating.md#memory).
+    user_agent: UserAgent, required ["field"], tags ["_useragentparsefailure"], {
+        /// The field that has the text; of a list the first one counts. One that is not there, null, or empty is no failure.
+        field: Field = Field::default(),
+        /// The field below which the fields are set; `""` means at the top.
+        #[schemars(extend("x-empty" = true))]
+        target: Field = Field("user_agent".to_owned()),
+        /// Which names: with `v8` those of the Elastic Common Schema (`name`, `version`, `os.name`, `os.version`, `os.full`,
+        /// `device.name`, and `original`, the text), or Logstash's old ones (`name`, `version`, `major`, `minor`, `patch`, `build`,
+        /// `os`, `os_name`, `os_version`, `os_full`, `os_major`, `os_minor`, `os_patch`, `device`).
+        ecs_compatibility: EcsCompatibility = EcsCompatibility::V8,
+        /// How many different user agents are remembered, 2 to 100000; each takes about 300 bytes, at most 1KiB.
+        lru_cache_size: Count = Count(1000),
     }
     /// Drops the event. It is counted, and its bytes are done with.
     drop_event: DropEvent, required [], tags [], {}

@@ -48,6 +48,7 @@ const FOREIGN: &[(&str, &str)] = &[
     ("drop", "drop_event"),
     ("timestamp", "date"),
     ("throttle", "rate_limit"),
+    ("useragent", "user_agent"),
     ("count_lines", "count"),
     ("while_pattern", "while"),
     ("presets", "preset"),

@@ -122,6 +122,7 @@ impl Checker<'_> {
             Chosen::Sample(sample) => self.sample(sample, path)?,
             Chosen::RateLimit(limit) => self.rate_limit(limit, path)?,
             Chosen::Redact(redact) => self.redact(redact, path)?,
+            Chosen::UserAgent(agent) => self.user_agent(agent, path)?,
             Chosen::Truncate(truncate) => {
                 let limit = match (truncate.max_bytes, truncate.max_characters) {
                     (Some(Size(bytes)), None) => Limit::Bytes(usize::try_from(bytes).unwrap_or(usize::MAX)),

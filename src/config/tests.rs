@@ -564,7 +564,7 @@ fn inputs_together() {
         &["7:20: `if` is already written beside", "8:7: expected a processor: `add_fields`"],
     );
     check(&with_input("processors: [drop_event]"), &["5:18: `processors` takes a map, found a text"]);
-    check(&with_input("processors: [{user_agent: {}}]"), &["5:19: `user_agent` comes in a later release"]);
+    check(&with_input("processors: [{script: {}}]"), &["5:19: `script` comes in a later release"]);
 }
 
 /// Guarantee: a format, zone or language that is none is named with its place, and so is what a replacement lacks.
@@ -588,6 +588,9 @@ fn mistakes_in_processors_of_fields_point_at_the_place() {
     check(&input("rate_limit: {limit: 10/s, burst: 0}"), &["6:40: `burst` must be at least 1"]);
     check(&input("rate_limit: {limit: 10/s, fields: [a], key: b}"), &["6:51: expected one of `fields` and `key`"]);
     check(&input("throttle: {limit: 10/s}"), &["6:7: unknown key `throttle`"]);
+    check(&input("user_agent: {}"), &["6:7: `field` is missing"]);
+    check(&input("user_agent: {field: a, lru_cache_size: 1}"), &["6:46: `lru_cache_size` must be 2 to 100000"]);
+    check(&input("useragent: {field: a}"), &["6:7: unknown key `useragent`"]);
     check(&input("sample: {rate: 1.5}"), &["6:22: expected a part, from 0 to 1"]);
     check(&input("geoip: {field: a, database: /none.mmdb}"), &["6:35: cannot use `/none.mmdb`"]);
     let damaged = Desk { files: HashMap::from([("/db", "odd")]), ..Desk::default() };

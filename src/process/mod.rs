@@ -45,6 +45,7 @@ mod strip;
 mod texts;
 mod truncate;
 mod uppercase;
+mod user_agent;
 mod when;
 
 pub use add_fields::AddFields;
@@ -80,6 +81,7 @@ pub use split::Split;
 pub use strip::Strip;
 pub use truncate::{Limit, Truncate};
 pub use uppercase::Uppercase;
+pub use user_agent::{AgentFacts, Agents, AskAgents, UserAgent};
 pub use when::When;
 
 use std::fmt::Debug;
@@ -530,6 +532,8 @@ mod tests {
             step(Rename { fields: pairs() }),
             step(Keep { fields: fields() }),
             step(DropFields { name: "remove", fields: fields() }),
+            step(UserAgent::new(field.clone(), Some(other), true, 10, user_agent::ask_here)),
+            step(UserAgent::new(field.clone(), None, false, 10, user_agent::ask_here)),
             step(RateLimit::new(
                 Rate::parse("1/d").expect("a rate"),
                 1,
