@@ -21,6 +21,7 @@ use crate::input::stdin::StdinOptions;
 use crate::output::dead_letter::DeadLetterOptions;
 use crate::output::file::options::FileOptions as FileOutputOptions;
 use crate::output::kafka::options as kafka;
+use crate::process::CloudFacts;
 use crate::process::condition::Condition;
 
 use super::checked::{
@@ -48,7 +49,7 @@ pub(crate) fn check(
     mistakes: &mut Mistakes,
     warnings: &mut Mistakes,
 ) -> Option<Checked> {
-    let mut checker = Checker { root, world, mistakes, warnings };
+    let mut checker = Checker { root, world, mistakes, warnings, clouds: Vec::new() };
     checker.top(config);
     checker.inputs(config);
     let outputs: Vec<CheckedOutput> =
@@ -57,6 +58,7 @@ pub(crate) fn check(
     let processors = checker.steps(&config.processors, &["processors"]);
     let inputs: Vec<CheckedInput> =
         config.inputs.iter().filter_map(|(name, input)| checker.input(name, input, config)).collect();
+    let clouds = checker.clouds;
     let admin = leaf::listen(&config.admin.listen.0).ok()?;
     Some(Checked {
         data_dir: PathBuf::from(&config.data_dir.0),
@@ -69,6 +71,7 @@ pub(crate) fn check(
         shutdown_after: config.shutdown_after.0,
         admin,
         logging: Logging { level: config.logging.level, format: config.logging.format },
+        clouds,
         warnings: Vec::new(),
         files: Vec::new(),
         files_named: Vec::new(),
@@ -142,6 +145,8 @@ pub(super) struct Checker<'a> {
     pub(super) world: &'a dyn World,
     mistakes: &'a mut Mistakes,
     warnings: &'a mut Mistakes,
+    /// What the processors so far want to know of the cloud, one a question.
+    pub(super) clouds: Vec<Arc<CloudFacts>>,
 }
 
 impl Checker<'_> {

@@ -6,6 +6,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::encode::Codec;
@@ -15,8 +16,8 @@ use crate::input::file::options::FileOptions;
 use crate::input::stdin::StdinOptions;
 use crate::output::file::options::FileOptions as FileOutputOptions;
 use crate::output::kafka::options::KafkaOptions;
-use crate::process::Step;
 use crate::process::condition::Condition;
+use crate::process::{CloudFacts, Step};
 
 use super::ConfigFile;
 use super::mistake::Mistake;
@@ -42,6 +43,8 @@ pub struct Checked {
     /// `None`: `listen: off`.
     pub admin: Option<SocketAddr>,
     pub logging: Logging,
+    /// What its processors want to know of the cloud, not asked yet; one a question.
+    pub clouds: Vec<Arc<CloudFacts>>,
     /// Odd but possible things: to be shown, not to be refused.
     pub warnings: Vec<Mistake>,
     /// What it was made of: to be checked again when one of `files_named` has changed.

@@ -250,6 +250,7 @@ processors:
 const EXAMPLES: &[(&str, &str)] = &[
     ("add_fields", "  - add_fields:\n      target: labels\n      fields: { environment: production, region: eu-1 }\n"),
     ("add_tags", "  - add_tags:\n      tags: [access_log, \"from-%{[host.name]}\"]\n"),
+    ("cloud", "  - cloud: {}\n"),
     ("convert", "  - convert:\n      fields: { http.response.status_code: integer, took: float }\n"),
     ("copy", "  - copy:\n      fields:\n        - { from: message, to: event.original }\n"),
     (

@@ -2,16 +2,19 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::agents;
 use super::check::Checker;
 use super::leaf;
 use super::processors::{
-    self as written, EcsCompatibility, FingerprintEncoding, FingerprintMethod, GeoFieldName, OnExceed, RedactAction,
-    RedactBuiltin,
+    self as written, CloudProvider, EcsCompatibility, FingerprintEncoding, FingerprintMethod, GeoFieldName, OnExceed,
+    RedactAction, RedactBuiltin,
 };
 use crate::event::{FieldPath, Template};
-use crate::process::{self, Action, Encoding, Finder, GeoField, Key, Keyed, Method, Process, Rate};
+use crate::process::{
+    self, Action, CloudFacts, CloudQuery, Encoding, Finder, GeoField, Key, Keyed, Method, Process, Provider, Rate,
+};
 
 /// Bytes of the text that stands for what is hidden.
 const MASK_BYTES_MAX: usize = 256;
@@ -156,6 +159,31 @@ impl Checker<'_> {
         agents::prepare();
         let is_ecs = agent.ecs_compatibility == EcsCompatibility::V8;
         Some(Arc::new(process::UserAgent::new(field, target.as_ref(), is_ecs, remembered as usize, agents::ask)))
+    }
+
+    pub(super) fn cloud(&mut self, cloud: &written::Cloud, path: &[&str]) -> Option<Arc<dyn Process>> {
+        let (least, most) = (Duration::from_millis(100), Duration::from_secs(30));
+        self.span_within(&[path, &["timeout"]].concat(), cloud.timeout, least, most);
+        let rest = cloud.endpoint.strip_prefix("http://").unwrap_or_default();
+        if rest.is_empty() || rest.contains(|c: char| "/?#@ ".contains(c) || c.is_control()) {
+            let message = "expected `http://HOST:PORT`, without a path: the providers' servers speak no other protocol";
+            self.say_at(&[path, &["endpoint"]].concat(), message);
+            return None;
+        }
+        let provider = match cloud.provider {
+            CloudProvider::Auto => Provider::Auto,
+            CloudProvider::Aws => Provider::Aws,
+            CloudProvider::Gcp => Provider::Gcp,
+            CloudProvider::Azure => Provider::Azure,
+        };
+        let query = CloudQuery { provider, timeout: cloud.timeout.0, endpoint: cloud.endpoint.clone() };
+        let known = self.clouds.iter().find(|known| known.query == query).map(Arc::clone);
+        let facts = known.unwrap_or_else(|| {
+            let facts = Arc::new(CloudFacts::new(query));
+            self.clouds.push(Arc::clone(&facts));
+            facts
+        });
+        Some(Arc::new(process::Cloud { facts, overwrite: cloud.overwrite }))
     }
 
     pub(super) fn sample(&mut self, sample: &written::Sample, path: &[&str]) -> Option<Arc<dyn Process>> {

@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 
 use super::written::{
     AbsolutePath, ConditionText, Count, DateFormatText, EventRateText, Field, LinePattern, LocaleText, Rate,
-    SecretText, Size, Tag, TemplateText, TimeZoneText, TokenizerText, TopicTemplate,
+    SecretText, Size, Span, Tag, TemplateText, TimeZoneText, TokenizerText, TopicTemplate,
 };
 
 /// What becomes of an event for which a processor fails. The failure is counted.
@@ -118,6 +118,20 @@ processors! {
         /// The tags to add, each once.
         #[schemars(extend("minItems" = 1))]
         tags: Vec<TemplateText> = Vec::new(),
+    }
+    /// Adds where this host runs below `cloud`, in ECS's fields, as its provider says it: `provider`, `instance.id`, `instance.name`,
+    /// `machine.type`, `region`, `availability_zone`, `account.id`, `project.id`, `image.id`, `service.name`. It is asked once, before
+    /// the inputs start, as by Filebeat, within `timeout`: so all records have it, or, where nobody answers, none, until the
+    /// agent starts again. `check` and `try` do not ask.
+    cloud: Cloud, required [], tags ["_cloud_failed"], {
+        /// Whom to ask.
+        provider: CloudProvider = CloudProvider::Auto,
+        /// How long the start waits for an answer, 100ms to 30s.
+        timeout: Span = Span(std::time::Duration::from_secs(3)),
+        /// Where to ask, `http://HOST:PORT`.
+        endpoint: String = "http://169.254.169.254".to_owned(),
+        /// What an event has below `cloud` already is replaced; otherwise it stays.
+        overwrite: bool = false,
     }
     /// Gives fields another type, as Logstash's `mutate` does: texts are read up to where they stop being a number. A text that
     /// begins with no number becomes 0, and that is a failure too. What has no value of the type stays as it is, a failure.
@@ -545,6 +559,21 @@ pub enum EngineName {
     Linear,
     /// With backreferences; a line that takes more than a million steps is tagged `_groktimeout`.
     Backtracking,
+}
+
+/// Who runs this host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum CloudProvider {
+    /// Who answers first of all.
+    Auto,
+    /// AWS EC2, by IMDSv2. In a container its `HttpPutResponseHopLimit` must be 2. `instance.name` is there if tags are allowed in the
+    /// metadata.
+    Aws,
+    /// Google Compute Engine.
+    Gcp,
+    /// Azure's virtual machines.
+    Azure,
 }
 
 /// A type of a field.

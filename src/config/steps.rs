@@ -54,6 +54,7 @@ impl Checker<'_> {
                 };
                 Arc::new(process::AddFields::new(target, Object::from_json(add.fields.clone())))
             }
+            Chosen::Cloud(cloud) => self.cloud(cloud, path)?,
             Chosen::Csv(csv) => self.csv(csv, path)?,
             Chosen::Dissect(dissect) => self.dissect(dissect, path)?,
             Chosen::Json(json) => self.json(json, path)?,

@@ -591,6 +591,12 @@ fn mistakes_in_processors_of_fields_point_at_the_place() {
     check(&input("user_agent: {}"), &["6:7: `field` is missing"]);
     check(&input("user_agent: {field: a, lru_cache_size: 1}"), &["6:46: `lru_cache_size` must be 2 to 100000"]);
     check(&input("useragent: {field: a}"), &["6:7: unknown key `useragent`"]);
+    check(&input("cloud: {provider: asw}"), &["6:25: `provider` takes `auto`"]);
+    check(&input("cloud: {timeout: 31s}"), &["6:24: `timeout` must be 100ms to 30s"]);
+    check(&input("cloud: {endpoint: 'https://x'}"), &["6:25: expected `http://HOST:PORT`"]);
+    check(&input("cloud: {endpoint: 'http://x/y'}"), &["6:25: expected `http://HOST:PORT`"]);
+    let twice = input("cloud: {}\n- cloud: {overwrite: true}\n- cloud: {timeout: 1s}");
+    assert_eq!(fine(&twice, &Desk::default()).clouds.len(), 2, "one a question");
     check(&input("sample: {rate: 1.5}"), &["6:22: expected a part, from 0 to 1"]);
     check(&input("geoip: {field: a, database: /none.mmdb}"), &["6:35: cannot use `/none.mmdb`"]);
     let damaged = Desk { files: HashMap::from([("/db", "odd")]), ..Desk::default() };

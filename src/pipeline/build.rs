@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 
 use super::acks::Ledger;
+use super::cloud;
 use super::databases::Databases;
 use super::plan::{Plan, Target};
 use super::report::{Inner, Live, LiveOutput, OutputTraits};
@@ -210,6 +211,7 @@ impl Pipeline {
         let (sources, budget, pool) = (Arc::clone(&inner.sources), inner.budget.clone(), Arc::clone(&self.pool));
         let kept = BudgetPart::new(&budget, self.current.memory_bytes_max / KEPT_SHARE);
         start_workers(&Arc::new(Shop { sources, budget, kept, pool }), &inner.workers)?;
+        cloud::look_up(&self.current.clouds, &[], &|| false);
         adopt_files(&self.current, &self.store)?;
         feed(&inner.inputs().iter().map(|live| Arc::clone(&live.plan)).collect::<Vec<_>>(), &self.store)?;
         for (at, input) in self.current.inputs.iter().enumerate() {

@@ -11,6 +11,7 @@
 //! | `acks` | what became of each source's batches; positions to be committed |
 //! | `report` | the state of it all, for status and metrics |
 //! | `databases` | databases of processors that were replaced |
+//! | `cloud` | where this host runs, asked once |
 //! | `threads` | who must not end before the pipeline does |
 //!
 //! Threads: one a file input (discovery), one for stdin, the workers (cores, at most 4), one an output (reports), one for
@@ -18,6 +19,7 @@
 
 mod acks;
 mod build;
+mod cloud;
 mod databases;
 mod outgoing;
 mod plan;

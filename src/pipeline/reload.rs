@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use super::build::{
     CLOSE_POLL, Pipeline, adopt_files, feed, letters_of, limits_of, now_seconds, plan_of, start_output,
 };
+use super::cloud;
 use super::plan::Plan;
 use super::report::{Live, LiveOutput, OutputTraits};
 use super::sources::Doing;
@@ -150,6 +151,7 @@ impl Pipeline {
     /// Why nothing was changed; but for [`ReloadError::Inputs`], which names inputs that can't be started.
     pub fn reload(&mut self, checked: Checked, is_interrupted: &dyn Fn() -> bool) -> Result<Changes, ReloadError> {
         let changes = Changes::between(&self.current, &checked)?;
+        cloud::look_up(&checked.clouds, &self.current.clouds, is_interrupted);
         let added = self.new_outputs(&changes, &checked)?;
         if let Err(error) = self.replace_producers(&changes, &checked, is_interrupted) {
             added.iter().for_each(|output| output.end());

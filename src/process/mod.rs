@@ -10,6 +10,7 @@ pub mod condition;
 
 mod add_fields;
 mod add_tags;
+mod cloud;
 mod convert;
 mod copy;
 mod csv;
@@ -50,6 +51,7 @@ mod when;
 
 pub use add_fields::AddFields;
 pub use add_tags::AddTags;
+pub use cloud::{Cloud, CloudFacts, CloudQuery, Provider};
 pub use convert::{Convert, Type};
 pub use copy::Copy;
 pub use csv::Csv;

@@ -7,6 +7,7 @@ mod kit;
 
 mod brokers;
 mod campaign;
+mod cloud;
 mod commands;
 mod config_tests;
 mod conformance;
