@@ -257,7 +257,10 @@ const EXAMPLES: &[(&str, &str)] = &[
         "date",
         "  - date:\n      field: timestamp\n      formats: [\"dd/MMM/yyyy:HH:mm:ss Z\", ISO8601]\n      timezone: Europe/Berlin\n",
     ),
-    ("csv", "  - csv:\n      columns: [time, user.name, status]\n      separator: \";\"\n"),
+    (
+        "csv",
+        "  - csv:\n      columns: [time, user.name, status]\n      separator: \";\"\n      convert: { status: integer }\n",
+    ),
     ("json", "  - json:\n      if: \"[message] =~ '^[{]'\"\n      overwrite_keys: true\n"),
     (
         "kv",

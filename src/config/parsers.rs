@@ -1,12 +1,13 @@
 //! The processors that take texts apart, and those that send events elsewhere, as written, to ready to run: see `steps`.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::check::Checker;
-use super::processors::{self as written, TrimValues, Whitespace};
+use super::processors::{self as written, CsvType, TrimValues, Whitespace};
 use super::written::Field;
 use crate::event::{FieldPath, RouteTo, Template};
-use crate::process::{self, Pattern, Place, Process, Tokenizer, Trim};
+use crate::process::{self, ColumnType, Pattern, Place, Process, Tokenizer, Trim};
 
 /// What the reader of JSON takes without a danger for the stack.
 const JSON_DEPTH_MAX: u32 = 64;
@@ -48,6 +49,10 @@ impl Checker<'_> {
 
     pub(super) fn csv(&mut self, csv: &written::Csv, path: &[&str]) -> Option<Arc<dyn Process>> {
         let place = self.place(&csv.field, &csv.target, csv.overwrite_keys, path)?;
+        if csv.columns.is_empty() && !csv.autogenerate_column_names {
+            let message = "`columns` is empty: without it and without `autogenerate_column_names` nothing is set";
+            self.say_at(path, message);
+        }
         let mut columns = Vec::with_capacity(csv.columns.len());
         for column in &csv.columns {
             let column = self.parsed(FieldPath::parse(&column.0), path)?;
@@ -68,7 +73,43 @@ impl Checker<'_> {
             quote: first,
             name_the_rest: csv.autogenerate_column_names,
             skip_empty: csv.skip_empty_columns,
+            types: self.column_types(csv, path),
+            header: self.header(csv, path),
         }))
+    }
+
+    /// The types of `convert`, by the places of their columns.
+    fn column_types(&mut self, csv: &written::Csv, path: &[&str]) -> BTreeMap<usize, ColumnType> {
+        let mut types = BTreeMap::new();
+        for (name, written) in &csv.convert {
+            let column_type = match written {
+                CsvType::Integer => ColumnType::Integer,
+                CsvType::Float => ColumnType::Float,
+                CsvType::Boolean => ColumnType::Boolean,
+            };
+            let of_name = |(index, column): (usize, &Field)| (column.0 == *name).then_some(index);
+            let mut places: Vec<usize> = csv.columns.iter().enumerate().filter_map(of_name).collect();
+            let generated = name.strip_prefix("column").and_then(|number| number.parse::<usize>().ok());
+            let is_generated = |number: &usize| csv.autogenerate_column_names && *number > csv.columns.len();
+            places.extend(generated.filter(is_generated).map(|number| number - 1));
+            if places.is_empty() {
+                self.say_at(&[path, &["convert", name]].concat(), format!("`{name}` is none of the `columns`"));
+            }
+            types.extend(places.into_iter().map(|place| (place, column_type)));
+        }
+        types
+    }
+
+    /// The values of the line that `skip_header` drops.
+    fn header(&mut self, csv: &written::Csv, path: &[&str]) -> Vec<String> {
+        if !csv.skip_header {
+            return Vec::new();
+        }
+        if csv.columns.is_empty() {
+            let message = "`skip_header` needs `columns`: their names are the header";
+            self.say_at(&[path, &["skip_header"]].concat(), message);
+        }
+        csv.columns.iter().map(|column| column.0.clone()).collect()
     }
 
     pub(super) fn json(&mut self, json: &written::Json, path: &[&str]) -> Option<Arc<dyn Process>> {

@@ -167,7 +167,7 @@ processors! {
         precision: Precision = Precision::Milliseconds,
     }
     /// Values between separators become columns. One text is one record; a quoted value may have line breaks in it.
-    csv: Csv, required ["columns"], tags ["_csvparsefailure"], {
+    csv: Csv, required [], tags ["_csvparsefailure"], {
         /// The field that has the text. One that is not there, or null, is no failure.
         field: Field = Field("message".to_owned()),
         /// The field below which the fields are set; `""` means at the top.
@@ -175,8 +175,15 @@ processors! {
         target: Field = Field::default(),
         /// Fields that are there already are replaced. Otherwise they stay, but for `field` itself.
         overwrite_keys: bool = false,
-        /// The fields of the values, in order.
+        /// The fields of the values, in order. Without them all are `column1`, `column2` and so on.
         columns: Vec<Field> = Vec::new(),
+        /// The types of columns, by their names. A value that is none of its type stays a text, which is a failure; one that is
+        /// empty is passed over. A time is for the processor [`date`](#date).
+        #[schemars(extend("x-name" = "column"))]
+        convert: BTreeMap<String, CsvType> = BTreeMap::new(),
+        /// A line that has the names of the columns as its values is dropped, counted with the reason `csv_header`. The names are
+        /// not taken from it: after a restart in the middle of a file there is no first line.
+        skip_header: bool = false,
         /// What stands between two values.
         separator: String = ",".to_owned(),
         /// What a value stands in that has the separator in it; two of them in it are one. `""` means that nothing does.
@@ -698,6 +705,18 @@ pub struct GsubField {
     pub pattern: LinePattern,
     /// What is put in its place: `\1` and `\k<name>` are groups of the expression, `\0` all that it matched, `\\` a backslash.
     pub replacement: String,
+}
+
+/// The type of a column.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum CsvType {
+    /// A whole number of 64 bits.
+    Integer,
+    /// A number, maybe with a fraction and an exponent.
+    Float,
+    /// `true` or `false`, in any case.
+    Boolean,
 }
 
 /// How fine a time is.

@@ -597,6 +597,13 @@ fn mistakes_in_processors_of_fields_point_at_the_place() {
     check(&input("cloud: {endpoint: 'http://x/y'}"), &["6:25: expected `http://HOST:PORT`"]);
     let twice = input("cloud: {}\n- cloud: {overwrite: true}\n- cloud: {timeout: 1s}");
     assert_eq!(fine(&twice, &Desk::default()).clouds.len(), 2, "one a question");
+    check(&input("csv: {autogenerate_column_names: false}"), &["6:12: `columns` is empty"]);
+    check(&input("csv: {skip_header: true}"), &["6:26: `skip_header` needs `columns`"]);
+    let columns = |convert: &str| input(&format!("csv: {{columns: [a, a.b], convert: {{{convert}}}}}"));
+    check(&columns("b: integer"), &["6:45: `b` is none of the `columns`"]);
+    check(&columns("column2: integer"), &["6:51: `column2` is none of the `columns`"]);
+    check(&columns("a: date"), &["6:45: `a` takes `integer`"]);
+    fine(&columns("a.b: float, column3: boolean"), &Desk::default());
     check(&input("sample: {rate: 1.5}"), &["6:22: expected a part, from 0 to 1"]);
     check(&input("geoip: {field: a, database: /none.mmdb}"), &["6:35: cannot use `/none.mmdb`"]);
     let damaged = Desk { files: HashMap::from([("/db", "odd")]), ..Desk::default() };

@@ -1,8 +1,11 @@
 //! `csv`: the values of a line with separators become columns. One line is one record: a quoted value may have line breaks in
 //! it if the text does.
 //!
-//! A quote that is not closed, or text behind a closing one, fails and changes nothing. Not here: finding out the columns from
-//! a first line; a line says nothing of the one before it.
+//! A quote that is not closed, or text behind a closing one, fails and changes nothing; a value that is none of its column's type
+//! stays a text, and fails too. Not here: finding out the columns from a first line; a line says nothing of the one before it,
+//! and after a restart nobody knows which was the first.
+
+use std::collections::BTreeMap;
 
 use compact_str::CompactString;
 
@@ -23,6 +26,37 @@ pub struct Csv {
     pub name_the_rest: bool,
     /// An empty value sets nothing; else null.
     pub skip_empty: bool,
+    /// The types of values, by their places in the line; those without one are texts.
+    pub types: BTreeMap<usize, ColumnType>,
+    /// A line of exactly these values is dropped: the names of the columns. Empty: none is.
+    pub header: Vec<String>,
+}
+
+/// What a column's values are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ColumnType {
+    Integer,
+    Float,
+    Boolean,
+}
+
+impl ColumnType {
+    /// The whole text as a value of the type. Blanks around it do not count.
+    fn read(self, text: &str) -> Option<Value> {
+        let text = text.trim();
+        match self {
+            Self::Integer => text.parse().ok().map(Value::Int),
+            Self::Float => text.parse().ok().filter(|number: &f64| number.is_finite()).map(Value::Float),
+            Self::Boolean if text.eq_ignore_ascii_case("true") => Some(Value::Bool(true)),
+            Self::Boolean if text.eq_ignore_ascii_case("false") => Some(Value::Bool(false)),
+            Self::Boolean => None,
+        }
+    }
+}
+
+impl Csv {
+    /// Why headers are dropped, as it is counted.
+    pub const HEADER: &'static str = "csv_header";
 }
 
 impl Process for Csv {
@@ -33,6 +67,10 @@ impl Process for Csv {
     fn run(&self, work: &mut Work<'_>) -> Result<Outcome, Failed> {
         let Some(text) = self.place.text(work)? else { return Ok(Outcome::Keep) };
         let values = self.values(&text)?;
+        let texts = || values.iter().map(|value| value.as_str().unwrap_or_default());
+        if !self.header.is_empty() && texts().eq(&self.header) {
+            return Ok(Outcome::Drop(Self::HEADER));
+        }
         let mut all = Ok(Outcome::Keep);
         for (index, value) in values.into_iter().enumerate() {
             if self.skip_empty && value.as_str().is_none_or(str::is_empty) {
@@ -48,6 +86,15 @@ impl Process for Csv {
                     &named
                 }
                 None => break,
+            };
+            let value = match (self.types.get(&index), value) {
+                (Some(column_type), Value::String(text)) if !text.is_empty() => {
+                    column_type.read(&text).unwrap_or_else(|| {
+                        all = Err(Failed);
+                        Value::String(text)
+                    })
+                }
+                (_, value) => value,
             };
             if self.place.put_at(path, value, work).is_err() {
                 all = Err(Failed);
@@ -113,11 +160,14 @@ fn unquoted(text: &str, quote: char) -> Result<(CompactString, &str), Failed> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Outcome;
     use super::super::parsed::Place;
-    use super::super::tests::{fields_of, path, plain};
-    use super::Csv;
+    use super::super::tests::{common, fields_of, path, plain, run, step};
+    use super::{ColumnType, Csv};
+    use crate::event::{Event, Object, Timestamp};
     use proptest::prelude::*;
     use serde_json::json;
+    use std::collections::BTreeMap;
 
     fn csv(separator: &str) -> Csv {
         Csv {
@@ -127,6 +177,8 @@ mod tests {
             quote: Some('"'),
             name_the_rest: true,
             skip_empty: false,
+            types: BTreeMap::new(),
+            header: Vec::new(),
         }
     }
 
@@ -147,6 +199,39 @@ mod tests {
         check(Csv { quote: None, ..csv(",") }, "\"1,2", json!({"a": "\"1", "b": {"c": "2"}}));
         check(Csv { quote: Some('\''), ..csv(",") }, "'1,2',x", json!({"a": "1,2", "b": {"c": "x"}}));
         check(Csv { columns: vec![path("host"), path("x")], ..csv(",") }, "1,2", json!({"x": "2"}));
+    }
+
+    #[test]
+    fn columns_have_types() {
+        let types = [(0, ColumnType::Integer), (1, ColumnType::Float), (2, ColumnType::Boolean)];
+        let typed = Csv { types: BTreeMap::from(types), ..csv(",") };
+        check(
+            typed.clone(),
+            " -12 ,1.5e3,TRUE,4",
+            json!({"a": -12, "b": {"c": 1500.0}, "column3": true, "column4": "4"}),
+        );
+        check(typed.clone(), ",\"\",false", json!({"a": null, "b": {"c": ""}, "column3": false}));
+        for (line, expect) in [
+            ("1x,2", json!({"a": "1x", "b": {"c": 2.0}, "tags": ["_csv_failed"]})),
+            ("99999999999999999999", json!({"a": "99999999999999999999", "tags": ["_csv_failed"]})),
+            ("1,inf,yes", json!({"a": 1, "b": {"c": "inf"}, "column3": "yes", "tags": ["_csv_failed"]})),
+        ] {
+            check(typed.clone(), line, expect);
+        }
+    }
+
+    #[test]
+    fn a_header_is_dropped() {
+        let headed = Csv { header: vec!["a".to_owned(), "b.c".to_owned()], ..csv(",") };
+        let outcome = |line: &str| {
+            let mut event = Event::from_object(Object::from_iter([("message", line.into())]), Timestamp(0));
+            run(vec![step(headed.clone())], &mut event, &common()).0
+        };
+        assert_eq!(outcome("a,b.c"), Outcome::Drop("csv_header"));
+        assert_eq!(outcome("a,\"b.c\"\r\n"), Outcome::Drop("csv_header"));
+        for line in ["a", "a,b.c,", "a,b.c,d", "b.c,a", "a,x", ","] {
+            assert_eq!(outcome(line), Outcome::Keep, "{line}");
+        }
     }
 
     #[test]

@@ -54,7 +54,7 @@ pub use add_tags::AddTags;
 pub use cloud::{Cloud, CloudFacts, CloudQuery, Provider};
 pub use convert::{Convert, Type};
 pub use copy::Copy;
-pub use csv::Csv;
+pub use csv::{ColumnType, Csv};
 pub use date::{Date, DateFormat, Locale, Zone};
 pub use dissect::{Dissect, Tokenizer, Trim};
 pub use drop_event::DropEvent;

@@ -292,7 +292,7 @@ processors:
 - kv: { target: kv, expand_keys: true, allow_empty_values: true, field_split: " &;", trim_value: "\"'" }
 - kv: { whitespace: strict, value_split: ":=", prefix: p_ }
 - csv: { columns: [a, b.c, "[d][e]"], overwrite_keys: true }
-- csv: { columns: [x], target: csv, separator: ";", quote: "'", skip_empty_columns: true }
+- csv: { columns: [x], target: csv, separator: ";", quote: "'", skip_empty_columns: true, convert: { x: integer, column2: float, column3: boolean } }
 - dissect: { tokenizer: "%{a} %{+a/2} %{?k}=%{&k} [%{n|long}] %{rest->} %{end}", overwrite_keys: true }
 - dissect: { tokenizer: "%{*k}:%{&k},%{f#4}%{g}", target_prefix: "", trim_values: all }
 - regex: { patterns: ['(?<r.word>\\w+)\\W+(?<r.rest>.*)', '^(?<r.all>.*)$'], overwrite_keys: true }
