@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::check::Checker;
-use super::processors::{self as written, CsvType, TrimValues, Whitespace};
-use super::written::Field;
-use crate::event::{FieldPath, RouteTo, Template};
-use crate::process::{self, ColumnType, Pattern, Place, Process, Tokenizer, Trim};
+use super::processors::{self as written, CsvType, KvTransform, TrimValues, Whitespace};
+use super::written::{Field, LinePattern};
+use crate::event::{FieldPath, Object, RouteTo, Template};
+use crate::process::{self, ColumnType, Pattern, Place, Process, Separator, Tokenizer, Transform, Trim};
 
 /// What the reader of JSON takes without a danger for the stack.
 const JSON_DEPTH_MAX: u32 = 64;
@@ -128,22 +128,27 @@ impl Checker<'_> {
     }
 
     pub(super) fn kv(&mut self, kv: &written::Kv, path: &[&str]) -> Option<Arc<dyn Process>> {
-        for (key, value) in [("field_split", &kv.field_split), ("value_split", &kv.value_split)] {
-            if value.is_empty() {
-                self.say_at(&[path, &[key]].concat(), format!("`{key}` is empty: expected at least one character"));
-            }
-        }
-        if let Some(both) = kv.value_split.chars().find(|c| kv.field_split.contains(*c)) {
+        let field_split = self.separator("field_split", &kv.field_split, kv.field_split_pattern.as_ref(), path)?;
+        let value_split = self.separator("value_split", &kv.value_split, kv.value_split_pattern.as_ref(), path)?;
+        if let (Separator::Chars(field), Separator::Chars(value)) = (&field_split, &value_split)
+            && let Some(both) = value.chars().find(|c| field.contains(*c))
+        {
             let message = format!("{both:?} can't be in `field_split` and in `value_split`");
             self.say_at(&[path, &["value_split"]].concat(), message);
         }
         Some(Arc::new(process::Kv {
             place: self.place(&kv.field, &kv.target, kv.overwrite_keys, path)?,
             expand: kv.expand_keys,
-            field_split: kv.field_split.clone(),
-            value_split: kv.value_split.clone(),
+            field_split,
+            value_split,
             trim_key: kv.trim_key.clone(),
             trim_value: kv.trim_value.clone(),
+            remove_char_key: kv.remove_char_key.clone(),
+            remove_char_value: kv.remove_char_value.clone(),
+            transform_key: kv.transform_key.map(transform),
+            transform_value: kv.transform_value.map(transform),
+            defaults: Object::from_json(kv.default_keys.clone()),
+            recursive: kv.recursive,
             prefix: kv.prefix.clone(),
             include: kv.include_keys.clone(),
             exclude: kv.exclude_keys.clone(),
@@ -152,6 +157,21 @@ impl Checker<'_> {
             empty: kv.allow_empty_values,
             lenient: kv.whitespace == Whitespace::Lenient,
         }))
+    }
+
+    /// What is written as `KEY`, or as `KEY_pattern` instead.
+    fn separator(&mut self, key: &str, chars: &str, pattern: Option<&LinePattern>, path: &[&str]) -> Option<Separator> {
+        let Some(pattern) = pattern else {
+            if chars.is_empty() {
+                self.say_at(&[path, &[key]].concat(), format!("`{key}` is empty: expected at least one character"));
+            }
+            return Some(Separator::Chars(chars.to_owned()));
+        };
+        let pattern_key = format!("{key}_pattern");
+        if self.is_written(&[path, &[key]].concat()) {
+            self.say_at(&[path, &[key]].concat(), format!("`{key}` and `{pattern_key}`: keep one"));
+        }
+        self.parsed(Separator::pattern(&pattern.0), &[path, &[&*pattern_key]].concat())
     }
 
     pub(super) fn logfmt(&mut self, logfmt: &written::Logfmt, path: &[&str]) -> Option<Arc<dyn Process>> {
@@ -187,5 +207,13 @@ impl Checker<'_> {
             headers.push((Arc::from(name.as_str()), template(Some(&value.0))??));
         }
         Some(Arc::new(process::Route { to: Arc::new(RouteTo { topic, key, headers }) }))
+    }
+}
+
+fn transform(written: KvTransform) -> Transform {
+    match written {
+        KvTransform::Lowercase => Transform::Lowercase,
+        KvTransform::Uppercase => Transform::Uppercase,
+        KvTransform::Capitalize => Transform::Capitalize,
     }
 }

@@ -249,14 +249,28 @@ processors! {
         expand_keys: bool = false,
         /// The characters that end a pair.
         field_split: String = " ".to_owned(),
+        /// Instead of `field_split`: a regular expression. What it matches is at most 256 bytes of a text.
+        field_split_pattern: Option<LinePattern> = None,
         /// The characters between key and value.
         value_split: String = "=".to_owned(),
+        /// Instead of `value_split`: a regular expression, as `field_split_pattern`.
+        value_split_pattern: Option<LinePattern> = None,
         /// Characters to cut off both ends of keys.
         trim_key: String = String::new(),
         /// Characters to cut off both ends of values.
         trim_value: String = String::new(),
+        /// Characters to remove from keys, wherever they stand.
+        remove_char_key: String = String::new(),
+        /// Characters to remove from values, wherever they stand.
+        remove_char_value: String = String::new(),
+        /// What is made of keys.
+        transform_key: Option<KvTransform> = None,
+        /// What is made of values.
+        transform_value: Option<KvTransform> = None,
         /// Stands before the name of every field.
         prefix: String = String::new(),
+        /// Fields that are set if the text does not have their key, or is not there: names and values.
+        default_keys: Map<String, Value> = Map::new(),
         /// Only these keys, without the prefix. Default: all.
         include_keys: Vec<String> = Vec::new(),
         /// All but these keys.
@@ -267,6 +281,8 @@ processors! {
         allow_duplicate_values: bool = true,
         /// Keys with an empty value are set.
         allow_empty_values: bool = false,
+        /// Values that have pairs in them become objects, at most eight levels deep.
+        recursive: bool = false,
         /// What blanks around `value_split` are.
         whitespace: Whitespace = Whitespace::Lenient,
     }
@@ -717,6 +733,18 @@ pub enum CsvType {
     Float,
     /// `true` or `false`, in any case.
     Boolean,
+}
+
+/// What is made of keys or values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum KvTransform {
+    /// All lower case.
+    Lowercase,
+    /// All upper case.
+    Uppercase,
+    /// The first character upper case, the others lower.
+    Capitalize,
 }
 
 /// How fine a time is.

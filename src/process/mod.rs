@@ -67,7 +67,7 @@ pub use join::Join;
 pub use json::Json;
 pub use keep::Keep;
 pub use keyed::Keyed;
-pub use kv::Kv;
+pub use kv::{Kv, Separator, Transform};
 pub use logfmt::Logfmt;
 pub use lowercase::Lowercase;
 pub use parsed::Place;

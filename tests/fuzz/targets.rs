@@ -291,6 +291,7 @@ processors:
 - logfmt: { target: logfmt, expand_keys: true }
 - kv: { target: kv, expand_keys: true, allow_empty_values: true, field_split: " &;", trim_value: "\"'" }
 - kv: { whitespace: strict, value_split: ":=", prefix: p_ }
+- kv: { target: pairs, field_split_pattern: "[ ,;]+|\\Wand\\W", value_split_pattern: "[=:]>?", recursive: true, remove_char_value: "\\", transform_key: lowercase, transform_value: capitalize, default_keys: { none: 1 } }
 - csv: { columns: [a, b.c, "[d][e]"], overwrite_keys: true }
 - csv: { columns: [x], target: csv, separator: ";", quote: "'", skip_empty_columns: true, convert: { x: integer, column2: float, column3: boolean } }
 - dissect: { tokenizer: "%{a} %{+a/2} %{?k}=%{&k} [%{n|long}] %{rest->} %{end}", overwrite_keys: true }
