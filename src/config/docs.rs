@@ -317,7 +317,10 @@ const EXAMPLES: &[(&str, &str)] = &[
     ),
     ("remove", "  - remove:\n      fields: [timestamp, event.original]\n"),
     ("remove_tags", "  - remove_tags:\n      tags: [_dateparsefailure]\n"),
-    ("sample", "  - sample:\n      if: \"[log.level] == 'debug'\"\n      rate: 0.1\n      key: trace.id\n"),
+    (
+        "sample",
+        "  - sample:\n      if: \"[log.level] == 'debug'\"\n      rate: 0.1\n      key: trace.id\n      exclude: \"[user.name] == 'root'\"\n",
+    ),
     ("set", "  - set:\n      fields: { service.name: \"%{[fields.service]:unknown}\", event.kind: event }\n"),
     ("split", "  - split:\n      fields: { x_forwarded_for: \", \" }\n"),
     ("strip", "  - strip:\n      fields: [message]\n"),

@@ -12,6 +12,7 @@ use super::processors::{
     RedactAction, RedactBuiltin,
 };
 use crate::event::{FieldPath, Template};
+use crate::process::condition::Condition;
 use crate::process::{
     self, Action, CloudFacts, CloudQuery, Encoding, Finder, GeoField, Key, Keyed, Method, Process, Provider, Rate,
 };
@@ -191,7 +192,11 @@ impl Checker<'_> {
             Some(key) => Some(self.parsed(FieldPath::parse(&key.0), path)?),
             None => None,
         };
-        Some(Arc::new(process::Sample::new(leaf::rate(&sample.rate.0).ok()?, key)))
+        let exclude = match &sample.exclude {
+            Some(text) => Some(self.parsed(Condition::parse(&text.0), &[path, &["exclude"]].concat())?),
+            None => None,
+        };
+        Some(Arc::new(process::Sample::new(leaf::rate(&sample.rate.0).ok()?, key, exclude)))
     }
 }
 

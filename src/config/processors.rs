@@ -504,6 +504,8 @@ processors! {
         /// Decides by the value of this field: events with the same value stay or go together. One without the field stays,
         /// which is a failure. Default: by `event.id`.
         key: Option<Field> = None,
+        /// Events for which this condition holds always stay.
+        exclude: Option<ConditionText> = None,
     }
     /// Sets fields, with templates filled in.
     set: Set, required ["fields"], tags ["_set_failed"], {

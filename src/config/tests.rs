@@ -604,6 +604,7 @@ fn mistakes_in_processors_of_fields_point_at_the_place() {
     check(&columns("column2: integer"), &["6:51: `column2` is none of the `columns`"]);
     check(&columns("a: date"), &["6:45: `a` takes `integer`"]);
     fine(&columns("a.b: float, column3: boolean"), &Desk::default());
+    check(&input("sample: {rate: 1, exclude: 'a =='}"), &["6:39: `exclude`: expected a condition"]);
     check(&input("sample: {rate: 1.5}"), &["6:22: expected a part, from 0 to 1"]);
     check(&input("geoip: {field: a, database: /none.mmdb}"), &["6:35: cannot use `/none.mmdb`"]);
     let damaged = Desk { files: HashMap::from([("/db", "odd")]), ..Desk::default() };

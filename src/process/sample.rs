@@ -1,30 +1,33 @@
 //! `sample`: keeps a part of the events and drops the others, decided by a hash: of the event's id, or of a field's value, so that
 //! all events with the same value stay or go together. The same event is decided alike each time it is read, on any host that
-//! has it.
+//! has it. What a condition excludes always stays.
 //!
 //! Not here: a random choice, which would be another one after a rewind or a restart.
 
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::condition::Condition;
 use super::{Failed, Outcome, Process, Work};
 use crate::event::FieldPath;
 
-/// `sample: {rate, key}`.
+/// `sample: {rate, key, exclude}`.
 #[derive(Clone, Debug)]
 pub struct Sample {
     /// Hashes below it stay: the rate, in parts of 2^64.
     below: u128,
     key: Option<FieldPath>,
+    /// Events for which it holds stay, with or without a key.
+    exclude: Option<Condition>,
 }
 
 impl Sample {
     /// Why events are dropped, as it is counted.
     pub const REASON: &'static str = "sampled";
 
-    /// Keeps `rate`, between 0 and 1, of the events, or of the values of `key`.
-    pub fn new(rate: f64, key: Option<FieldPath>) -> Self {
+    /// Keeps `rate`, between 0 and 1, of the events, or of the values of `key`, and all for which `exclude` holds.
+    pub fn new(rate: f64, key: Option<FieldPath>, exclude: Option<Condition>) -> Self {
         // A float times 2^64 is exact, and `as` keeps it within what the type holds.
-        Self { below: (rate.clamp(0.0, 1.0) * 2f64.powi(64)) as u128, key }
+        Self { below: (rate.clamp(0.0, 1.0) * 2f64.powi(64)) as u128, key, exclude }
     }
 }
 
@@ -36,6 +39,9 @@ impl Process for Sample {
     /// # Errors
     /// If the event has no key: it stays.
     fn run(&self, work: &mut Work<'_>) -> Result<Outcome, Failed> {
+        if self.exclude.as_ref().is_some_and(|exclude| exclude.holds(&work.view())) {
+            return Ok(Outcome::Keep);
+        }
         let hash = match &self.key {
             None => xxh3_64(&work.view().id().to_be_bytes()),
             Some(key) => {
@@ -64,7 +70,7 @@ mod tests {
             if let Some(value) = set(*number) {
                 event.set(&path("trace.id"), value, BUF, &common).expect("sets");
             }
-            let (outcome, tally) = run(vec![step(Sample::new(rate, key.map(path)))], &mut event, &common);
+            let (outcome, tally) = run(vec![step(Sample::new(rate, key.map(path), None))], &mut event, &common);
             let tags = EventView { event: &event, buf: BUF, common: &common }.get(&path("tags"));
             let is_tagged = format!("{tags:?}").contains("_sample_failed");
             assert_eq!((tally.failed.is_empty(), is_tagged), (!is_tagged, key.is_some() && set(*number).is_none()));
@@ -94,5 +100,24 @@ mod tests {
         assert!((700..1_300).contains(&tenth.len()), "{}", tenth.len());
         assert!(tenth.chunks(10).all(|ten| ten.iter().all(|number| number / 10 == ten[0] / 10)));
         assert_eq!(kept(0.1, Some("trace.id"), |_| None).len(), 10_000);
+    }
+    /// Guarantee: what is excluded stays, also without the field that decides; the rest is decided as without it.
+    #[test]
+    fn what_is_excluded_stays() {
+        let exclude = Condition::parse("[log.level] == 'error'").expect("a condition");
+        let common = common();
+        let outcome = |level: &str| {
+            let mut event = Event::line(0..5, 1, 6, 1, Timestamp(0), Flags::NONE);
+            event.set(&path("log.level"), level.into(), BUF, &common).expect("sets");
+            let processor = Sample::new(0.0, Some(path("log.level")), Some(exclude.clone()));
+            run(vec![step(processor)], &mut event, &common)
+        };
+        assert_eq!(outcome("info").0, Outcome::Drop("sampled"));
+        assert_eq!(outcome("error").0, Outcome::Keep);
+        let processor =
+            Sample::new(0.0, Some(path("trace.id")), Some(Condition::parse("message exists").expect("a condition")));
+        let mut event = Event::line(0..5, 1, 6, 1, Timestamp(0), Flags::NONE);
+        let (outcome, tally) = run(vec![step(processor)], &mut event, &common);
+        assert_eq!((outcome, tally.failed.len()), (Outcome::Keep, 0));
     }
 }
