@@ -1,8 +1,25 @@
 //! The configs in config/examples: each is sound, stands beside its Logstash original, and has tests that pass. No Kafka.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::LazyLock;
 
-use crate::kit::agent::logferry;
+use serde_json::json;
+
+use crate::kit::agent::binary;
+use crate::kit::{mmdb, process, scratch};
+
+/// A database of cities, for the example that looks up addresses: it knows one.
+static DATABASE: LazyLock<PathBuf> = LazyLock::new(|| {
+    let record = json!({
+        "country": {"iso_code": "US", "names": {"en": "United States"}},
+        "location": {"latitude": 37.751, "longitude": -97.822},
+    });
+    let path = scratch::folder("examples").join("cities.mmdb");
+    let bytes = mmdb::write("GeoLite2-City", &[("8.8.8.0", 24, record)]);
+    std::fs::write(&path, bytes).expect("the scratch folder is writable");
+    path
+});
 
 /// The configs, without their tests.
 fn configs() -> Vec<PathBuf> {
@@ -19,7 +36,9 @@ fn configs() -> Vec<PathBuf> {
 }
 
 fn run(command: &[&str], path: &Path) -> (Option<i32>, String) {
-    let output = logferry(&[command, &[path.to_str().expect("UTF-8")]].concat(), b"");
+    let mut logferry = Command::new(binary());
+    logferry.args(command).arg(path).env("NO_COLOR", "1").env("GEOIP_DATABASE", &*DATABASE);
+    let output = process::run(&mut logferry, b"");
     let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
     (output.status.code(), said)
 }

@@ -12,6 +12,8 @@ pub mod fuse;
 pub mod jars;
 pub mod latency;
 pub mod logrotate;
+#[path = "../../../src/process/mmdb.rs"]
+pub mod mmdb;
 pub mod pki;
 pub mod process;
 pub mod scratch;
