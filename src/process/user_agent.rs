@@ -46,12 +46,12 @@ pub struct UserAgent {
 enum Part {
     Name,
     Version,
-    /// A part of the version, the first is 0.
-    VersionPart(usize),
+    /// A number of the version, the first is 0.
+    Number(usize),
     OsName,
     OsVersion,
     OsFull,
-    OsVersionPart(usize),
+    OsNumber(usize),
     Device,
 }
 
@@ -69,17 +69,17 @@ const ECS: [(Part, &str); 6] = [
 const LEGACY: [(Part, &str); 14] = [
     (Part::Name, "name"),
     (Part::Version, "version"),
-    (Part::VersionPart(0), "major"),
-    (Part::VersionPart(1), "minor"),
-    (Part::VersionPart(2), "patch"),
-    (Part::VersionPart(3), "build"),
+    (Part::Number(0), "major"),
+    (Part::Number(1), "minor"),
+    (Part::Number(2), "patch"),
+    (Part::Number(3), "build"),
     (Part::OsName, "os"),
     (Part::OsName, "os_name"),
     (Part::OsVersion, "os_version"),
     (Part::OsFull, "os_full"),
-    (Part::OsVersionPart(0), "os_major"),
-    (Part::OsVersionPart(1), "os_minor"),
-    (Part::OsVersionPart(2), "os_patch"),
+    (Part::OsNumber(0), "os_major"),
+    (Part::OsNumber(1), "os_minor"),
+    (Part::OsNumber(2), "os_patch"),
     (Part::Device, "device"),
 ];
 
@@ -245,14 +245,14 @@ impl AgentFacts {
         match part {
             Part::Name => Some(self.name.clone()),
             Part::Version => joined(&self.version),
-            Part::VersionPart(index) => self.version[index].clone(),
+            Part::Number(index) => self.version[index].clone(),
             Part::OsName => Some(self.os_name.clone()),
             Part::OsVersion => joined(&self.os_version),
             Part::OsFull => Some(match joined(&self.os_version) {
                 Some(version) => CompactString::from([&*self.os_name, " ", &version].concat()),
                 None => self.os_name.clone(),
             }),
-            Part::OsVersionPart(index) => self.os_version[index].clone(),
+            Part::OsNumber(index) => self.os_version[index].clone(),
             Part::Device => Some(self.device.clone()),
         }
     }
