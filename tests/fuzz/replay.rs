@@ -2,12 +2,15 @@
 //! changed. It looks for nothing new, as fuzzing does; what fuzzing has found belongs into the corpus, and is kept from
 //! coming back here. `UPDATE_CORPUS=1` writes the seeds that are made by the encoders.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use logferry::batch::{Encoded, Header, LaneKey, Position, Record, SourceKey};
 use logferry::budget::Budget;
 use logferry::output::dead_letter::entry::Entry;
+use logferry::process::Step;
 use logferry::spool::NewFrame;
 use logferry::spool::frame::{self, Cursor, Cursors, Seat};
 
@@ -87,7 +90,7 @@ fn groks() {
 }
 
 /// Scenario: lines of every form that is read, deep ones and odd ones among them, through each processor alone and through chains.
-/// Guarantee: no panic, no event dropped; what came of it can be written by every codec, in proportion to the line.
+/// Guarantee: no panic, no event dropped that is not to be; what came of it can be written by every codec, in proportion to the line.
 #[test]
 fn lines_through_processors() {
     replay("processors", targets::processors);
@@ -103,10 +106,87 @@ fn lines_through_processors() {
         "[a]".repeat(500) + "=1",
     ];
     for text in texts {
-        for first in 0..=60 {
+        for first in 0..2 * u8::try_from(targets::STEPS.len()).expect("they are few") {
             targets::processors(&[&[first], text.as_bytes()].concat());
         }
     }
+}
+
+/// Scenario: a processor is added. Guarantee: it is among those that are fuzzed.
+#[test]
+fn every_processor_is_fuzzed() {
+    fn names(list: &serde_json::Value, all: &mut BTreeSet<String>) {
+        for processor in list.as_array().expect("a list") {
+            for (name, options) in processor.as_object().expect("a map") {
+                all.insert(name.clone());
+                ["then", "else"].iter().filter_map(|key| options.get(key)).for_each(|below| names(below, all));
+            }
+        }
+    }
+    let written: serde_json::Value = serde_yaml::from_str(targets::PROCESSORS).expect("it is YAML");
+    let mut fuzzed = BTreeSet::new();
+    names(&written["processors"], &mut fuzzed);
+    let schema = logferry::config::schema::published();
+    let properties = schema.pointer("/$defs/Processor/properties").and_then(serde_json::Value::as_object);
+    let known = properties.expect("the schema says what a processor is").keys();
+    let known: BTreeSet<String> = known.filter(|name| *name != "if").cloned().collect();
+    assert!(known.len() > 30, "{known:?}");
+    assert_eq!(fuzzed, known, "PROCESSORS of targets.rs has them all");
+}
+
+/// CPU time of this thread, so that what else runs on the machine does not count.
+fn cpu_time() -> Duration {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::new(u64::try_from(now.tv_sec).expect("it began at 0"), u32::try_from(now.tv_nsec).expect("below 10^9"))
+}
+
+/// Scenario: each processor alone, on texts of one small piece again and again, and on four times as much.
+/// Guarantee: it takes about four times as long; a quadratic one would take sixteen times. The shortest of several tries counts.
+#[test]
+fn processors_take_linear_time() {
+    const BYTES: usize = 16 << 10;
+    const TRIES: usize = 5;
+    /// Shorter ones are within what a page fault or an interrupt takes.
+    const NOTICED: Duration = Duration::from_millis(8);
+    let pieces = [
+        "a", " ", "\"", "'", "\\", "[", "(", "<", "{", "{\"a\":", "[1,", "a=", "=", "a=\"b\" ", "a=[", "a=<b ", "a,",
+        ",\"", ";", ".", "a.", "1", "1.", "1:", "4111 ", "a@", "@a", "Bearer ", "eyJ", "é", "kv", "%{a}", "\n",
+        "x/1 (",
+    ];
+    let piled = |bytes: usize, piece: &str| piece.repeat(bytes / piece.len());
+    let numbered = |bytes: usize| (0..bytes / 10).map(|number| format!("k{number:05}=1 ")).collect::<String>();
+    let object = |bytes: usize| {
+        let fields = (0..bytes / 11).map(|number| format!("\"k{number:05}\":1")).collect::<Vec<_>>();
+        format!("{{{}}}", fields.join(","))
+    };
+    let took = |step: &Step, text: &str| {
+        let start = cpu_time();
+        targets::process(step, text);
+        cpu_time() - start
+    };
+    let mut faults = Vec::new();
+    for (at, step) in targets::STEPS.iter().enumerate() {
+        let mut check = |what: &str, short: &str, long: &str| {
+            let (mut shortest, mut longest) = (Duration::MAX, Duration::MAX);
+            for _ in 0..TRIES {
+                longest = longest.min(took(step, long));
+                if longest < NOTICED {
+                    return;
+                }
+                shortest = shortest.min(took(step, short));
+                if longest < shortest * 8 {
+                    return;
+                }
+            }
+            faults.push(format!("{at}: {} on {what:?}: {shortest:?}, then {longest:?}", step.processor.name()));
+        };
+        for piece in pieces {
+            check(piece, &piled(BYTES, piece), &piled(4 * BYTES, piece));
+        }
+        check("k1=1 k2=1 …", &numbered(BYTES), &numbered(4 * BYTES));
+        check("{\"k1\":1,…}", &object(BYTES), &object(4 * BYTES));
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
 }
 
 // ---- the seeds ----

@@ -4,21 +4,24 @@
 //! Plain functions, for libFuzzer (`fuzz_targets/`) and for the replay of the corpora in `cargo test` (`replay.rs`). No judgement
 //! of speed, no files of the system: a segment is on a simulated disk.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
 
 use logferry::config::checked::InputKind;
-use logferry::config::{System, check_text};
+use logferry::config::{System, World, check_text};
 use logferry::decode::{Charset, JoinOptions, Joiner, LineFilter, LineOptions, split_lines};
 use logferry::disk::Disk as _;
 use logferry::disk::sim::SimDisk;
 use logferry::encode::{Codec, encode};
-use logferry::event::{Event, EventView, Flags, Shared, SharedOptions, Timestamp};
+use logferry::event::{Event, EventView, FieldPath, Flags, Shared, SharedOptions, Timestamp, Value};
 use logferry::output::dead_letter::entry::Entry;
 use logferry::process::grok::{Definitions, Engine, Grok, Scratch, Set};
-use logferry::process::{Chain, Outcome, Step, Tally, Work};
+use logferry::process::{Chain, Database, HostFacts, Outcome, Step, Tally, Work};
 use logferry::spool::frame::{self, HEAD_BYTES, MAGIC, Parsed, Seat};
 use logferry::spool::{Log, Options, Turn, inspect};
+
+#[path = "../../src/process/mmdb.rs"]
+mod mmdb;
 
 const DIR: &str = "/spool";
 const SEAT: Seat = Seat { segment: 1, offset: frame::PROLOGUE_BYTES as u64 };
@@ -280,8 +283,9 @@ pub fn joined_lines(bytes: &[u8]) {
     }
 }
 
-/// Processors that read texts, each with options that make it do most; a field that they leave is read by the next one, too.
-const PROCESSORS: &str = r#"
+/// Every processor, with options that make it do most; a field that one leaves is read by the next one, too. Those that may drop
+/// an event come last.
+pub const PROCESSORS: &str = r#"
 data_dir: /nowhere
 inputs: { lines: { type: stdin } }
 outputs: { main: { type: kafka, brokers: ["nowhere:9092"], topic: t } }
@@ -313,15 +317,71 @@ processors:
 - set: { fields: { made: "%{[message]} %{[kv]:none} %{+yyyy.MM.dd} %{[@metadata][x]}", "[tags]": "%{[tags]}" } }
 - when: { if: "[n] > 5 or [message] =~ 'a+b' or 'x' in [tags]", then: [{ add_tags: { tags: ["t-%{[n]}"] } }], else: [{ remove: { fields: [logfmt] } }] }
 - route: { topic: "t-%{[message]}", key: "%{[a]}", headers: { h: "%{[kv.h]}" } }
+- add_fields: { target: message, fields: { below: 1 } }
+- add_tags: { tags: ["%{[message]}", "%{[a]:none}"] }
+- remove_tags: { tags: [x] }
+- drop_fields: { fields: [kv.h, tags] }
+- host: {}
+- cloud: { overwrite: true }
+- redact: { fields: [message, a, kv], patterns: ['k(?<secret>.*?)v', '\d+'], builtin: [card, email, bearer, ipv4, ipv6], action: hash, key: k }
+- redact: { fields: [message, g], builtin: [card, email, bearer, ipv4, ipv6] }
+- fingerprint: { fields: [message, a, kv], target: print.a, ignore_missing: true }
+- fingerprint: { fields: [message], target: print.b, method: xxh3, encoding: base64 }
+- geoip: { field: message, database: /fuzz.mmdb }
+- geoip: { field: clientip, target: client, database: /fuzz.mmdb, ecs_compatibility: v8 }
+- user_agent: { field: message }
+- user_agent: { field: agent, target: "", ecs_compatibility: disabled, lru_cache_size: 2 }
 - keep: { fields: [message, made, x] }
+- rate_limit: { limit: 1/s, key: "%{[message]}/%{[a]}", on_exceed: tag }
+- rate_limit: { limit: 1/d, fields: [message, kv] }
+- sample: { rate: 0.5, key: message }
+- drop_event: { if: "[message] =~ 'drop|[0-9]$'" }
 "#;
 
+/// The system, with a database of addresses in every file.
+struct Fuzzed;
+
+impl World for Fuzzed {
+    fn variable(&self, name: &str) -> Option<String> {
+        System.variable(name)
+    }
+
+    fn read(&self, path: &Path) -> Result<Vec<u8>, std::io::Error> {
+        System.read(path)
+    }
+
+    fn list(&self, path: &Path) -> Result<Option<Vec<PathBuf>>, std::io::Error> {
+        System.list(path)
+    }
+
+    fn check_property(&self, name: &str, value: &str) -> Result<(), String> {
+        System.check_property(name, value)
+    }
+
+    fn property_names(&self) -> Vec<String> {
+        System.property_names()
+    }
+
+    fn host(&self) -> HostFacts {
+        System.host()
+    }
+
+    fn database(&self, path: &Path) -> Result<Arc<Database>, std::io::Error> {
+        let record = serde_json::json!({
+            "city": {"names": {"en": "London"}}, "country": {"iso_code": "GB"}, "location": {"latitude": 51.5, "longitude": 0.1}
+        });
+        let bytes = mmdb::write("GeoLite2-City", &[("192.0.2.0", 24, record.clone()), ("2001:db8::", 32, record)]);
+        Ok(Arc::new(Database::new(path, bytes, [1; 5]).expect("it was just written")))
+    }
+}
+
 /// The steps of [`PROCESSORS`].
-static STEPS: LazyLock<Vec<Step>> =
-    LazyLock::new(|| check_text("fuzz", PROCESSORS, &System).expect("these processors are sound").processors);
+pub static STEPS: LazyLock<Vec<Step>> =
+    LazyLock::new(|| check_text("fuzz", PROCESSORS, &Fuzzed).expect("these processors are sound").processors);
 
 /// A line, and what is done to it: the first byte says where in the list of processors it begins (and is alone, if odd). None
-/// panics, none drops it, and every codec can write what it made, in bytes that are in proportion to the line.
+/// panics, none drops it but those that are there for that, and every codec can write what it made, in bytes that are in proportion
+/// to the line.
 pub fn processors(bytes: &[u8]) {
     let Some((first, line)) = bytes.split_first() else { return };
     let steps = &STEPS[..];
@@ -335,7 +395,11 @@ pub fn processors(bytes: &[u8]) {
     let mut tally = Tally::default();
     let mut work = Work { event: &mut event, buf: line, common: &common, read_at, tally: &mut tally };
     let outcome = Chain::new(chosen.to_vec()).run(&mut work);
-    assert_eq!(outcome, Outcome::Keep, "none of these drops an event");
+    match outcome {
+        Outcome::Keep => {}
+        Outcome::Drop("drop_event" | "rate_limit" | "sampled") => return,
+        other => panic!("none of these makes {other:?} of an event"),
+    }
     let view = EventView { event: &event, buf: line, common: &common };
     for codec in [Codec::Ecs, Codec::Json, Codec::Raw] {
         let mut value = Vec::new();
@@ -347,4 +411,20 @@ pub fn processors(bytes: &[u8]) {
             serde_json::from_str::<serde::de::IgnoredAny>(text).expect("it is JSON");
         }
     }
+}
+
+/// One step on an event that has this text as its line and in the fields that the processors look at.
+pub fn process(step: &Step, line: &str) {
+    let end = u32::try_from(line.len()).expect("inputs are short");
+    let common = Shared::new(SharedOptions::default()).stream("fuzz");
+    let read_at = Timestamp(1_764_112_756_000_000_000);
+    let mut event = Event::line(0..end, 0, u64::from(end) + 1, 0, read_at, Flags::NONE);
+    for field in ["a", "b", "g", "n", "t", "kv"] {
+        let field = FieldPath::parse(field).expect("a name");
+        event.set(&field, Value::from(line), line.as_bytes(), &common).expect("it is free");
+    }
+    let mut tally = Tally::default();
+    let mut work = Work { event: &mut event, buf: line.as_bytes(), common: &common, read_at, tally: &mut tally };
+    // What becomes of the event is looked at elsewhere.
+    let (Outcome::Keep | Outcome::Drop(_) | Outcome::DeadLetter(_)) = Chain::new(vec![step.clone()]).run(&mut work);
 }
