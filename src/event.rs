@@ -148,6 +148,8 @@ struct Own {
     message: Message,
     /// Over the shared fields; or, if detached, all fields but `@timestamp`, `message` and `@metadata`.
     fields: Object,
+    /// At least the bits of the roots in `fields`; not kept up when detached.
+    roots: u64,
     is_detached: bool,
     /// Behind the shared tags; empty if detached.
     tags: Vec<String>,
@@ -307,6 +309,7 @@ impl Event {
                 }
             }
         }
+        own.roots = object.iter().fold(0, |bits, (name, _)| bits | name_bit(name));
         own.fields = object;
         let mut event = Self::line(0..0, 0, 0, 0, timestamp, Flags::NONE);
         event.own = Some(Box::new(own));
@@ -374,6 +377,11 @@ impl Event {
         self.own.is_none()
     }
 
+    /// Lets go of all that was set.
+    pub(crate) fn make_plain(&mut self) {
+        self.own = None;
+    }
+
     /// The event owns a full tree; the shared fields are not looked at any more.
     pub fn is_detached(&self) -> bool {
         self.own.as_ref().is_some_and(|own| own.is_detached)
@@ -383,7 +391,10 @@ impl Event {
     pub fn is_shared_at(&self, path: &FieldPath) -> bool {
         match &self.own {
             None => true,
-            Some(own) => !own.is_detached && own.fields.get(path.root()).is_none(),
+            Some(own) => {
+                let root = path.root();
+                !own.is_detached && (own.roots & name_bit(root) == 0 || own.fields.get(root).is_none())
+            }
         }
     }
 
@@ -424,7 +435,14 @@ impl Event {
         if is_special || self.is_detached() || self.has_shared_root(root, common) {
             return Err(value);
         }
-        self.own_mut().fields.set_new(path.segments(), value)
+        let own = self.own_mut();
+        let bit = name_bit(root);
+        if own.roots & bit == 0 {
+            own.roots |= bit;
+            own.fields.push(path.segments(), value);
+            return Ok(());
+        }
+        own.fields.set_new(path.segments(), value)
     }
 
     fn set_message(&mut self, path: &FieldPath, rest: &[Box<str>], value: Value) -> Result<(), SetError> {
@@ -457,7 +475,9 @@ impl Event {
                 self.detach(buf, common);
             }
         }
-        self.own_mut().fields.set_segments(segments, value).map_err(|depth| not_an_object(path, depth))
+        let own = self.own_mut();
+        own.roots |= name_bit(path.root());
+        own.fields.set_segments(segments, value).map_err(|depth| not_an_object(path, depth))
     }
 
     /// So many fields are going to be set: room for them is made at once.
@@ -598,9 +618,10 @@ impl Event {
 
     /// The shared fields have something at this root (or the event's tags are kept beside the overlay).
     fn has_shared_root(&self, root: &str, common: &Common) -> bool {
-        matches!(root, "log" | "event" | "tags")
-            || (root == "stream" && self.stream != Stream::None)
-            || common.has_root(root)
+        common.may_have_root(root)
+            && (matches!(root, "log" | "event" | "tags")
+                || (root == "stream" && self.stream != Stream::None)
+                || common.has_root(root))
     }
 
     fn detach(&mut self, buf: &[u8], common: &Common) {

@@ -344,7 +344,7 @@ impl Trial {
         }
         let failed = batch.events.first().and_then(Event::failed);
         let mut routed = vec![false; batch.events.len()];
-        let part = Part::Chosen { from: 0, routed: &mut routed };
+        let part = Part { from: 0, routed: &mut routed };
         let (plan, target, cache) = (&self.plan, &self.plan.targets[self.target], &mut self.cache);
         let outgoing = self.encoder.encode_for(plan, target, part, cache, &NoTopics, &batch, now, Vec::new());
         if outgoing.records.is_empty() {

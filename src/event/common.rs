@@ -60,7 +60,7 @@ pub struct Common {
     pub(crate) json_object: Object,
     /// `json_object`, each member after a comma.
     pub(crate) json_rest: Vec<u8>,
-    /// The bits of the names in `object`.
+    /// The bits of the names in `object`, and of those that lines bring.
     roots: u64,
     /// What `event.id` starts from.
     id_seed: [u8; 16],
@@ -146,7 +146,9 @@ impl Common {
         }
         json_rest.shrink_to_fit();
         let id_seed = id_seed(host_id, file_id);
-        let roots = object.iter().fold(0, |bits, (name, _)| bits | name_bit(name));
+        let of_lines = ["log", "event", "tags", "stream"];
+        let names = object.iter().map(|(name, _)| name).chain(of_lines);
+        let roots = names.fold(0, |bits, name| bits | name_bit(name));
         Self { roots, object, agent, ecs_log, ecs_rest, ecs_members, json_object, json_rest, id_seed }
     }
 
@@ -161,7 +163,12 @@ impl Common {
 
     /// The shared fields have something at this root.
     pub(crate) fn has_root(&self, root: &str) -> bool {
-        self.roots & name_bit(root) != 0 && self.object.get(root).is_some()
+        self.may_have_root(root) && self.object.get(root).is_some()
+    }
+
+    /// If not, nothing that is shared or a line's own is at this root.
+    pub(crate) fn may_have_root(&self, root: &str) -> bool {
+        self.roots & name_bit(root) != 0
     }
 
     /// A string that all events share, as `log.file.id`.

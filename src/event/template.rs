@@ -17,6 +17,7 @@ use crate::event::{EventView, FieldPath, SyntaxError, Value, ValueRef, json};
 pub struct Template {
     /// No two literals in a row, none empty.
     parts: Vec<Part>,
+    depends_only_on_common: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,7 +57,12 @@ impl Template {
             at = start + length + 1;
         }
         push_literal(&mut parts, rest(at));
-        Ok(Self { parts })
+        let depends_only_on_common = parts.iter().all(|part| match part {
+            Part::Literal(_) => true,
+            Part::Date(_) => false,
+            Part::Field { path, .. } => is_same_for_a_source(path),
+        });
+        Ok(Self { parts, depends_only_on_common })
     }
 
     /// Appends the text for this event; nothing if a field is missing.
@@ -102,11 +108,7 @@ impl Template {
     /// The same text for all events of a source that no processor changed ([`crate::event::Event::is_plain`]): nothing in
     /// it differs from line to line. For other events see [`Template::is_shared`].
     pub fn depends_only_on_common(&self) -> bool {
-        self.parts.iter().all(|part| match part {
-            Part::Literal(_) => true,
-            Part::Date(_) => false,
-            Part::Field { path, .. } => is_same_for_a_source(path),
-        })
+        self.depends_only_on_common
     }
 
     /// This event renders to the same text as the source's plain events. Only where [`Template::depends_only_on_common`].

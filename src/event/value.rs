@@ -311,12 +311,18 @@ impl Object {
     pub(super) fn set_new(&mut self, segments: &[Box<str>], value: Value) -> Result<(), Value> {
         let Some((first, rest)) = segments.split_first() else { return Err(value) };
         match (self.get_mut(first), rest) {
-            (None, []) => self.entries.push((CompactString::from(&**first), value)),
-            (None, rest) => self.entries.push((CompactString::from(&**first), Value::Object(nested(rest, value)))),
+            (None, _) => self.push(segments, value),
             (Some(Value::Object(inner)), rest) if !rest.is_empty() => return inner.set_new(rest, value),
             (Some(_), _) => return Err(value),
         }
         Ok(())
+    }
+
+    /// The same where the caller knows that there is nothing at the root of the path.
+    pub(super) fn push(&mut self, segments: &[Box<str>], value: Value) {
+        let (first, rest) = segments.split_first().expect("a path has a segment");
+        let value = if rest.is_empty() { value } else { Value::Object(nested(rest, value)) };
+        self.entries.push((CompactString::from(&**first), value));
     }
 
     pub(super) fn take_segments(&mut self, segments: &[Box<str>]) -> Option<Value> {
@@ -369,9 +375,9 @@ pub(crate) fn name_bit(name: &str) -> u64 {
 
 /// `{a: {b: value}}` for `a.b`.
 fn nested(segments: &[Box<str>], value: Value) -> Object {
-    let (first, rest) = segments.split_first().expect("a path has a segment");
-    let value = if rest.is_empty() { value } else { Value::Object(nested(rest, value)) };
-    Object { entries: vec![(CompactString::from(&**first), value)] }
+    let mut object = Object::new();
+    object.push(segments, value);
+    object
 }
 
 #[cfg(test)]

@@ -56,24 +56,38 @@ struct Routed {
     key: Option<Range<u32>>,
 }
 
-/// What of a batch is for a target.
-pub enum Part<'a> {
-    /// Everything that the processors keep; they are run on the way.
-    Whole,
-    /// What of the processed events is not all before this offset, and fulfils the target's `when`. What does is noted.
-    Chosen { from: u64, routed: &'a mut Vec<bool> },
+/// What of a processed batch is for a target: what is not all before `from`, and fulfils the target's `when`. What does is
+/// noted.
+pub struct Part<'a> {
+    pub from: u64,
+    pub routed: &'a mut [bool],
 }
 
 impl Part<'_> {
     fn has(&mut self, at: usize, target: &Target, view: &EventView<'_>) -> bool {
-        let Self::Chosen { from, routed } = self else { return true };
         if !target.when.as_ref().is_none_or(|when| when.holds(view)) {
             return false;
         }
-        routed[at] = true;
+        self.routed[at] = true;
         // A record whose lines were two when this output had the first of them: it does not have the others.
-        view.event.end() > *from
+        view.event.end() > self.from
     }
+}
+
+/// One way over a batch, for a target.
+struct Pass<'a> {
+    plan: &'a Plan,
+    target: &'a Target,
+    cache: &'a mut RouteCache,
+    topics: &'a dyn Topics,
+    /// Of the partition counts.
+    version: u64,
+    buf: &'a [u8],
+    common: &'a Common,
+    now: Timestamp,
+    /// The key that all records of the source have, once it is written.
+    shared_key: Option<Option<Range<u32>>>,
+    out: Outgoing,
 }
 
 /// What is left of a batch once it is encoded.
@@ -94,7 +108,8 @@ impl Outgoing {
 }
 
 impl Encoder {
-    /// Runs the processors and encodes what they keep for the plan's only target, into `buf` (empty, with capacity).
+    /// Runs the processors and encodes what they keep for the plan's only target, into `buf` (empty, with capacity). Event by
+    /// event, so that what one is made of is at hand when it is written, and free for the next: the events are plain after it.
     pub fn encode(
         &mut self,
         plan: &Plan,
@@ -104,10 +119,18 @@ impl Encoder {
         now: Timestamp,
         buf: Vec<u8>,
     ) -> Outgoing {
-        let processed = Self::process(plan, batch, now);
-        let mut out = self.encode_for(plan, &plan.targets[0], Part::Whole, cache, topics, batch, now, buf);
-        out.counts.read_records = processed.read_records;
-        out.counts.processing = processed.processing;
+        let Batch { events, buf: lines, common, .. } = batch;
+        let mut tally = Tally::default();
+        let mut pass = self.begin(plan, &plan.targets[0], cache, topics, (lines, common), events.len(), now, buf);
+        for event in events.iter_mut() {
+            if keeps(plan, event, lines, common, now, &mut tally) {
+                self.add(&mut pass, event);
+            }
+            event.make_plain();
+        }
+        let mut out = self.finish(pass);
+        out.counts.read_records = batch.events.len() as u64;
+        out.counts.processing = tally;
         out
     }
 
@@ -115,28 +138,13 @@ impl Encoder {
     pub fn process(plan: &Plan, batch: &mut Batch, read_at: Timestamp) -> Counts {
         let read_records = batch.events.len() as u64;
         let mut tally = Tally::default();
-        if !plan.chain.is_empty() {
-            let Batch { events, buf, common, .. } = batch;
-            events.retain_mut(|event| {
-                let tally = &mut tally;
-                match plan.chain.run(&mut Work { event, buf, common, read_at, tally }) {
-                    Outcome::Keep => true,
-                    Outcome::DeadLetter(processor) => {
-                        event.set_failed(processor);
-                        true
-                    }
-                    Outcome::Drop(reason) => {
-                        Tally::count(&mut tally.dropped, reason);
-                        false
-                    }
-                }
-            });
-        }
+        let Batch { events, buf, common, .. } = batch;
+        events.retain_mut(|event| keeps(plan, event, buf, common, read_at, &mut tally));
         Counts { read_records, processing: tally, ..Counts::default() }
     }
 
-    /// Encodes for one target what of the batch is for it.
-    #[expect(clippy::too_many_arguments, reason = "the state of one loop over a batch")]
+    /// Encodes for one target what of the processed batch is for it.
+    #[expect(clippy::too_many_arguments, reason = "what a pass begins with")]
     pub fn encode_for(
         &mut self,
         plan: &Plan,
@@ -148,41 +156,63 @@ impl Encoder {
         now: Timestamp,
         buf: Vec<u8>,
     ) -> Outgoing {
-        let mut out = Outgoing {
-            buf,
-            records: Vec::with_capacity(batch.events.len()),
-            headers: Vec::new(),
-            shares: Vec::new(),
-            counts: Counts::default(),
-        };
+        let Batch { events, buf: lines, common, .. } = batch;
+        let mut pass = self.begin(plan, target, cache, topics, (lines, common), events.len(), now, buf);
+        for (at, event) in events.iter().enumerate() {
+            if part.has(at, target, &EventView { event, buf: lines, common }) {
+                self.add(&mut pass, event);
+            }
+        }
+        self.finish(pass)
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "what a pass begins with")]
+    fn begin<'a>(
+        &mut self,
+        plan: &'a Plan,
+        target: &'a Target,
+        cache: &'a mut RouteCache,
+        topics: &'a dyn Topics,
+        (lines, common): (&'a [u8], &'a Arc<Common>),
+        records: usize,
+        now: Timestamp,
+        buf: Vec<u8>,
+    ) -> Pass<'a> {
         self.clear();
-        if cache.common.as_ref().is_none_or(|common| !Arc::ptr_eq(common, &batch.common)) {
-            *cache = RouteCache { common: Some(Arc::clone(&batch.common)), ..RouteCache::default() };
+        if cache.common.as_ref().is_none_or(|known| !Arc::ptr_eq(known, common)) {
+            *cache = RouteCache { common: Some(Arc::clone(common)), ..RouteCache::default() };
         }
         let version = topics.version();
         if cache.place.is_some_and(|(at, _)| at != version) {
             cache.place = None;
         }
-        let mut shared_key = None;
-        let common = Arc::clone(&batch.common);
-        for (at, event) in batch.events.iter().enumerate() {
-            if !part.has(at, target, &EventView { event, buf: &batch.buf, common: &common }) {
-                continue;
-            }
-            let routed =
-                self.route(plan, target, cache, topics, version, event, &batch.buf, &common, &mut shared_key, &mut out);
-            if routed.fell_back {
-                out.counts.fallback_records += 1;
-                // Another target may know a topic for it.
-                let mut event = event.clone();
-                event.add_tag(FALLBACK_TAG, &common);
-                let view = EventView { event: &event, buf: &batch.buf, common: &common };
-                self.record(target, &view, routed, now, &mut out);
-            } else {
-                let view = EventView { event, buf: &batch.buf, common: &common };
-                self.record(target, &view, routed, now, &mut out);
-            }
+        let out = Outgoing {
+            buf,
+            records: Vec::with_capacity(records),
+            headers: Vec::new(),
+            shares: Vec::new(),
+            counts: Counts::default(),
+        };
+        Pass { plan, target, cache, topics, version, buf: lines, common, now, shared_key: None, out }
+    }
+
+    /// Makes the event's record.
+    fn add(&mut self, pass: &mut Pass<'_>, event: &Event) {
+        let view = EventView { event, buf: pass.buf, common: pass.common };
+        let routed = self.route(pass, &view);
+        if routed.fell_back {
+            pass.out.counts.fallback_records += 1;
+            // Another target may know a topic for it.
+            let mut event = event.clone();
+            event.add_tag(FALLBACK_TAG, pass.common);
+            self.record(pass.target, &EventView { event: &event, ..view }, routed, pass.now, &mut pass.out);
+        } else {
+            self.record(pass.target, &view, routed, pass.now, &mut pass.out);
         }
+    }
+
+    fn finish(&mut self, pass: Pass<'_>) -> Outgoing {
+        let mut out = pass.out;
         out.counts.encoded_bytes = self.shares.iter().map(|share| share.payload_bytes).sum();
         self.group(&mut out);
         out
@@ -195,21 +225,9 @@ impl Encoder {
         self.found.clear();
     }
 
-    #[expect(clippy::too_many_arguments, reason = "the state of one loop over a batch")]
-    fn route(
-        &mut self,
-        plan: &Plan,
-        target: &Target,
-        cache: &mut RouteCache,
-        topics: &dyn Topics,
-        version: u64,
-        event: &Event,
-        buf: &[u8],
-        common: &Common,
-        shared_key: &mut Option<Option<Range<u32>>>,
-        out: &mut Outgoing,
-    ) -> Routed {
-        let view = EventView { event, buf, common };
+    fn route(&mut self, pass: &mut Pass<'_>, view: &EventView<'_>) -> Routed {
+        let Pass { plan, target, cache, topics, version, shared_key, out, .. } = pass;
+        let (event, topics, version) = (view.event, *topics, *version);
         // What a processor says goes first; it differs from event to event, so nothing of it is kept for the source.
         let routes = event.routes();
         let routed_topic = routes.iter().rev().find_map(|route| route.topic.as_ref());
@@ -218,7 +236,7 @@ impl Encoder {
             routed_topic.is_none() && target.topic.depends_only_on_common() && target.topic.is_shared(event);
         let legal = match cache.topic.as_ref().filter(|_| topic_is_shared) {
             Some(topic) => Some(Arc::clone(topic)),
-            None => self.topic(routed_topic.unwrap_or(&target.topic), topics, &view),
+            None => self.topic(routed_topic.unwrap_or(&target.topic), topics, view),
         };
         if topic_is_shared && cache.topic.is_none() {
             cache.topic.clone_from(&legal);
@@ -230,12 +248,12 @@ impl Encoder {
         let key = if key_is_shared {
             shared_key
                 .get_or_insert_with(|| {
-                    let key = cache.key.get_or_insert_with(|| self.key(target.key.as_ref(), &view));
+                    let key = cache.key.get_or_insert_with(|| self.key(target.key.as_ref(), view));
                     key.as_ref().map(|key| append(&mut out.buf, key))
                 })
                 .clone()
         } else {
-            self.key(routed_key.or(target.key.as_ref()), &view).map(|key| append(&mut out.buf, &key))
+            self.key(routed_key.or(target.key.as_ref()), view).map(|key| append(&mut out.buf, &key))
         };
         let find = |key: &Option<Range<u32>>| match (topics.partitions(&topic), key) {
             (None, _) => Place::Unknown,
@@ -380,6 +398,24 @@ impl Encoder {
     }
 }
 
+/// Runs the processors on an event: whether it is kept.
+fn keeps(plan: &Plan, event: &mut Event, buf: &[u8], common: &Common, read_at: Timestamp, tally: &mut Tally) -> bool {
+    if plan.chain.is_empty() {
+        return true;
+    }
+    match plan.chain.run(&mut Work { event, buf, common, read_at, tally }) {
+        Outcome::Keep => true,
+        Outcome::DeadLetter(processor) => {
+            event.set_failed(processor);
+            true
+        }
+        Outcome::Drop(reason) => {
+            Tally::count(&mut tally.dropped, reason);
+            false
+        }
+    }
+}
+
 /// The record's CreateTime: the event's time, unless Kafka would refuse or expire it.
 fn create_time(event: Timestamp, read: Timestamp) -> Timestamp {
     let before = read.0.saturating_sub(i64::try_from(CREATE_TIME_BEFORE.as_nanos()).unwrap_or(i64::MAX));
@@ -505,7 +541,7 @@ mod tests {
             event.set_end(end);
             let mut routed = vec![false];
             let view = EventView { event: &event, buf: b"", common: &common };
-            Part::Chosen { from: 20, routed: &mut routed }.has(0, &plan.targets[0], &view)
+            Part { from: 20, routed: &mut routed }.has(0, &plan.targets[0], &view)
         };
         assert_eq!([has(0, 10, 10), has(10, 10, 20), has(20, 5, 25)], [false, false, true]);
         assert_eq!([has(10, 15, 25), has(0, 15, 30), has(0, 5, 20)], [true, true, false]);

@@ -384,7 +384,7 @@ impl Worker {
         for (at, target) in plan.targets.iter().enumerate() {
             let from = if plan.is_watched(at) { haves.next().unwrap_or(0) } else { 0 };
             let buf = self.buffer();
-            let part = Part::Chosen { from, routed: &mut self.routed };
+            let part = Part { from, routed: &mut self.routed };
             let topics: &dyn Topics = &**target.deliver();
             let route: &mut RouteCache = &mut work.routes[at];
             let outgoing = self.encoder.encode_for(plan, target, part, route, topics, batch, now, buf);

@@ -10,6 +10,8 @@ pub struct Locale {
     /// What each month's names can begin with (see [`initial`]).
     months: [u32; 12],
     weekdays: [u32; 7],
+    /// The months' short names of three letters of ASCII, as most dates have them.
+    short_months: [u32; 12],
 }
 
 /// The names of one language; forms of one name are separated by blanks.
@@ -34,11 +36,24 @@ impl Locale {
     }
 
     fn of(names: &'static Names) -> Self {
-        Self { names, months: names.months.map(initials), weekdays: names.weekdays.map(initials) }
+        Self {
+            names,
+            months: names.months.map(initials),
+            weekdays: names.weekdays.map(initials),
+            short_months: names.months.map(three_letters),
+        }
     }
 
     /// The month that `text` begins with, 1 to 12, and the length of its name.
     pub(super) fn month(self, text: &str) -> Option<(i32, usize)> {
+        // A longer name would go on with a letter or a dot; none of those beyond ASCII is so short.
+        if let [a, b, c, rest @ ..] = text.as_bytes()
+            && rest.first().is_none_or(|next| next.is_ascii() && !next.is_ascii_alphabetic() && *next != b'.')
+            && let key = packed([*a, *b, *c])
+            && let Some(at) = self.short_months.iter().position(|short| *short == key)
+        {
+            return Some((at as i32 + 1, 3));
+        }
         longest(&self.names.months, &self.months, text)
     }
 
@@ -52,6 +67,17 @@ impl Default for Locale {
     fn default() -> Self {
         Self::of(&LANGUAGES[0])
     }
+}
+
+/// The form of three letters of ASCII, in lower case; 0 if there is none.
+fn three_letters(forms: &str) -> u32 {
+    let three = |form: &str| <[u8; 3]>::try_from(form.as_bytes()).ok().filter(|form| form.is_ascii());
+    forms.split(' ').find_map(three).map_or(0, packed)
+}
+
+fn packed(letters: [u8; 3]) -> u32 {
+    let [a, b, c] = letters.map(|letter| letter.to_ascii_lowercase());
+    u32::from_le_bytes([a, b, c, 1])
 }
 
 fn longest(names: &[&str], initials: &[u32], text: &str) -> Option<(i32, usize)> {
@@ -88,15 +114,21 @@ fn initials(forms: &str) -> u32 {
 
 /// How many bytes of `text` say `name`, whatever their case.
 pub(super) fn prefix(name: &str, text: &str) -> Option<usize> {
+    let differ = std::iter::zip(name.bytes(), text.bytes()).find(|(want, found)| !want.eq_ignore_ascii_case(found));
+    match differ {
+        None if name.len() <= text.len() => Some(name.len()),
+        // Within ASCII that is the whole truth.
+        Some((want, found)) if want.is_ascii() && found.is_ascii() => None,
+        None if text.is_ascii() => None,
+        _ => prefix_of_any(name, text),
+    }
+}
+
+fn prefix_of_any(name: &str, text: &str) -> Option<usize> {
     let mut rest = text.chars();
     for char in name.chars() {
         let found = rest.next()?;
-        let is_same = if found.is_ascii() && char.is_ascii() {
-            found.eq_ignore_ascii_case(&char)
-        } else {
-            found.to_lowercase().eq(char.to_lowercase())
-        };
-        if !is_same {
+        if found != char && !found.to_lowercase().eq(char.to_lowercase()) {
             return None;
         }
     }

@@ -174,6 +174,8 @@ pub(super) struct Program {
     pub pieces: Vec<Piece>,
     pub counts: Vec<Counts>,
     pub follows: Vec<Follow>,
+    /// There are look-arounds of more than one character.
+    pub has_looks: bool,
     /// Loops that can turn without consuming.
     pub turns: u32,
     /// Of the plain program: by instruction, its memo.
@@ -815,6 +817,7 @@ impl Compiler {
         let end = self.push(Inst::LookEnd);
         let body = self.node(node, end, &Next::ANY);
         self.around = around;
+        self.program.has_looks = true;
         self.push(Inst::Look { is_negative, captures: !is_negative && node.captures(), back, body, next })
     }
 

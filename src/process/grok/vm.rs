@@ -729,7 +729,7 @@ pub(super) fn replay(program: &Program, text: &[u8], space: &mut Space, slots: &
     let trail = std::mem::take(&mut space.trail);
     // The last ones count; a bound on them keeps this linear.
     const LOOKS_MAX: usize = 16;
-    let looks = trail.iter().filter(|entry| entry.key & LOOK != 0).count();
+    let looks = if program.has_looks { trail.iter().filter(|entry| entry.key & LOOK != 0).count() } else { 0 };
     let mut skipped = looks.saturating_sub(LOOKS_MAX);
     for entry in &trail {
         if entry.key & LOOK != 0 {
