@@ -216,18 +216,14 @@ pub fn write_object(out: &mut Vec<u8>, object: &Object) {
 
 /// Appends `,"key":value`.
 pub fn write_member(out: &mut Vec<u8>, key: &str, value: &Value) {
-    out.push(b',');
-    write_str(out, key);
-    out.push(b':');
+    write_key(out, key);
     write_value(out, value);
 }
 
 /// Appends `,"key":value` of `over` laid over `under`, as [`Object::merge`] does, without making the merged object.
 pub(crate) fn write_merged_member(out: &mut Vec<u8>, key: &str, under: &Value, over: &Value) {
     let (Value::Object(under), Value::Object(over)) = (under, over) else { return write_member(out, key, over) };
-    out.push(b',');
-    write_str(out, key);
-    out.push(b':');
+    write_key(out, key);
     let start = out.len();
     for (key, under) in under.iter() {
         match over.get(key) {
@@ -247,9 +243,39 @@ pub(crate) fn write_merged_member(out: &mut Vec<u8>, key: &str, under: &Value, o
 }
 
 fn write_str(out: &mut Vec<u8>, text: &str) {
+    if write_short(out, b"\"", text, b"\"") {
+        return;
+    }
     out.push(b'"');
     write_escaped(out, text.as_bytes());
     out.push(b'"');
+}
+
+/// `,"key":`
+fn write_key(out: &mut Vec<u8>, key: &str) {
+    if !write_short(out, b",\"", key, b"\":") {
+        out.push(b',');
+        write_str(out, key);
+        out.push(b':');
+    }
+}
+
+/// Appends all three at once, if `text` is short and nothing in it needs an escape: most names and values.
+#[inline]
+fn write_short<const N: usize>(out: &mut Vec<u8>, before: &[u8; N], text: &str, behind: &[u8; N]) -> bool {
+    let text = text.as_bytes();
+    if text.len() > SHORT || has_special(text) {
+        return false;
+    }
+    let length = text.len() + 2 * N;
+    out.reserve(length);
+    let room = &mut out.spare_capacity_mut()[..length];
+    room[..N].write_copy_of_slice(before);
+    room[N..N + text.len()].write_copy_of_slice(text);
+    room[N + text.len()..].write_copy_of_slice(behind);
+    // SAFETY: the three slices that were written are the first `length` bytes of the spare capacity.
+    unsafe { out.set_len(out.len() + length) };
+    true
 }
 
 /// What stands for a special byte, and its length.
