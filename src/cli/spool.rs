@@ -11,6 +11,7 @@ use anyhow::{Context as _, bail};
 use serde_json::{Map, Value, json};
 
 use super::{Exit, SpoolArgs, SpoolCatArgs, SpoolCommand, SpoolPlace, status};
+use crate::batch::FAILED_HEADER;
 use crate::disk::{Disk as _, RealDisk};
 use crate::spool::inspect::{self, Damage, Listing};
 use crate::spool::{Frame, Meta};
@@ -134,9 +135,10 @@ fn print(out: &mut dyn Write, frame: &Frame) -> io::Result<()> {
     let (meta, content) = (&frame.meta, &frame.content);
     let text = |bytes: &[u8]| Value::from(String::from_utf8_lossy(bytes).into_owned());
     for record in &content.records {
-        let headers: Vec<Value> = record
-            .headers_in(&content.headers)
-            .iter()
+        let (marks, headers): (Vec<_>, Vec<_>) =
+            record.headers_in(&content.headers).iter().partition(|header| &*header.name == FAILED_HEADER);
+        let headers: Vec<Value> = headers
+            .into_iter()
             .flat_map(|header| [Value::from(&*header.name), text(header.value_in(&content.buf))])
             .collect();
         let mut envelope = Map::new();
@@ -147,6 +149,10 @@ fn print(out: &mut dyn Write, frame: &Frame) -> io::Result<()> {
         envelope.insert("source_offset".into(), record.offset.into());
         envelope.insert("ts".into(), record.timestamp_ms.into());
         envelope.insert("headers".into(), json!(headers));
+        if let Some(processor) = marks.last() {
+            // For this one's failure the record goes to the dead letter.
+            envelope.insert("failed_processor".into(), text(processor.value_in(&content.buf)));
+        }
         envelope.insert("key".into(), record.key_in(&content.buf).map_or(Value::Null, text));
         envelope.insert("payload".into(), text(record.value_in(&content.buf)));
         writeln!(out, "{}", Value::Object(envelope))?;
@@ -191,11 +197,15 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::batch::{Encoded, LaneKey, NONE, Position, Record, SourceKey};
+    use crate::batch::{Encoded, Header, LaneKey, NONE, Position, Record, SourceKey};
     use crate::budget::Budget;
     use crate::spool::{Log, NewFrame, Options};
 
     fn spooled(data_dir: &Path, partitions: &[i32]) {
+        spooled_with(data_dir, partitions, Vec::new());
+    }
+
+    fn spooled_with(data_dir: &Path, partitions: &[i32], headers: Vec<Vec<Header>>) {
         let dir = data_dir.join("spool/main");
         let (mut log, _) = Log::open(Arc::new(RealDisk), &dir, Options::default(), 0).expect("opened");
         let permit = Budget::new(1).try_take(0).expect("nothing is taken");
@@ -205,13 +215,13 @@ mod tests {
             key_start: NONE,
             key_len: 0,
             timestamp_ms: 1,
-            headers: NONE,
+            headers: if headers.is_empty() { NONE } else { 0 },
             offset: 9,
         }];
         let encoded = Encoded {
             buf: b"hello".to_vec(),
             records,
-            headers: Vec::new(),
+            headers,
             shares: Vec::new(),
             source: SourceKey(1),
             resume: Position::default(),
@@ -268,5 +278,16 @@ mod tests {
         let (verified, exit) = printed(|out| verify(&place(data_dir.path()), out));
         assert!(exit == Exit::Failed && verified.contains("damaged: ") && verified.contains("2 frames"), "{verified}");
         assert_eq!(std::fs::read(&path).expect("there"), bytes);
+    }
+
+    /// Scenario: a record that a processor failed for waits in the spool. Guarantee: its mark is shown for what it is, not as a header.
+    #[test]
+    fn what_a_processor_failed_for_is_shown_as_that() {
+        let data_dir = tempfile::tempdir().expect("a directory");
+        let header = |name: &str| Header { name: name.into(), value: 0..5 };
+        spooled_with(data_dir.path(), &[0], vec![vec![header("own"), header(FAILED_HEADER)]]);
+        let args = SpoolCatArgs { place: place(data_dir.path()), topic: None, partition: None, all: false };
+        let (shown, _) = printed(|out| cat(&args, out));
+        assert!(shown.contains(r#""headers":["own","hello"],"failed_processor":"hello""#), "{shown}");
     }
 }

@@ -488,6 +488,22 @@ fn a_newer_version_is_refused() {
     assert_eq!(disk.list(Path::new(DIR)).expect("there"), before);
 }
 
+/// Scenario: the disk changes one byte of a value, behind the agent's back, while the agent runs. Guarantee: the frame is counted as
+/// damaged and not sent with what stands there; the next one comes.
+#[test]
+fn a_value_that_has_changed_is_not_sent() {
+    let disk = SimDisk::new(1, 1 << 20);
+    let (mut log, _) = open(&disk);
+    let ids = append(&mut log, &[&lane("a", 0), &lane("a", 0)], 100);
+    let path = Path::new(DIR).join("00000000000000000001.seg");
+    let file = disk.open(&path).expect("there");
+    let mut bytes = vec![0; 4096];
+    let len = file.read(0, &mut bytes).expect("healthy");
+    let value = bytes[..len].windows(100).position(|at| at.iter().all(|byte| *byte == b'0')).expect("written");
+    disk.corrupt(&path, value + 50, b"1").expect("there");
+    assert_eq!((read_all(&mut log), log.stats().damaged_frames), (vec![ids[1].0], 1));
+}
+
 /// Scenario: a record that a processor failed for is spooled beside others; and one with a header that no Kafka record can have.
 /// Guarantee: the frame comes back whole after a restart, and the record is known by its mark; any other NUL is damage.
 #[test]
