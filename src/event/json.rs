@@ -267,14 +267,10 @@ fn write_short<const N: usize>(out: &mut Vec<u8>, before: &[u8; N], text: &str, 
     if text.len() > SHORT || has_special(text) {
         return false;
     }
-    let length = text.len() + 2 * N;
-    out.reserve(length);
-    let room = &mut out.spare_capacity_mut()[..length];
-    room[..N].write_copy_of_slice(before);
-    room[N..N + text.len()].write_copy_of_slice(text);
-    room[N + text.len()..].write_copy_of_slice(behind);
-    // SAFETY: the three slices that were written are the first `length` bytes of the spare capacity.
-    unsafe { out.set_len(out.len() + length) };
+    out.reserve(text.len() + 2 * N);
+    out.extend_from_slice(before);
+    out.extend_from_slice(text);
+    out.extend_from_slice(behind);
     true
 }
 
