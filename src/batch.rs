@@ -180,6 +180,11 @@ impl Record {
 }
 
 impl Header {
+    /// It is [`FAILED_HEADER`]: none of the record's own.
+    pub fn is_failed_mark(&self) -> bool {
+        &*self.name == FAILED_HEADER
+    }
+
     /// Bytes of its name and value.
     pub fn bytes(&self) -> usize {
         self.name.len() + self.value.len()

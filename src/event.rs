@@ -43,11 +43,10 @@ pub use route_to::RouteTo;
 pub(crate) use template::write_text;
 pub use template::{Missing, Template};
 pub use timestamp::{Civil, Timestamp};
-pub(crate) use value::name_bit;
 pub use value::{Object, SetError, Value};
 
 use common::object_of;
-use value::{Probe, not_an_object};
+use value::{Probe, name_bit, not_an_object};
 
 /// What is special about a line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -160,6 +159,13 @@ struct Own {
     failed: Option<&'static str>,
 }
 
+impl Own {
+    /// Not if detached.
+    fn overlay(&self) -> Overlay<'_> {
+        Overlay { fields: &self.fields, tags: &self.tags, roots: self.roots }
+    }
+}
+
 #[derive(Clone, Debug, Default)]
 enum Message {
     /// The range of the batch's buffer.
@@ -244,9 +250,30 @@ pub(crate) enum Layout<'a> {
     /// The shared fields and the line's numbers, as they are.
     Plain,
     /// These, with fields over them and tags behind the shared ones.
-    Overlay { fields: &'a Object, tags: &'a [String] },
+    Overlay(Overlay<'a>),
     /// The shared fields are not to be looked at.
     Detached(&'a Object),
+}
+
+/// What an event that is not detached has beside the shared fields.
+#[derive(Clone, Copy)]
+pub(crate) struct Overlay<'a> {
+    pub fields: &'a Object,
+    pub tags: &'a [String],
+    /// At least the bits of the roots in `fields`.
+    roots: u64,
+}
+
+impl<'a> Overlay<'a> {
+    /// What lies over the shared field of this name.
+    pub fn get(&self, root: &str) -> Option<&'a Value> {
+        if self.roots & name_bit(root) == 0 { None } else { self.fields.get(root) }
+    }
+}
+
+/// The last place, at most byte `most`, where a character of `text` begins or the text ends (`str`'s own comes with Rust 1.91).
+pub(crate) fn floor_char_boundary(text: &str, most: usize) -> usize {
+    (0..=most.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0)
 }
 
 /// How a codec finds the message of an event.
@@ -309,7 +336,7 @@ impl Event {
                 }
             }
         }
-        own.roots = object.iter().fold(0, |bits, (name, _)| bits | name_bit(name));
+        own.roots = object.name_bits();
         own.fields = object;
         let mut event = Self::line(0..0, 0, 0, 0, timestamp, Flags::NONE);
         event.own = Some(Box::new(own));
@@ -391,10 +418,7 @@ impl Event {
     pub fn is_shared_at(&self, path: &FieldPath) -> bool {
         match &self.own {
             None => true,
-            Some(own) => {
-                let root = path.root();
-                !own.is_detached && (own.roots & name_bit(root) == 0 || own.fields.get(root).is_none())
-            }
+            Some(own) => !own.is_detached && own.overlay().get(path.root()).is_none(),
         }
     }
 
@@ -596,8 +620,7 @@ impl Event {
                 self.end = self.end.min(self.start.saturating_add(u32::try_from(length).unwrap_or(u32::MAX)));
             }
             Some(Message::Value(Value::String(text))) => {
-                let length = (0..=length.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
-                text.truncate(length);
+                text.truncate(floor_char_boundary(text, length));
             }
             Some(_) => return,
         }
@@ -699,7 +722,7 @@ impl<'a> EventView<'a> {
             None => Layout::Plain,
             Some(own) if own.is_detached => Layout::Detached(&own.fields),
             Some(own) if own.fields.is_empty() && own.tags.is_empty() => Layout::Plain,
-            Some(own) => Layout::Overlay { fields: &own.fields, tags: &own.tags },
+            Some(own) => Layout::Overlay(own.overlay()),
         }
     }
 
@@ -708,7 +731,7 @@ impl<'a> EventView<'a> {
         let overlay = match self.layout() {
             Layout::Detached(fields) => return fields.clone(),
             Layout::Plain => None,
-            Layout::Overlay { fields, .. } => Some(fields),
+            Layout::Overlay(overlay) => Some(overlay.fields),
         };
         let shared = self.common.object.iter().map(|(key, _)| key).filter(|key| *key != "log");
         let mut tree = Object::new();
@@ -731,8 +754,8 @@ impl<'a> EventView<'a> {
         if let Some(value) = self.shared_root(root) {
             object.insert(root, value);
         }
-        if let Layout::Overlay { fields, .. } = self.layout()
-            && let Some(value) = fields.get(root)
+        if let Layout::Overlay(overlay) = self.layout()
+            && let Some(value) = overlay.get(root)
         {
             object.merge(object_of(root, value.clone()));
         }
@@ -797,7 +820,7 @@ impl<'a> EventView<'a> {
         let overlay = match self.layout() {
             Layout::Detached(fields) => return fields.lookup_segments(segments).map(ValueRef::from),
             Layout::Plain => None,
-            Layout::Overlay { fields, .. } => fields.get(root),
+            Layout::Overlay(overlay) => overlay.get(root),
         };
         match overlay.map(|value| value.probe(rest)) {
             None | Some(Probe::Missing) => self.shared_field(segments),
@@ -844,7 +867,7 @@ impl<'a> EventView<'a> {
     fn is_leaf(&self, segments: &[Box<str>]) -> bool {
         let Some((root, rest)) = segments.split_first() else { return false };
         let overlay = match self.layout() {
-            Layout::Overlay { fields, .. } => fields.get(root),
+            Layout::Overlay(overlay) => overlay.get(root),
             _ => None,
         };
         match overlay.map(|value| value.probe(rest)) {

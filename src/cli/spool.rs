@@ -11,7 +11,6 @@ use anyhow::{Context as _, bail};
 use serde_json::{Map, Value, json};
 
 use super::{Exit, SpoolArgs, SpoolCatArgs, SpoolCommand, SpoolPlace, status};
-use crate::batch::FAILED_HEADER;
 use crate::disk::{Disk as _, RealDisk};
 use crate::spool::inspect::{self, Damage, Listing};
 use crate::spool::{Frame, Meta};
@@ -136,7 +135,7 @@ fn print(out: &mut dyn Write, frame: &Frame) -> io::Result<()> {
     let text = |bytes: &[u8]| Value::from(String::from_utf8_lossy(bytes).into_owned());
     for record in &content.records {
         let (marks, headers): (Vec<_>, Vec<_>) =
-            record.headers_in(&content.headers).iter().partition(|header| &*header.name == FAILED_HEADER);
+            record.headers_in(&content.headers).iter().partition(|header| header.is_failed_mark());
         let headers: Vec<Value> = headers
             .into_iter()
             .flat_map(|header| [Value::from(&*header.name), text(header.value_in(&content.buf))])
@@ -197,7 +196,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::batch::{Encoded, Header, LaneKey, NONE, Position, Record, SourceKey};
+    use crate::batch::{Encoded, FAILED_HEADER, Header, LaneKey, NONE, Position, Record, SourceKey};
     use crate::budget::Budget;
     use crate::spool::{Log, NewFrame, Options};
 

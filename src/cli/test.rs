@@ -9,7 +9,7 @@ use std::path::Path;
 use serde_json::{Map, Value};
 
 use super::r#try::{Made, Trial};
-use crate::batch::{FAILED_HEADER, Record};
+use crate::batch::Record;
 use crate::cli::check::mistakes_text;
 use crate::cli::{Exit, TestArgs};
 use crate::config::test_file::{Ends, Expected, Given, Leaf, Outcome, Spot, Test, TestFile, Whole, load as load_tests};
@@ -162,7 +162,7 @@ impl Suite {
 impl GotRecord {
     fn of(topic: &str, record: &Record, outgoing: &Outgoing) -> Self {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        let headers = record.headers_in(&outgoing.headers).iter().filter(|one| &*one.name != FAILED_HEADER);
+        let headers = record.headers_in(&outgoing.headers).iter().filter(|one| !one.is_failed_mark());
         Self {
             failed: None,
             topic: topic.to_owned(),

@@ -20,7 +20,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::driver::{Deliver, Offer, Waiter};
-use crate::batch::{Encoded, FAILED_HEADER, LaneKey, Place, Receipt, SettleSink, Settled, SourceKey};
+use crate::batch::{Encoded, LaneKey, Place, Receipt, SettleSink, Settled, SourceKey};
 use crate::budget::Budget;
 use crate::output::dead_letter::entry::Entry;
 use crate::output::dead_letter::{DeadLetter, FileStatus};
@@ -276,7 +276,7 @@ impl Deliver {
         let (encoded, lane) = self.refused(grave)?;
         let record = &encoded.records[grave.record as usize];
         // Sent again, it is for its topic.
-        let headers = encoded.headers_of(record).iter().filter(|one| &*one.name != FAILED_HEADER);
+        let headers = encoded.headers_of(record).iter().filter(|one| !one.is_failed_mark());
         let SourceKey(source) = encoded.source;
         let mut entry = Entry {
             time: jiff::Timestamp::now().to_string(),
@@ -306,7 +306,7 @@ impl Deliver {
 mod tests {
     use super::super::offer_all::tests::Pair;
     use super::*;
-    use crate::batch::{Header, NONE, Position, Record, Share};
+    use crate::batch::{FAILED_HEADER, Header, NONE, Position, Record, Share};
 
     /// What a dead letter was asked to keep at once, and how many batches had settled by then.
     type Asked = Arc<Mutex<Vec<(Vec<u64>, usize)>>>;

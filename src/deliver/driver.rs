@@ -19,7 +19,7 @@ use super::offer_all::{Dropped, Patience};
 use super::spooler::{Job, Mark, Spool, SpoolStatus, Spooler, ToSpool};
 use super::tally::Counts;
 use super::waiting::Wants;
-use crate::batch::{Encoded, FAILED_HEADER, LaneKey, Receipt, Settled, SourceKey};
+use crate::batch::{Encoded, LaneKey, Receipt, Settled, SourceKey};
 use crate::output::{BrokerStatus, Fault, OutputEvent, Parcel, Producer};
 use crate::spool::{FrameId, Recovered};
 
@@ -737,7 +737,7 @@ fn by_failure(encoded: &Encoded, records: Range<u32>) -> Vec<(Range<u32>, Option
     }
     let failed = |record: u32| {
         let headers = encoded.headers_of(&encoded.records[record as usize]).iter();
-        let header = headers.rev().find(|header| &*header.name == FAILED_HEADER)?;
+        let header = headers.rev().find(|header| header.is_failed_mark())?;
         Some(String::from_utf8_lossy(encoded.header_value(header)).into_owned())
     };
     let mut runs: Vec<(Range<u32>, Option<String>)> = Vec::new();

@@ -1,7 +1,7 @@
 //! The `ecs` codec: `@timestamp`, `message`, `log`, `event`, then the shared fields, then the event's own.
 
 use super::{open, write_flags, write_message, write_stream};
-use crate::event::{EventView, Layout, Object, json, name_bit};
+use crate::event::{EventView, Layout, Overlay, json};
 
 pub(super) fn encode(view: &EventView<'_>, out: &mut Vec<u8>) {
     open(view, out);
@@ -13,7 +13,7 @@ pub(super) fn encode(view: &EventView<'_>, out: &mut Vec<u8>) {
             write_stream(view, out);
             out.extend_from_slice(&view.common.ecs_rest);
         }
-        Layout::Overlay { fields, tags } => write_overlaid(view, fields, tags, out),
+        Layout::Overlay(overlay) => write_overlaid(view, overlay, out),
         Layout::Detached(fields) => {
             for (key, value) in fields.iter() {
                 json::write_member(out, key, value);
@@ -41,39 +41,36 @@ fn write_event(view: &EventView<'_>, out: &mut Vec<u8>) {
 }
 
 /// Shared members as they were rendered, those that the event has something of merged, and the event's own.
-fn write_overlaid(view: &EventView<'_>, fields: &Object, tags: &[String], out: &mut Vec<u8>) {
-    let common = view.common;
+fn write_overlaid(view: &EventView<'_>, over: Overlay<'_>, out: &mut Vec<u8>) {
+    let (common, tags) = (view.common, over.tags);
     let write_merged = |root: &str, out: &mut Vec<u8>| {
         if let Some(value) = view.merged_root(root) {
             json::write_member(out, root, &value);
         }
     };
-    // Most fields are the event's alone, and most shared ones as they were.
-    let own = fields.iter().fold(0, |bits, (name, _)| bits | name_bit(name));
-    let over = |root: &str| if own & name_bit(root) == 0 { None } else { fields.get(root) };
-    match over("log") {
+    match over.get("log") {
         None => write_log(view, out),
         Some(_) => write_merged("log", out),
     }
-    match over("event") {
+    match over.get("event") {
         None => write_event(view, out),
         Some(_) => write_merged("event", out),
     }
-    if over("stream").is_none() {
+    if over.get("stream").is_none() {
         write_stream(view, out);
     }
     let shared = common.object.iter().filter(|(key, _)| *key != "log");
     for ((root, under), range) in shared.zip(&common.ecs_members) {
-        match over(root) {
+        match over.get(root) {
             _ if root == "tags" && !tags.is_empty() => write_merged(root, out),
-            Some(over) => json::write_merged_member(out, root, under, over),
+            Some(value) => json::write_merged_member(out, root, under, value),
             None => out.extend_from_slice(&common.ecs_rest[range.clone()]),
         }
     }
     if !tags.is_empty() && common.object.get("tags").is_none() {
         write_merged("tags", out);
     }
-    for (key, value) in fields.iter() {
+    for (key, value) in over.fields.iter() {
         if !matches!(key, "log" | "event") && !common.has_root(key) {
             json::write_member(out, key, value);
         }

@@ -3,7 +3,7 @@
 
 use super::{open, write_message, write_stream};
 use crate::event::common::{object_of, remove_same};
-use crate::event::{EventView, Layout, Object, json};
+use crate::event::{EventView, Layout, Object, Overlay, json};
 
 pub(super) fn encode(view: &EventView<'_>, out: &mut Vec<u8>) {
     open(view, out);
@@ -13,7 +13,7 @@ pub(super) fn encode(view: &EventView<'_>, out: &mut Vec<u8>) {
             write_stream(view, out);
             out.extend_from_slice(&view.common.json_rest);
         }
-        Layout::Overlay { fields, tags } => write_overlaid(view, fields, tags, out),
+        Layout::Overlay(overlay) => write_overlaid(view, overlay, out),
         Layout::Detached(fields) => {
             let mut fields = fields.clone();
             remove_same(&mut fields, &added_by_agent(view));
@@ -25,14 +25,14 @@ pub(super) fn encode(view: &EventView<'_>, out: &mut Vec<u8>) {
     out.push(b'}');
 }
 
-fn write_overlaid(view: &EventView<'_>, fields: &Object, tags: &[String], out: &mut Vec<u8>) {
-    let common = view.common;
-    let is_shared = |root: &str| matches!(root, "log" | "event") || common.object.get(root).is_some();
-    if fields.get("stream").is_none() {
+fn write_overlaid(view: &EventView<'_>, over: Overlay<'_>, out: &mut Vec<u8>) {
+    let (common, tags) = (view.common, over.tags);
+    let is_shared = |root: &str| matches!(root, "log" | "event") || common.has_root(root);
+    if over.get("stream").is_none() {
         write_stream(view, out);
     }
     for (key, value) in common.json_object.iter() {
-        let is_own = fields.get(key).is_some() || key == "tags" && !tags.is_empty();
+        let is_own = over.get(key).is_some() || key == "tags" && !tags.is_empty();
         if !is_own {
             json::write_member(out, key, value);
         }
@@ -42,7 +42,7 @@ fn write_overlaid(view: &EventView<'_>, fields: &Object, tags: &[String], out: &
     {
         json::write_member(out, "tags", &value);
     }
-    for (key, value) in fields.iter() {
+    for (key, value) in over.fields.iter() {
         if !is_shared(key) {
             json::write_member(out, key, value);
             continue;

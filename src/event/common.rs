@@ -147,8 +147,7 @@ impl Common {
         json_rest.shrink_to_fit();
         let id_seed = id_seed(host_id, file_id);
         let of_lines = ["log", "event", "tags", "stream"];
-        let names = object.iter().map(|(name, _)| name).chain(of_lines);
-        let roots = names.fold(0, |bits, name| bits | name_bit(name));
+        let roots = of_lines.iter().fold(object.name_bits(), |bits, name| bits | name_bit(name));
         Self { roots, object, agent, ecs_log, ecs_rest, ecs_members, json_object, json_rest, id_seed }
     }
 

@@ -52,10 +52,14 @@ pub fn write_string(out: &mut Vec<u8>, text: &[u8]) {
 
 /// Appends the inside of a JSON string: `text` must be UTF-8 (else the result isn't).
 pub fn write_escaped(out: &mut Vec<u8>, text: &[u8]) {
-    if text.len() <= SHORT && !has_special(text) {
+    if is_short_and_plain(text) {
         out.extend_from_slice(text);
-        return;
+    } else {
+        write_blocks(out, text);
     }
+}
+
+fn write_blocks(out: &mut Vec<u8>, text: &[u8]) {
     let mut rest = text;
     while let Some(source) = rest.first_chunk() {
         write_block(out, source, BLOCK);
@@ -247,7 +251,7 @@ fn write_str(out: &mut Vec<u8>, text: &str) {
         return;
     }
     out.push(b'"');
-    write_escaped(out, text.as_bytes());
+    write_blocks(out, text.as_bytes());
     out.push(b'"');
 }
 
@@ -264,7 +268,7 @@ fn write_key(out: &mut Vec<u8>, key: &str) {
 #[inline]
 fn write_short<const N: usize>(out: &mut Vec<u8>, before: &[u8; N], text: &str, behind: &[u8; N]) -> bool {
     let text = text.as_bytes();
-    if text.len() > SHORT || has_special(text) {
+    if !is_short_and_plain(text) {
         return false;
     }
     out.reserve(text.len() + 2 * N);
@@ -344,6 +348,12 @@ fn special_in_word(word: u64) -> u64 {
     let quote = is_above(word ^ (u64::from(b'"') * ONES), 1);
     let backslash = is_above(word ^ (u64::from(b'\\') * ONES), 1);
     !(quote & backslash & is_above(word, 0x20)) & !LOW
+}
+
+/// It can be copied as it is, and it pays to look.
+#[inline]
+fn is_short_and_plain(text: &[u8]) -> bool {
+    text.len() <= SHORT && !has_special(text)
 }
 
 /// Some byte needs an escape.

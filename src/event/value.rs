@@ -175,6 +175,11 @@ impl Object {
         }
     }
 
+    /// The bits of the names at this level.
+    pub(super) fn name_bits(&self) -> u64 {
+        self.entries.iter().fold(0, |bits, (name, _)| bits | name_bit(name))
+    }
+
     /// Makes room for so many more fields.
     pub fn reserve(&mut self, count: usize) {
         self.entries.reserve(count);
@@ -368,7 +373,7 @@ pub(super) fn not_an_object(path: &FieldPath, depth: usize) -> SetError {
 }
 
 /// A bit for a name: what of many names is none of some others is mostly told by these, without looking at any.
-pub(crate) fn name_bit(name: &str) -> u64 {
+pub(super) fn name_bit(name: &str) -> u64 {
     let first = name.as_bytes().first().copied().unwrap_or(0);
     1 << ((usize::from(first) + 5 * name.len()) & 63)
 }

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::texts::change_field;
 use super::{Failed, Outcome, Process, Work};
-use crate::event::{FieldPath, ValueRef};
+use crate::event::{FieldPath, ValueRef, floor_char_boundary};
 
 /// `truncate: {fields: […], max_bytes | max_characters}`.
 #[derive(Clone, Debug)]
@@ -25,7 +25,7 @@ impl Limit {
     /// The length in bytes to which a text is to be cut; `None` if it is not too long.
     fn cut(self, text: &str) -> Option<usize> {
         let length = match self {
-            Self::Bytes(most) => (0..=most.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0),
+            Self::Bytes(most) => floor_char_boundary(text, most),
             Self::Characters(most) => text.char_indices().nth(most).map_or(text.len(), |(at, _)| at),
         };
         (length < text.len()).then_some(length)

@@ -14,7 +14,7 @@ use ua_parser::{Extractor, Regexes};
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::{Failed, Outcome, Process, Work};
-use crate::event::{FieldPath, Value, ValueRef};
+use crate::event::{FieldPath, Value, ValueRef, floor_char_boundary};
 
 /// Bytes of a user agent that are looked at.
 pub const BYTES_MAX: usize = 1024;
@@ -177,7 +177,7 @@ impl Process for UserAgent {
 
     fn run(&self, work: &mut Work<'_>) -> Result<Outcome, Failed> {
         let Some(text) = self.text(work)?.filter(|text| !text.is_empty()) else { return Ok(Outcome::Keep) };
-        let end = (0..=BYTES_MAX.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+        let end = floor_char_boundary(&text, BYTES_MAX);
         let found = self.look_up(text.get(..end).unwrap_or_default())?;
         let mut all = Ok(Outcome::Keep);
         for ((_, place), value) in self.places.iter().zip(found.iter()) {

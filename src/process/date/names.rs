@@ -7,11 +7,9 @@
 #[derive(Clone, Copy, Debug)]
 pub struct Locale {
     names: &'static Names,
-    /// What each month's names can begin with (see [`initial`]).
+    /// Of each month and day its short name of three letters of ASCII, as most dates have it (see [`three_letters`]).
     months: [u32; 12],
     weekdays: [u32; 7],
-    /// The months' short names of three letters of ASCII, as most dates have them.
-    short_months: [u32; 12],
 }
 
 /// The names of one language; forms of one name are separated by blanks.
@@ -36,24 +34,11 @@ impl Locale {
     }
 
     fn of(names: &'static Names) -> Self {
-        Self {
-            names,
-            months: names.months.map(initials),
-            weekdays: names.weekdays.map(initials),
-            short_months: names.months.map(three_letters),
-        }
+        Self { names, months: names.months.map(three_letters), weekdays: names.weekdays.map(three_letters) }
     }
 
     /// The month that `text` begins with, 1 to 12, and the length of its name.
     pub(super) fn month(self, text: &str) -> Option<(i32, usize)> {
-        // A longer name would go on with a letter or a dot; none of those beyond ASCII is so short.
-        if let [a, b, c, rest @ ..] = text.as_bytes()
-            && rest.first().is_none_or(|next| next.is_ascii() && !next.is_ascii_alphabetic() && *next != b'.')
-            && let key = packed([*a, *b, *c])
-            && let Some(at) = self.short_months.iter().position(|short| *short == key)
-        {
-            return Some((at as i32 + 1, 3));
-        }
         longest(&self.names.months, &self.months, text)
     }
 
@@ -80,10 +65,17 @@ fn packed(letters: [u8; 3]) -> u32 {
     u32::from_le_bytes([a, b, c, 1])
 }
 
-fn longest(names: &[&str], initials: &[u32], text: &str) -> Option<(i32, usize)> {
-    let first = initial(text);
+fn longest(names: &[&str], three_letters: &[u32], text: &str) -> Option<(i32, usize)> {
+    // A longer name would go on with a letter or a dot.
+    if let [a, b, c, rest @ ..] = text.as_bytes()
+        && rest.first().is_none_or(|next| next.is_ascii() && !next.is_ascii_alphabetic() && *next != b'.')
+        && let key = packed([*a, *b, *c])
+        && let Some((number, _)) = (1..).zip(three_letters).find(|(_, three)| **three == key)
+    {
+        return Some((number, 3));
+    }
     let mut best: Option<(i32, usize)> = None;
-    for ((number, forms), _) in (1..).zip(names).zip(initials).filter(|(_, initials)| **initials & first != 0) {
+    for (number, forms) in (1..).zip(names) {
         for form in forms.split(' ') {
             if let Some(length) = prefix(form, text)
                 && best.is_none_or(|(_, longest)| length > longest)
@@ -93,23 +85,6 @@ fn longest(names: &[&str], initials: &[u32], text: &str) -> Option<(i32, usize)>
         }
     }
     best
-}
-
-/// A bit for the letter that `text` begins with, whatever its case: most names are out of question by it. What is beyond
-/// ASCII may be anything.
-fn initial(text: &str) -> u32 {
-    match text.bytes().next() {
-        Some(byte) if byte.is_ascii_alphabetic() => 1 << (byte.to_ascii_lowercase() - b'a') | 1 << 31,
-        Some(byte) if byte.is_ascii() => 0,
-        _ => u32::MAX,
-    }
-}
-
-fn initials(forms: &str) -> u32 {
-    // A form beyond ASCII has the bit that every letter of a text has, for a letter's lower case may be in ASCII.
-    forms
-        .split(' ')
-        .fold(0, |bits, form| bits | if form.as_bytes()[0].is_ascii() { initial(form) & !(1 << 31) } else { 1 << 31 })
 }
 
 /// How many bytes of `text` say `name`, whatever their case.

@@ -229,12 +229,17 @@ impl Next {
         (0..=255).filter(|byte| self.has(*byte))
     }
 
+    /// The same for nodes in a row.
+    pub(super) fn before_all(nodes: &[Node], follow: &Self) -> Self {
+        nodes.iter().rev().fold(*follow, |follow, node| Self::before(node, &follow))
+    }
+
     /// What can come next where `node` and then `follow` is to match: never too little.
     pub(super) fn before(node: &Node, follow: &Self) -> Self {
         match node {
             Node::Empty | Node::Keep | Node::Passed(_) | Node::Backreference(_) => *follow,
             Node::Set(set) => Self::of_set(set),
-            Node::Concat(nodes) => nodes.iter().rev().fold(*follow, |follow, node| Self::before(node, &follow)),
+            Node::Concat(nodes) => Self::before_all(nodes, follow),
             Node::Alt(nodes) => nodes.iter().fold(Self::NONE, |next, node| next.or(&Self::before(node, follow))),
             Node::Repeat { max: Some(0), .. } => *follow,
             Node::Repeat { node, min, .. } => {

@@ -460,7 +460,7 @@ impl Compiler {
             let start = piece_start(&nodes[..end]);
             if let Some(pc) = self.piece(&nodes[start..end], next, &follow) {
                 next = pc;
-                follow = nodes[start..end].iter().rev().fold(follow, |follow, node| Next::before(node, &follow));
+                follow = Next::before_all(&nodes[start..end], &follow);
                 end = start;
                 continue;
             }

@@ -152,8 +152,7 @@ fn stops_at(node: &Node, rest: &[Node]) -> bool {
     if rest.iter().all(Node::is_nullable) {
         return false;
     }
-    let follow = rest.iter().rev().fold(Next::ANY, |follow, node| Next::before(node, &follow));
-    follow.is_disjoint(&Next::of_set(set))
+    Next::before_all(rest, &Next::ANY).is_disjoint(&Next::of_set(set))
 }
 
 /// No two of them can match at one place, and none matches the empty text.

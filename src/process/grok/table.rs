@@ -97,16 +97,17 @@ impl Budget {
 impl Table {
     /// A table for these nodes in a row, or none: too large, more ends than one, or of what tables don't know.
     pub(super) fn new(nodes: &[Node], end: End<'_>, budget: &mut Budget) -> Option<Self> {
-        let mut automaton = Automaton::default();
+        let mut automaton = Automaton { states: Vec::new(), looks: Vec::new(), budget };
         let accept = automaton.push(State::Accept)?;
         let follow = match end {
             End::Only(follow) => *follow,
             End::First => Next::ANY,
         };
-        let start = automaton.sequence(nodes, accept, &follow, budget)?;
-        let mut subsets = Subsets::new(&automaton, end, budget.work.min(WORK_MAX));
+        let start = automaton.sequence(nodes, accept, &follow)?;
+        let mut subsets = Subsets::new(&automaton, end);
         let table = subsets.build(start);
-        budget.work = budget.work.saturating_sub(subsets.work);
+        let work = subsets.work;
+        budget.work = budget.work.saturating_sub(work);
         table
     }
 
@@ -232,29 +233,31 @@ impl Look {
 }
 
 /// The textbook's automaton of a piece.
-#[derive(Debug, Default)]
-struct Automaton {
+#[derive(Debug)]
+struct Automaton<'a> {
     states: Vec<State>,
     looks: Vec<Look>,
+    /// For the tables of atomic groups within.
+    budget: &'a mut Budget,
 }
 
-impl Automaton {
+impl Automaton<'_> {
     fn push(&mut self, state: State) -> Option<usize> {
         self.states.push(state);
         (self.states.len() <= NODES_MAX).then(|| self.states.len() - 1)
     }
 
-    fn sequence(&mut self, nodes: &[Node], mut next: usize, follow: &Next, budget: &mut Budget) -> Option<usize> {
+    fn sequence(&mut self, nodes: &[Node], mut next: usize, follow: &Next) -> Option<usize> {
         let mut follow = *follow;
         for node in nodes.iter().rev() {
-            next = self.node(node, next, &follow, budget)?;
+            next = self.node(node, next, &follow)?;
             follow = Next::before(node, &follow);
         }
         Some(next)
     }
 
     /// `node`, and on at `next`, where what `follow` says can stand. `None`: a table can't have that.
-    fn node(&mut self, node: &Node, next: usize, follow: &Next, budget: &mut Budget) -> Option<usize> {
+    fn node(&mut self, node: &Node, next: usize, follow: &Next) -> Option<usize> {
         match node {
             // A mark says that this place was tried: who comes again fails, and nobody comes again here.
             Node::Empty | Node::Passed(_) => Some(next),
@@ -264,16 +267,16 @@ impl Automaton {
                 // Text of any kind, in which no table would be sure for long.
                 Wide::All => None,
             },
-            Node::Concat(nodes) => self.sequence(nodes, next, follow, budget),
+            Node::Concat(nodes) => self.sequence(nodes, next, follow),
             Node::Alt(nodes) => {
-                let ways = nodes.iter().map(|node| self.node(node, next, follow, budget)).collect::<Option<_>>()?;
+                let ways = nodes.iter().map(|node| self.node(node, next, follow)).collect::<Option<_>>()?;
                 self.push(State::Ways(ways))
             }
-            Node::Repeat { node, min, max, choice } => self.repeat(node, (*min, *max), *choice, next, follow, budget),
+            Node::Repeat { node, min, max, choice } => self.repeat(node, (*min, *max), *choice, next, follow),
             // If there is one end only, there is nothing to be atomic about.
             Node::Atomic(inner) => {
-                Table::new(std::slice::from_ref(inner), End::Only(follow), budget)?;
-                self.node(inner, next, follow, budget)
+                Table::new(std::slice::from_ref(inner), End::Only(follow), self.budget)?;
+                self.node(inner, next, follow)
             }
             Node::Assert(Assert::TextEndNewline) => None,
             Node::Assert(assert) => self.look(Look::Assert(*assert), next),
@@ -311,7 +314,6 @@ impl Automaton {
         choice: Choice,
         next: usize,
         follow: &Next,
-        budget: &mut Budget,
     ) -> Option<usize> {
         // What an empty turn does to the turns after it is for the instructions.
         if node.is_nullable() && max != Some(min) {
@@ -330,19 +332,19 @@ impl Automaton {
         match max {
             None => {
                 let joint = self.push(State::Ways(Vec::new()))?;
-                let body = self.node(node, joint, &inside, budget)?;
+                let body = self.node(node, joint, &inside)?;
                 self.states[joint] = State::Ways(choose(body, next));
                 at = joint;
             }
             Some(max) => {
                 for _ in min..max {
-                    let body = self.node(node, at, &inside, budget)?;
+                    let body = self.node(node, at, &inside)?;
                     at = self.push(State::Ways(choose(body, next)))?;
                 }
             }
         }
         for _ in 0..min {
-            at = self.node(node, at, &inside, budget)?;
+            at = self.node(node, at, &inside)?;
         }
         Some(at)
     }
@@ -362,7 +364,7 @@ type Key = (Vec<usize>, u64);
 
 /// Makes a table's states of sets of the automaton's.
 struct Subsets<'a> {
-    automaton: &'a Automaton,
+    automaton: &'a Automaton<'a>,
     end: End<'a>,
     classes: [u8; 257],
     /// A byte of each class, or [`EDGE`].
@@ -389,7 +391,7 @@ struct Closure {
 struct Unsure;
 
 impl<'a> Subsets<'a> {
-    fn new(automaton: &'a Automaton, end: End<'a>, work_max: usize) -> Self {
+    fn new(automaton: &'a Automaton<'a>, end: End<'a>) -> Self {
         let (classes, samples) = classes(automaton, end);
         Self {
             automaton,
@@ -400,7 +402,7 @@ impl<'a> Subsets<'a> {
             open: Vec::new(),
             entries: Vec::new(),
             work: 0,
-            work_max,
+            work_max: automaton.budget.work.min(WORK_MAX),
             seen: vec![false; automaton.states.len()],
         }
     }
@@ -539,7 +541,7 @@ impl<'a> Subsets<'a> {
 }
 
 /// Bytes that nothing in the automaton tells apart are one class; one byte of each.
-fn classes(automaton: &Automaton, end: End<'_>) -> ([u8; 257], Vec<usize>) {
+fn classes(automaton: &Automaton<'_>, end: End<'_>) -> ([u8; 257], Vec<usize>) {
     let mut sets: Vec<u128> = Vec::new();
     for state in &automaton.states {
         if let State::Byte { set, .. } = state
