@@ -41,9 +41,12 @@ impl Registry {
         let fingerprint = known.open.as_ref().map_or(known.entry.fingerprint, |open| *open.link.fingerprint());
         let was = known.real_path().unwrap_or(&known.entry.at).to_owned();
         let path = known.path.clone();
-        let held = known.open.as_ref().map(|open| (Arc::clone(&open.file), Arc::clone(&open.link)));
+        // Nothing is decided before the file is in our hands: another may have its path by now, and what was forgotten of it
+        // would be a file of its own, with the `log.file.id` that it had.
+        let Some(file) = known.content() else { return self.look_again(path.as_deref()) };
+        let read = known.open.as_ref().map_or(position, |open| open.link.read());
         let (size, has_left) = (known.size, self.has_left(key));
-        let next = Entry {
+        let mut next = Entry {
             identity: Identity { generation: known.entry.identity.generation + 1, ..known.entry.identity },
             fingerprint: Fingerprint::default(),
             start: Position::default(),
@@ -60,33 +63,48 @@ impl Registry {
         // A directory that is rotated while it is listed may show a file under neither of its names.
         let copy = (0..LISTINGS_MAX).find_map(|_| self.find_copy(key, &was, position, fingerprint));
         self.retire(key, fingerprint);
-        match copy {
-            Some(copy) => self.read_copy(key, copy, position),
-            None => {
-                let read = held.as_ref().map_or(position.offset, |(_, link)| link.read().offset);
-                self.lose(key, size.saturating_sub(read));
-            }
+        if let Some(copy) = copy.as_ref().filter(|copy| matches!(copy.content, Content::Plain(_))) {
+            self.mark_copy(key, copy);
         }
         // Before the next generation is known, whose name it is from now on.
         self.missed(&next.path, &was);
-        let file = match (&held, &path) {
-            (Some((file, _)), _) => Arc::clone(file),
-            (None, Some(path)) => match open(path) {
-                Ok(file) => Arc::new(Content::Plain(file)),
-                Err(error) => return self.complain(path, "open", &error),
-            },
-            (None, None) => return,
-        };
-        let mut next = next;
         match Prefix::read(&*file) {
             Ok(prefix) => next.fingerprint = prefix.fingerprint(),
             Err(error) => self.complain(&next.path, "read", &error),
         }
-        if let Some(next) = self.register(next, path.as_deref(), file.file()) {
+        // The old one is known until the new one is: there is no moment at which its inode is a stranger's.
+        let next = self.register(next, path.as_deref(), file.file());
+        if next.is_none() {
+            return self.bring_back(key, path.as_deref());
+        }
+        match copy {
+            Some(copy) => self.read_copy(key, copy, position),
+            None => self.lose(key, size.saturating_sub(read.offset)),
+        }
+        if let Some(next) = next {
             self.start(next, file, Position::default(), false);
             if has_left {
                 self.leave_quietly(next);
             }
+        }
+    }
+
+    /// What is at the path of a file is not that file, or nothing is, or it can't be opened.
+    fn look_again(&mut self, path: Option<&Path>) {
+        let Some(path) = path else { return };
+        match open(path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => self.complain(path, "open", &error),
+            Ok(_) | Err(_) => self.again_at(path),
+        }
+    }
+
+    /// A generation whose successor can't be registered now is what it was until the next scan.
+    fn bring_back(&mut self, key: SourceKey, path: Option<&Path>) {
+        if let Some(known) = self.files.get_mut(key) {
+            known.retired = false;
+        }
+        if let Some(path) = path {
+            self.moved(key, path);
         }
     }
 

@@ -626,10 +626,7 @@ impl Registry {
         };
         if !known.is(&stat) {
             // The path has moved on since.
-            if !self.again.iter().any(|other| other == path) {
-                self.again.push_back(path.to_owned());
-            }
-            return;
+            return self.again_at(path);
         }
         if !is_held || !prefix.matches(fingerprint) {
             return self.truncated(key);
@@ -652,6 +649,13 @@ impl Registry {
         self.start(key, Arc::new(Content::Plain(file)), position, false);
         if has_left {
             self.leave_quietly(key);
+        }
+    }
+
+    /// A path has changed while it was looked at: it is looked at again.
+    pub(super) fn again_at(&mut self, path: &Path) {
+        if !self.again.iter().any(|other| other == path) {
+            self.again.push_back(path.to_owned());
         }
     }
 

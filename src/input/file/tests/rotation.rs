@@ -1,8 +1,10 @@
 //! What becomes of names: rotation by rename and by copy, truncation, deletion, links. Nothing lost, nothing twice.
 
+use std::collections::BTreeSet;
 use std::os::unix::fs::symlink;
 
 use super::world::{Setup, World};
+use crate::input::file::identity::Stat;
 use crate::input::file::options::Watch;
 
 #[test]
@@ -302,6 +304,42 @@ fn a_new_generation_has_a_new_id_and_the_path_stays() {
     assert_ne!(lines[0].key, lines[1].key);
     assert_eq!(lines[0].path, lines[1].path);
     assert_eq!(lines[0].id.len(), 16);
+}
+
+/// Scenario: a file that is closed was truncated, and is renamed (and its name taken by another) while that is being found out.
+/// Guarantee: what was read of it before and after have two ids, and neither is that of the other file (I8).
+#[test]
+fn renamed_while_its_truncation_is_found_out() {
+    for taken in [false, true] {
+        let mut world = World::started(Setup::default());
+        world.append("a.log", "the first line\n");
+        world.expect(&["the first line"]);
+        let before = world.input().snapshot()[0].id.clone();
+        world.stop();
+        let mut registry = world.registry();
+        registry.scan(&registry.walk());
+        let (key, is_closed) =
+            registry.files.iter().map(|(key, known)| (key, known.open.is_none())).next().expect("known");
+        assert!(is_closed);
+        world.copytruncate("a.log", "a.log.1");
+        world.append("a.log", "two\n");
+        let seen = Stat::of_path(&world.at("a.log")).expect("it is there");
+        world.rename("a.log.1", "a.log.2");
+        world.rename("a.log", "a.log.1");
+        if taken {
+            world.append("a.log", "three\n");
+        }
+        registry.in_one_look(|registry| registry.look(key, &seen));
+        registry.flush();
+        drop(registry);
+        world.reopen();
+        world.run();
+        let lines = world.host.take_lines();
+        let texts: Vec<&str> = lines.iter().map(|line| &*line.text).collect();
+        assert_eq!(texts, if taken { &["two", "three"][..] } else { &["two"] });
+        let ids: BTreeSet<&str> = lines.iter().map(|line| &*line.id).chain([&*before]).collect();
+        assert_eq!(ids.len(), lines.len() + 1, "{before} and {lines:?}");
+    }
 }
 
 #[test]

@@ -12,7 +12,10 @@ use crate::batch::{OutputId, Position, SourceKey};
 use crate::checkpoint::{DataDir, Store};
 use crate::decode::{Charset, JoinOptions, LineFilter};
 use crate::event::{EventView, FieldPath, Shared, SharedOptions, Timestamp, ValueRef};
+use crate::input::file::glob::Patterns;
 use crate::input::file::options::{FileOptions, StartAt, Watch};
+use crate::input::file::registry::Registry;
+use crate::input::file::tail::TailContext;
 use crate::input::file::{Descriptors, FileInput, Timing, adopt_renamed};
 use crate::input::source::{Fill, Host, Quantum, Read, Source, Token};
 
@@ -354,11 +357,11 @@ impl World {
         self.home.path().join(name)
     }
 
-    pub fn start(&mut self) {
+    fn options(&self) -> FileOptions {
         let below =
             |names: &[&str]| -> Vec<String> { names.iter().map(|name| self.at(name).display().to_string()).collect() };
         let exclude_lines: Vec<String> = self.setup.exclude_lines.iter().map(|one| (*one).to_owned()).collect();
-        let options = FileOptions {
+        FileOptions {
             name: self.setup.name.into(),
             paths: below(&self.setup.paths),
             exclude: below(&self.setup.exclude),
@@ -372,7 +375,11 @@ impl World {
             deleted_age_max: None,
             lines: LineFilter::new(&[], &exclude_lines).expect("good expressions"),
             joining: self.setup.joining.clone(),
-        };
+        }
+    }
+
+    pub fn start(&mut self) {
+        let options = self.options();
         adopt_renamed(&self.store, &[&options], &[self.setup.name].into()).expect("readable");
         let input = FileInput::start_with(
             options,
@@ -384,6 +391,19 @@ impl World {
             self.setup.timing,
         );
         self.input = Some(input.expect("starts"));
+    }
+
+    /// What decides in an input, without the thread that asks it; what tails say goes to nobody. The input is stopped.
+    pub fn registry(&self) -> Registry {
+        assert!(self.input.is_none(), "two would read the same files");
+        let options = self.options();
+        let patterns = Patterns::new(&options.paths, &options.exclude).expect("good patterns");
+        let (shared, descriptors) =
+            (Shared::new(SharedOptions::default()), Descriptors::new(self.setup.open_files_max));
+        let context = Arc::new(TailContext::new(&options, self.setup.timing, Arc::default(), shared, descriptors));
+        let (store, host) = (Arc::clone(&self.store), Arc::clone(&self.host) as Arc<dyn Host>);
+        Registry::load(options, patterns, store, host, vec![OUTPUT], context, std::sync::mpsc::channel().0)
+            .expect("readable")
     }
 
     pub fn input(&self) -> &FileInput {
