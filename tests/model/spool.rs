@@ -243,14 +243,13 @@ impl World {
         }
     }
 
-    /// Opens the log again and reads it to its end. `closed`: in order, so nothing may be repeated.
-    fn reopen(&mut self, closed: bool) {
+    /// Opens the log again and reads it to its end. `closed`: in order, so nothing may be repeated. Whether some of it is damaged.
+    fn reopen(&mut self, closed: bool) -> bool {
         let damaged;
         (self.log, damaged) = open(&self.disk);
         // What was synced is never changed. But an append that failed leaves a part of a frame where its end could not be cut off, or
         // where a loss of power undid that: a start can't tell whether it was ever whole, and says so. It stays until its segment goes.
         assert!(self.has_failed || damaged == 0, "seed {}: {damaged} frames are damaged without a failure", self.seed);
-        self.has_failed = damaged > 0;
         self.waiting.clear();
         let mut found = BTreeMap::new();
         let newest = self.frames.last_key_value().map_or(0, |(id, _)| *id);
@@ -281,12 +280,15 @@ impl World {
             }
         }
         self.frames.extend(found);
+        damaged > 0
     }
 
     fn crash(&mut self) {
         self.disk.crash();
         self.disk.set_capacity_bytes(ROOMY);
-        self.reopen(false);
+        // What is there now stays as it is. Without a loss of power, what an append that failed has left whole is not synced: the
+        // next one may tear it.
+        self.has_failed = self.reopen(false);
     }
 
     /// From some call on nothing reaches the disk; then the power goes.
@@ -320,7 +322,7 @@ impl World {
                 self.disk.set_capacity_bytes(ROOMY);
                 let log = std::mem::replace(&mut self.log, open(&SimDisk::new(0, ROOMY)).0);
                 let closed = log.close().is_ok();
-                self.reopen(closed);
+                self.has_failed |= self.reopen(closed);
             }
         }
     }
