@@ -43,10 +43,10 @@ pub use route_to::RouteTo;
 pub(crate) use template::write_text;
 pub use template::{Missing, Template};
 pub use timestamp::{Civil, Timestamp};
-pub use value::{Object, SetError, Value};
+pub use value::{Object, RootName, SetError, Value};
 
 use common::object_of;
-use value::{Probe, name_bit, not_an_object};
+use value::{Probe, is_special, name_bit, not_an_object};
 
 /// What is special about a line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -455,8 +455,7 @@ impl Event {
     /// The value, and nothing has changed.
     pub fn set_new(&mut self, path: &FieldPath, value: Value, common: &Common) -> Result<(), Value> {
         let root = path.root();
-        let is_special = matches!(root, "@timestamp" | "@metadata" | "message");
-        if is_special || self.is_detached() || self.has_shared_root(root, common) {
+        if is_special(root) || self.is_detached() || self.has_shared_root(root, common) {
             return Err(value);
         }
         let own = self.own_mut();
@@ -467,6 +466,26 @@ impl Event {
             return Ok(());
         }
         own.fields.set_new(path.segments(), value)
+    }
+
+    /// Whether none of the names whose bits these are stands at the root of what was set.
+    pub fn has_none_of(&self, bits: u64) -> bool {
+        self.own.as_ref().is_none_or(|own| !own.is_detached && own.roots & bits == 0)
+    }
+
+    /// Sets a field at the root where the caller knows that nothing of this name was set ([`Event::has_none_of`], before others
+    /// were set that have other names). If the source may share something of that name, the value is given back.
+    ///
+    /// # Errors
+    /// The value, and nothing has changed.
+    pub fn set_root(&mut self, name: &RootName, value: Value, common: &Common) -> Result<(), Value> {
+        if common.may_have_bit(name.bit()) {
+            return Err(value);
+        }
+        let own = self.own_mut();
+        own.roots |= name.bit();
+        own.fields.push_root(name, value);
+        Ok(())
     }
 
     fn set_message(&mut self, path: &FieldPath, rest: &[Box<str>], value: Value) -> Result<(), SetError> {

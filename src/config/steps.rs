@@ -8,7 +8,7 @@ use super::processors::{Chosen, ConvertType, Date, OnFailure, Precision, Process
 use super::written::{ConditionText, Count, DateFormatText, Field, Size};
 use crate::event::{FieldPath, Object, Template};
 use crate::process::condition::Condition;
-use crate::process::{self, Chain, DateFormat, Limit, Locale, Process, Step, Type, Zone};
+use crate::process::{self, Chain, DateFormat, LastRead, Limit, Locale, Process, Step, Type, Zone};
 
 /// How deep `when` may be nested: what bounds the stack at run time.
 const WHEN_DEPTH_MAX: usize = 6;
@@ -164,6 +164,7 @@ impl Checker<'_> {
                 Precision::Microseconds => 1_000,
                 Precision::Nanoseconds => 1,
             },
+            last: LastRead::default(),
         })
     }
 

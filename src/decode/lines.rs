@@ -69,7 +69,7 @@ pub fn split_lines_from(
     let mut split = Split::default();
     let Some(last) = memchr::memrchr(b'\n', bytes) else { return split };
     let bytes = &bytes[..=last];
-    let all_utf8 = std::str::from_utf8(bytes).is_ok();
+    let all_utf8 = simdutf8::basic::from_utf8(bytes).is_ok();
     let keeps_all = options.filter.keeps_all();
 
     let mut mark = Charset::Utf8.mark_bytes(bytes, base_offset);

@@ -167,7 +167,12 @@ impl Common {
 
     /// If not, nothing that is shared or a line's own is at this root.
     pub(crate) fn may_have_root(&self, root: &str) -> bool {
-        self.roots & name_bit(root) != 0
+        self.may_have_bit(name_bit(root))
+    }
+
+    /// The same for a name's bit.
+    pub(crate) fn may_have_bit(&self, bit: u64) -> bool {
+        self.roots & bit != 0
     }
 
     /// A string that all events share, as `log.file.id`.

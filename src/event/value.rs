@@ -330,6 +330,11 @@ impl Object {
         self.entries.push((CompactString::from(&**first), value));
     }
 
+    /// The same for a name at this level.
+    pub(super) fn push_root(&mut self, name: &RootName, value: Value) {
+        self.entries.push((name.name.clone(), value));
+    }
+
     pub(super) fn take_segments(&mut self, segments: &[Box<str>]) -> Option<Value> {
         let (last, parents) = segments.split_last()?;
         let mut object = self;
@@ -370,6 +375,31 @@ impl IntoIterator for Object {
 /// The error for `path` where its first `depth` segments name something that is no object.
 pub(super) fn not_an_object(path: &FieldPath, depth: usize) -> SetError {
     SetError::NotAnObject(path.segments().get(..depth).unwrap_or_default().join("."))
+}
+
+/// The name of a field at the root, ready to be set on many events.
+#[derive(Clone, Debug)]
+pub struct RootName {
+    name: CompactString,
+    bit: u64,
+}
+
+impl RootName {
+    /// The name of `path`, if that is a field at the root, and of no special meaning.
+    pub fn of(path: &FieldPath) -> Option<Self> {
+        let is_plain = path.segments().len() == 1 && !is_special(path.root());
+        is_plain.then(|| Self { name: path.root().into(), bit: name_bit(path.root()) })
+    }
+
+    /// Names that share no bit are not the same.
+    pub fn bit(&self) -> u64 {
+        self.bit
+    }
+}
+
+/// The root is no field like others.
+pub(super) fn is_special(root: &str) -> bool {
+    matches!(root, "@timestamp" | "@metadata" | "message")
 }
 
 /// A bit for a name: what of many names is none of some others is mostly told by these, without looking at any.

@@ -12,6 +12,9 @@ mod zone;
 pub use names::Locale;
 pub use zone::Zone;
 
+use compact_str::CompactString;
+use regex_automata::util::pool::Pool;
+
 use super::{Failed, Outcome, Process, Work};
 use crate::event::{FieldPath, SyntaxError, Timestamp, Value, ValueRef};
 use format::Format;
@@ -27,6 +30,35 @@ pub struct Date {
     pub target: FieldPath,
     /// The time's digits below it are cut: 1,000,000 for milliseconds.
     pub unit_nanos: i64,
+    pub last: LastRead,
+}
+
+/// Texts up to this length are remembered: dates are not longer.
+const REMEMBERED_BYTES: usize = 64;
+
+/// What each thread has read last. Lines come many a second, and most say the same as the one before.
+#[derive(Debug)]
+pub struct LastRead(Box<Pool<Last>>);
+
+#[derive(Debug, Default)]
+struct Last {
+    text: CompactString,
+    /// What a text without a year goes by.
+    read_at: Option<Timestamp>,
+    time: Option<Timestamp>,
+}
+
+impl Clone for LastRead {
+    /// Empty: what has it may have another zone, or other formats.
+    fn clone(&self) -> Self {
+        Self::default()
+    }
+}
+
+impl Default for LastRead {
+    fn default() -> Self {
+        Self(Box::new(Pool::new(Last::default as fn() -> Last)))
+    }
 }
 
 /// One format of a date.
@@ -99,15 +131,31 @@ impl Date {
             Some(ValueRef::Timestamp(time)) => Some(time),
             Some(ValueRef::Int(number)) => self.formats.iter().find_map(|format| format.of_int(number)),
             Some(ValueRef::Float(number)) => self.formats.iter().find_map(|format| format.of_float(number)),
-            Some(ValueRef::Str(text)) => {
-                let place = self.zone.of(&view).ok_or(Failed)?;
-                self.formats.iter().find_map(|format| format.of_text(&text, &place, work.read_at))
-            }
+            Some(ValueRef::Str(text)) => match &self.zone {
+                Zone::Fixed(place) if text.len() <= REMEMBERED_BYTES => self.of_text_again(&text, place, work.read_at),
+                zone => self.of_text(&text, &zone.of(&view).ok_or(Failed)?, work.read_at),
+            },
             Some(ValueRef::Bool(_) | ValueRef::BigInt(_) | ValueRef::Array(_) | ValueRef::Object(_)) => None,
         };
         let time = found.ok_or(Failed)?;
         let cut = time.0.checked_sub(time.0.rem_euclid(self.unit_nanos.max(1))).ok_or(Failed)?;
         Ok(Some(Timestamp(cut)))
+    }
+
+    fn of_text(&self, text: &str, place: &Place, read_at: Timestamp) -> Option<Timestamp> {
+        self.formats.iter().find_map(|format| format.of_text(text, place, read_at))
+    }
+
+    /// The same, remembered: for one zone, and what was read at one time.
+    fn of_text_again(&self, text: &str, place: &Place, read_at: Timestamp) -> Option<Timestamp> {
+        let mut last = self.last.0.get();
+        if last.read_at != Some(read_at) || last.text != text {
+            last.time = self.of_text(text, place, read_at);
+            last.read_at = Some(read_at);
+            last.text.clear();
+            last.text.push_str(text);
+        }
+        last.time
     }
 }
 
@@ -148,6 +196,7 @@ mod tests {
             zone: Zone::parse("UTC").expect("a zone"),
             target: path("@timestamp"),
             unit_nanos: 1_000_000,
+            last: LastRead::default(),
         }
     }
 
@@ -341,6 +390,31 @@ mod tests {
         let tokyo = in_zone("Asia/Tokyo", date(&[syslog], "en"));
         let found = time(tokyo, json!("Jan 01 00:10:00"), "2013-12-31T15:12:00Z");
         assert_eq!(found.as_deref(), Some("2013-12-31T15:10:00.000Z"), "it is January there");
+    }
+
+    /// Scenario: one processor reads the same text again, then another, then the first at another time, and what fails twice.
+    /// Guarantee: what is remembered of the last text is never taken for another's, or for another time of reading.
+    #[test]
+    fn what_was_read_last_is_no_others() {
+        let syslog = date(&["MMM dd HH:mm:ss"], "en");
+        let (common, mut tally) = (common(), super::super::Tally::default());
+        let mut read = |text: &str, read_at: &str| {
+            let mut event = event();
+            event.set(&path("field"), text.into(), BUF, &common).expect("sets");
+            let read_at = Timestamp::parse(read_at).expect("a time");
+            let mut work = Work { event: &mut event, buf: BUF, common: &common, read_at, tally: &mut tally };
+            syslog.run(&mut work).ok().map(|_| event.timestamp.to_string())
+        };
+        let (then, now) = ("2013-06-15T12:00:00Z", "2014-06-15T12:00:00Z");
+        for _ in 0..2 {
+            assert_eq!(read("Jun 01 01:00:00", then).as_deref(), Some("2013-06-01T01:00:00.000Z"));
+        }
+        assert_eq!(read("Jun 01 01:00:01", then).as_deref(), Some("2013-06-01T01:00:01.000Z"));
+        assert_eq!(read("Jun 01 01:00:01", now).as_deref(), Some("2014-06-01T01:00:01.000Z"));
+        for _ in 0..2 {
+            assert_eq!(read("Jun 31 01:00:01", now), None);
+        }
+        assert_eq!(read("Jun 01 01:00:01", now).as_deref(), Some("2014-06-01T01:00:01.000Z"));
     }
 
     #[test]

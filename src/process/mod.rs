@@ -55,7 +55,7 @@ pub use cloud::{Cloud, CloudFacts, CloudQuery, Provider};
 pub use convert::{Convert, Type};
 pub use copy::Copy;
 pub use csv::{ColumnType, Csv};
-pub use date::{Date, DateFormat, Locale, Zone};
+pub use date::{Date, DateFormat, LastRead, Locale, Zone};
 pub use dissect::{Dissect, Tokenizer, Trim};
 pub use drop_event::DropEvent;
 pub use drop_fields::DropFields;
@@ -518,6 +518,7 @@ mod tests {
                 zone: Zone::parse(&format!("%{{[{other}]:Europe/Berlin}}")).expect("a zone"),
                 target: other.clone(),
                 unit_nanos: 1_000_000,
+                last: LastRead::default(),
             }),
             step(Gsub { fields: vec![substitution("(.)[a-z]*", r"\1\0"), substitution("", "x")] }),
             step(Lowercase { fields: fields() }),

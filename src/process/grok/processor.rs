@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use regex_automata::util::pool::Pool;
 
-use crate::event::{Common, Event, EventView, FieldPath, Object, Value, ValueRef};
+use crate::event::{Common, Event, EventView, FieldPath, Object, RootName, Value, ValueRef};
 
 use super::super::{Failed, Outcome, Process, Tally, Work};
 use super::{Cast, Field, Grok, Int, Scratch, float, int};
@@ -51,7 +51,16 @@ struct Shared {
 #[derive(Debug)]
 struct Subject {
     field: FieldPath,
-    patterns: Vec<(Arc<Grok>, Vec<Goal>)>,
+    patterns: Vec<Pattern>,
+}
+
+#[derive(Debug)]
+struct Pattern {
+    grok: Arc<Grok>,
+    /// Of its fields, in their order.
+    goals: Vec<Goal>,
+    /// Those of the names of [`Goal::alone`].
+    bits: u64,
 }
 
 /// Where the capture of a field goes.
@@ -60,6 +69,8 @@ struct Goal {
     /// `None`: the name is no reference.
     path: Option<FieldPath>,
     overwrites: bool,
+    /// Its name, if it is at the root and no other capture of the pattern is there or below.
+    alone: Option<RootName>,
 }
 
 /// A capture can't be set.
@@ -81,10 +92,11 @@ impl Processor {
             path: reference(&field.name)
                 .map(|path| target.as_ref().map_or_else(|| path.clone(), |target| path.below(target))),
             overwrites: overwrite.contains(&field.name),
+            alone: None,
         };
         let with_goals = |grok: Arc<Grok>| {
             let goals = grok.fields().iter().map(goal).collect();
-            (grok, goals)
+            Pattern::new(grok, goals)
         };
         let subjects = matches
             .into_iter()
@@ -92,6 +104,19 @@ impl Processor {
         let subjects = subjects.collect();
         let scratches = Pool::new(Scratch::default as fn() -> Scratch);
         Self { shared: Arc::new(Shared { subjects, break_on_match, keep_empty_captures, scratches }) }
+    }
+}
+
+impl Pattern {
+    fn new(grok: Arc<Grok>, mut goals: Vec<Goal>) -> Self {
+        let roots: Vec<Option<String>> =
+            goals.iter().map(|goal| goal.path.as_ref().map(|path| path.root().to_owned())).collect();
+        for (goal, root) in goals.iter_mut().zip(&roots) {
+            let is_alone = roots.iter().filter(|other| *other == root).count() == 1;
+            goal.alone = goal.path.as_ref().filter(|_| is_alone).and_then(RootName::of);
+        }
+        let bits = goals.iter().filter_map(|goal| goal.alone.as_ref()).fold(0, |bits, name| bits | name.bit());
+        Self { grok, goals, bits }
     }
 }
 
@@ -132,7 +157,7 @@ impl Shared {
         common: &Common,
     ) -> Result<Tried, Refused> {
         if let Some(line) = event.utf8_line().filter(|_| is_message(&subject.field))
-            && let Ok(text) = std::str::from_utf8(buf.get(line).unwrap_or_default())
+            && let Ok(text) = simdutf8::basic::from_utf8(buf.get(line).unwrap_or_default())
         {
             return self.text(&subject.patterns, text, scratch, event, buf, common);
         }
@@ -154,7 +179,7 @@ impl Shared {
 
     fn text(
         &self,
-        patterns: &[(Arc<Grok>, Vec<Goal>)],
+        patterns: &[Pattern],
         text: &str,
         scratch: &mut Scratch,
         event: &mut Event,
@@ -162,7 +187,7 @@ impl Shared {
         common: &Common,
     ) -> Result<Tried, Refused> {
         let mut tried = Tried::NoMatch;
-        for (grok, goals) in patterns {
+        for Pattern { grok, goals, bits } in patterns {
             let Ok(found) = grok.find(scratch, text.as_bytes()) else { return Ok(Tried::TimedOut) };
             let Some(found) = found else {
                 tried = Tried::NoMatch;
@@ -170,8 +195,17 @@ impl Shared {
             };
             tried = Tried::Matched;
             event.expect_fields(goals.len());
+            let is_new = event.has_none_of(*bits);
             for ((field, range), goal) in found.captures().zip(goals) {
-                self.capture(text, range, field.cast, goal, event, buf, common)?;
+                let Some(value) = self.captured(text, range, field.cast) else { continue };
+                let value = match goal.alone.as_ref().filter(|_| is_new) {
+                    Some(name) => match event.set_root(name, value, common) {
+                        Ok(()) => continue,
+                        Err(value) => value,
+                    },
+                    None => value,
+                };
+                Self::set(value, goal, event, buf, common)?;
             }
             if self.break_on_match {
                 break;
@@ -180,23 +214,18 @@ impl Shared {
         Ok(tried)
     }
 
-    #[expect(clippy::too_many_arguments, reason = "the event and what it refers to")]
-    fn capture(
-        &self,
-        text: &str,
-        range: Option<Range<usize>>,
-        cast: Option<Cast>,
-        goal: &Goal,
-        event: &mut Event,
-        buf: &[u8],
-        common: &Common,
-    ) -> Result<(), Refused> {
+    /// The value of a capture; `None`: it is no field.
+    fn captured(&self, text: &str, range: Option<Range<usize>>, cast: Option<Cast>) -> Option<Value> {
         let captured = range.and_then(|range| text.get(range));
         let is_empty = captured.as_ref().is_none_or(|text| text.is_empty() && cast.is_none());
         if is_empty && !self.keep_empty_captures {
-            return Ok(());
+            return None;
         }
-        let value = captured.map_or(Value::Null, |text| value_of(text, cast));
+        Some(captured.map_or(Value::Null, |text| value_of(text, cast)))
+    }
+
+    /// Sets the value of a capture, whatever is there.
+    fn set(value: Value, goal: &Goal, event: &mut Event, buf: &[u8], common: &Common) -> Result<(), Refused> {
         let path = goal.path.as_ref().ok_or(Refused)?;
         let value = if goal.overwrites {
             value
