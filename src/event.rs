@@ -473,19 +473,17 @@ impl Event {
         self.own.as_ref().is_none_or(|own| !own.is_detached && own.roots & bits == 0)
     }
 
-    /// Sets a field at the root where the caller knows that nothing of this name was set ([`Event::has_none_of`], before others
-    /// were set that have other names). If the source may share something of that name, the value is given back.
-    ///
-    /// # Errors
-    /// The value, and nothing has changed.
-    pub fn set_root(&mut self, name: &RootName, value: Value, common: &Common) -> Result<(), Value> {
-        if common.may_have_bit(name.bit()) {
-            return Err(value);
+    /// Sets a text at the root where the caller knows that nothing of this name was set ([`Event::has_none_of`], before others
+    /// were set that have other names). `false`: the source may share something of that name, and nothing has changed.
+    #[inline]
+    pub fn set_root_text(&mut self, name: &RootName, text: &str, common: &Common) -> bool {
+        let is_new = !common.may_have_bit(name.bit());
+        if is_new {
+            let own = self.own_mut();
+            own.roots |= name.bit();
+            own.fields.push_text(name, text);
         }
-        let own = self.own_mut();
-        own.roots |= name.bit();
-        own.fields.push_root(name, value);
-        Ok(())
+        is_new
     }
 
     fn set_message(&mut self, path: &FieldPath, rest: &[Box<str>], value: Value) -> Result<(), SetError> {

@@ -330,9 +330,10 @@ impl Object {
         self.entries.push((CompactString::from(&**first), value));
     }
 
-    /// The same for a name at this level.
-    pub(super) fn push_root(&mut self, name: &RootName, value: Value) {
-        self.entries.push((name.name.clone(), value));
+    /// The same for a text at this level. It is made where it stays: a value that was written a moment ago is slow to move.
+    #[inline]
+    pub(super) fn push_text(&mut self, name: &RootName, text: &str) {
+        self.entries.push((name.name.clone(), Value::String(text.into())));
     }
 
     pub(super) fn take_segments(&mut self, segments: &[Box<str>]) -> Option<Value> {

@@ -7,7 +7,6 @@
 //! Not here: patterns (see the modules beside this one).
 
 use std::borrow::Cow;
-use std::ops::Range;
 use std::sync::Arc;
 
 use regex_automata::util::pool::Pool;
@@ -197,15 +196,19 @@ impl Shared {
             event.expect_fields(goals.len());
             let is_new = event.has_none_of(*bits);
             for ((field, range), goal) in found.captures().zip(goals) {
-                let Some(value) = self.captured(text, range, field.cast) else { continue };
-                let value = match goal.alone.as_ref().filter(|_| is_new) {
-                    Some(name) => match event.set_root(name, value, common) {
-                        Ok(()) => continue,
-                        Err(value) => value,
-                    },
-                    None => value,
-                };
-                Self::set(value, goal, event, buf, common)?;
+                let captured = range.and_then(|range| text.get(range));
+                let is_empty = captured.is_none_or(|text| text.is_empty() && field.cast.is_none());
+                if is_empty && !self.keep_empty_captures {
+                    continue;
+                }
+                // Nearly all.
+                if let (Some(text), None, Some(name), true) = (captured, field.cast, &goal.alone, is_new)
+                    && event.set_root_text(name, text, common)
+                {
+                    continue;
+                }
+                let value = captured.map_or(Value::Null, |text| value_of(text, field.cast));
+                set(value, goal, event, buf, common)?;
             }
             if self.break_on_match {
                 break;
@@ -213,42 +216,32 @@ impl Shared {
         }
         Ok(tried)
     }
+}
 
-    /// The value of a capture; `None`: it is no field.
-    fn captured(&self, text: &str, range: Option<Range<usize>>, cast: Option<Cast>) -> Option<Value> {
-        let captured = range.and_then(|range| text.get(range));
-        let is_empty = captured.as_ref().is_none_or(|text| text.is_empty() && cast.is_none());
-        if is_empty && !self.keep_empty_captures {
-            return None;
-        }
-        Some(captured.map_or(Value::Null, |text| value_of(text, cast)))
-    }
-
-    /// Sets the value of a capture, whatever is there.
-    fn set(value: Value, goal: &Goal, event: &mut Event, buf: &[u8], common: &Common) -> Result<(), Refused> {
-        let path = goal.path.as_ref().ok_or(Refused)?;
-        let value = if goal.overwrites {
-            value
-        } else {
-            let value = match event.set_new(path, value, common) {
-                Ok(()) => return Ok(()),
-                Err(value) => value,
-            };
-            let view = EventView { event, buf, common };
-            match view.get(path).filter(|there| !is_agents(&view, path, there)) {
-                None | Some(ValueRef::Null) => value,
-                Some(ValueRef::Array(values)) => {
-                    let mut values = values.into_owned();
-                    values.push(value);
-                    Value::Array(values)
-                }
-                Some(ValueRef::Str(there)) => Value::Array(vec![Value::from(&*there), value]),
-                Some(ValueRef::Timestamp(_)) => return Err(Refused),
-                Some(_) => return Ok(()),
-            }
+/// Sets the value of a capture, whatever is there.
+fn set(value: Value, goal: &Goal, event: &mut Event, buf: &[u8], common: &Common) -> Result<(), Refused> {
+    let path = goal.path.as_ref().ok_or(Refused)?;
+    let value = if goal.overwrites {
+        value
+    } else {
+        let value = match event.set_new(path, value, common) {
+            Ok(()) => return Ok(()),
+            Err(value) => value,
         };
-        event.set(path, value, buf, common).map_err(|_| Refused)
-    }
+        let view = EventView { event, buf, common };
+        match view.get(path).filter(|there| !is_agents(&view, path, there)) {
+            None | Some(ValueRef::Null) => value,
+            Some(ValueRef::Array(values)) => {
+                let mut values = values.into_owned();
+                values.push(value);
+                Value::Array(values)
+            }
+            Some(ValueRef::Str(there)) => Value::Array(vec![Value::from(&*there), value]),
+            Some(ValueRef::Timestamp(_)) => return Err(Refused),
+            Some(_) => return Ok(()),
+        }
+    };
+    event.set(path, value, buf, common).map_err(|_| Refused)
 }
 
 /// The field is as the agent itself made it (`agent`, `host`, `log.offset`, …): a capture of that name takes its place.
