@@ -129,6 +129,23 @@ impl Node {
         }
     }
 
+    /// How many bytes it matches at the least; a malformed one is a character.
+    pub(super) fn length_min(&self) -> usize {
+        match self {
+            Node::Set(_) => 1,
+            Node::Concat(nodes) => nodes.iter().map(Node::length_min).fold(0, usize::saturating_add),
+            Node::Alt(nodes) => nodes.iter().map(Node::length_min).min().unwrap_or(0),
+            Node::Repeat { node, min, .. } => node.length_min().saturating_mul(*min as usize),
+            Node::Capture(_, node) | Node::Atomic(node) => node.length_min(),
+            Node::Empty
+            | Node::Look { .. }
+            | Node::Assert(_)
+            | Node::Keep
+            | Node::Passed(_)
+            | Node::Backreference(_) => 0,
+        }
+    }
+
     /// The number of characters it matches, if that is always the same.
     pub(super) fn fixed_len(&self) -> Option<u32> {
         match self {

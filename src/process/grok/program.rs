@@ -10,6 +10,7 @@ use std::collections::HashMap;
 
 use super::ast::{Assert, Choice, Node, Set, only_char};
 use super::bytes::{ByteClass, Next, Scan, Wide};
+use super::literals::Literal;
 use super::simplify::{factored, simplify};
 use super::table::{Budget, End, Table as Piece};
 
@@ -174,6 +175,8 @@ pub(super) struct Program {
     pub pieces: Vec<Piece>,
     pub counts: Vec<Counts>,
     pub follows: Vec<Follow>,
+    /// Of each mark, the text before it.
+    pub marks: Vec<Literal>,
     /// There are look-arounds of more than one character.
     pub has_looks: bool,
     /// Loops that can turn without consuming.
@@ -216,11 +219,11 @@ const TURNS_MAX: usize = 3;
 pub(super) struct TooLarge;
 
 impl Program {
-    /// With runs and tables.
-    pub(super) fn fast(root: &Node) -> Result<Self, TooLarge> {
-        let root = simplify(root.clone());
+    /// With runs and tables; `marks` are the texts before the marks of `root`.
+    pub(super) fn fast(root: Node, marks: Vec<Literal>) -> Result<Self, TooLarge> {
         let mut compiler = Compiler::new(true);
-        compiler.compile(&root)?;
+        compiler.compile(&simplify(root))?;
+        compiler.program.marks = marks;
         Ok(compiler.program)
     }
 

@@ -14,8 +14,9 @@ use regex_automata::util::pool::Pool;
 use regex_automata::{Anchored, Input};
 use regex_syntax::hir::{Class, Hir, Look, Repetition};
 
-use super::ast::{Assert, Choice, Node, only_char};
+use super::ast::{Assert, Choice, Node};
 use super::bytes::Next;
+use super::literals::{Literals, Marker, Required};
 use super::program::{Program, TooLarge};
 use super::vm::{self, Patience, Ran, Space};
 
@@ -23,14 +24,11 @@ use super::vm::{self, Patience, Ran, Space};
 const NOTES_BYTES_MAX: usize = 64 << 20;
 /// Ways that failed before it is looked for what every match has.
 const FAILURES_BEFORE_LOOKING: u32 = 6;
-/// Ways that failed before the lazy automaton is asked: it takes as long as about so many.
+/// Ways that failed before the lazy automaton is asked, and one more for so many bytes: it takes as long as about so many.
 const FAILURES_BEFORE_ASKING: u32 = 24;
+const BYTES_FOR_A_FAILURE: usize = 8;
 /// Steps for each byte before the notes begin.
 const STEPS_BEFORE_NOTES: u64 = 24;
-/// Texts that are looked for.
-const LITERALS_MAX: usize = 24;
-/// Marks of a program.
-const MARKS_MAX: usize = 4;
 /// Memory for the lazy automaton of a pattern.
 const AUTOMATON_BYTES_MAX: usize = 1 << 20;
 
@@ -62,59 +60,9 @@ pub(super) struct Matcher {
     fast: Program,
     plain: Program,
     starts: Starts,
-    /// What every match has, in this order.
-    literals: Vec<Literal>,
-    /// Some of them, behind which the fast program has a mark.
-    marked: Vec<Literal>,
+    required: Required,
     automaton: Option<Automaton>,
     groups: usize,
-}
-
-/// A text that every match has.
-#[derive(Clone, Debug)]
-struct Literal {
-    bytes: Vec<u8>,
-    /// Where its rarest byte is.
-    rare: usize,
-}
-
-impl Literal {
-    fn new(text: &str) -> Self {
-        let bytes = text.as_bytes().to_vec();
-        let rare = (0..bytes.len()).min_by_key(|at| commonness(bytes[*at])).unwrap_or(0);
-        Self { bytes, rare }
-    }
-
-    fn commonness(&self) -> u8 {
-        commonness(self.bytes[self.rare])
-    }
-
-    /// Its last place in `text`.
-    fn rfind(&self, text: &[u8]) -> Option<usize> {
-        let behind = self.bytes.len() - self.rare - 1;
-        let mut end = text.len().checked_sub(behind)?;
-        loop {
-            let at = memchr::memrchr(self.bytes[self.rare], &text[..end])?;
-            let start = at.checked_sub(self.rare)?;
-            if text[start..].starts_with(&self.bytes) {
-                return Some(start);
-            }
-            end = at;
-        }
-    }
-}
-
-/// How often a byte is in lines, roughly.
-fn commonness(byte: u8) -> u8 {
-    match byte {
-        b' ' => 10,
-        b'e' | b't' | b'a' | b'o' | b'i' | b'n' | b's' | b'r' | b'0' | b'1' => 8,
-        b'a'..=b'z' | b'0'..=b'9' => 6,
-        b'-' | b'.' | b'/' | b':' => 5,
-        b'A'..=b'Z' | b',' | b'_' | b'=' => 3,
-        b'"' | b'[' | b']' | b'(' | b')' => 2,
-        _ => 1,
-    }
 }
 
 type NewCache = Box<dyn Fn() -> Cache + Send + Sync + std::panic::UnwindSafe + std::panic::RefUnwindSafe>;
@@ -141,14 +89,11 @@ pub(super) enum Way {
 impl Matcher {
     pub(super) fn new(root: &Node, groups: usize) -> Result<Self, TooLarge> {
         let plain = Program::plain(root)?;
-        let mut finder = Literals::default();
-        finder.visit(root);
-        finder.end_run();
-        let chosen = finder.rarest();
-        let marked = chosen.iter().map(|index| Literal::new(&finder.found[*index].text)).collect();
-        let fast = Program::fast(&Marker { run: 0, is_in_run: false, chosen }.marked(root.clone()))?;
-        let (literals, automaton) = (finder.best(), Automaton::new(root));
-        Ok(Self { fast, plain, starts: starts(root), literals, marked, automaton, groups })
+        let literals = Literals::of(root);
+        let (chosen, marks) = literals.rarest();
+        let fast = Program::fast(Marker::new(chosen).marked(root.clone()), marks)?;
+        let (required, automaton) = (literals.required(), Automaton::new(root));
+        Ok(Self { fast, plain, starts: starts(root), required, automaton, groups })
     }
 
     /// The leftmost match; its captures are in `slots`, two for each group, `u32::MAX` where there is none.
@@ -159,9 +104,7 @@ impl Matcher {
         slots: &mut Vec<u32>,
         way: Way,
     ) -> Result<Option<Span>, GaveUp> {
-        space.steps = 0;
-        space.failures = 0;
-        space.passed.clear();
+        space.begin();
         let tried = match way {
             Way::Best => self.fast(text, space),
             #[cfg(test)]
@@ -177,7 +120,7 @@ impl Matcher {
         };
         let (span, program) = match tried {
             Tried::Match(span) => (span, &self.fast),
-            Tried::NoMatch => return Ok(None),
+            Tried::NoMatch | Tried::NoMatchAnywhere => return Ok(None),
             Tried::OutOfPatience { start } => {
                 let bytes = self.plain.bits_per_place / 8 + 1 + self.plain.bytes_per_place;
                 if bytes.saturating_mul(text.len() + 1) > NOTES_BYTES_MAX {
@@ -196,37 +139,29 @@ impl Matcher {
     }
 
     fn fast(&self, text: &[u8], space: &mut Space) -> Tried {
-        if self.marked.first().is_some_and(|literal| literal.rfind(text).is_none()) {
-            return Tried::NoMatch;
+        let rarest = self.fast.marks.first();
+        if text.len() < self.required.length_min || rarest.is_some_and(|literal| literal.rfind(text).is_none()) {
+            return Tried::NoMatchAnywhere;
         }
         let length = text.len() as u64 + 64;
-        let Some(first) = self.next_start(text, 0) else { return Tried::NoMatch };
+        let Some(first) = self.next_start(text, 0) else { return Tried::NoMatchAnywhere };
         let few = Patience { steps: length, failures: FAILURES_BEFORE_LOOKING };
         let mut tried = self.try_starts::<false>(text, space, From::Start(first), first, few);
-        if let Tried::Match(_) = tried {
+        if let Tried::Match(_) | Tried::NoMatchAnywhere = tried {
             return tried;
         }
-        let some = Patience { steps: length, failures: FAILURES_BEFORE_ASKING };
+        let Some(last) = self.required.last_start(text) else { return Tried::NoMatchAnywhere };
+        let failures = FAILURES_BEFORE_ASKING + u32::try_from(text.len() / BYTES_FOR_A_FAILURE).unwrap_or(u32::MAX);
+        let some = Patience { steps: length, failures };
         if let Tried::OutOfPatience { start } = tried {
-            if self.marked.iter().skip(1).any(|literal| literal.rfind(text).is_none()) {
-                return Tried::NoMatch;
-            }
             tried = self.try_starts::<false>(text, space, From::Paused(start), first, some);
         }
-        let mut last = text.len();
         if let Tried::NoMatch = tried {
-            if self.all_passed(text, space) {
-                return Tried::NoMatch;
-            }
-            match self.last_start(text) {
-                Some(found) => last = found,
-                None => return Tried::NoMatch,
-            }
             tried = self.try_starts::<false>(text, space, From::Start(first + 1), last, some);
         }
         let Tried::OutOfPatience { start } = tried else { return tried };
         if self.automaton.as_ref().is_some_and(|automaton| automaton.excludes(text)) {
-            return Tried::NoMatch;
+            return Tried::NoMatchAnywhere;
         }
         let many = Patience { steps: STEPS_BEFORE_NOTES * length, failures: u32::MAX };
         self.try_starts::<false>(text, space, From::Paused(start), last, many)
@@ -257,6 +192,7 @@ impl Matcher {
             match vm::run::<NOTES>(program, text, pc, space, patience) {
                 Ran::Match { end } => return Tried::Match(Span { start: at, end }),
                 Ran::NoMatch => start = at + 1,
+                Ran::NoMatchAnywhere => return Tried::NoMatchAnywhere,
                 Ran::OutOfPatience => return Tried::OutOfPatience { start: at },
             }
         }
@@ -281,29 +217,6 @@ impl Matcher {
             }
         }
     }
-
-    /// Each place of a marked literal was tried already, and what follows it failed: no other start will change that.
-    fn all_passed(&self, text: &[u8], space: &Space) -> bool {
-        self.marked.iter().zip(0..).any(|(literal, mark)| {
-            let mut end = text.len();
-            while let Some(at) = literal.rfind(&text[..end]) {
-                if !space.passed.contains(&(mark, (at + literal.bytes.len()) as u32)) {
-                    return false;
-                }
-                end = at + literal.bytes.len() - 1;
-            }
-            true
-        })
-    }
-
-    /// The last place a match can start at: before what every match has.
-    fn last_start(&self, text: &[u8]) -> Option<usize> {
-        let mut end = text.len();
-        for literal in self.literals.iter().rev() {
-            end = literal.rfind(&text[..end])?;
-        }
-        Some(end)
-    }
 }
 
 /// Where to try from.
@@ -317,7 +230,9 @@ enum From {
 #[derive(Clone, Copy, Debug)]
 enum Tried {
     Match(Span),
+    /// From where it was tried.
     NoMatch,
+    NoMatchAnywhere,
     /// The run that started here can go on.
     OutOfPatience {
         start: usize,
@@ -352,143 +267,6 @@ fn first_part(node: &Node) -> Option<&Node> {
         Node::Concat(nodes) => first_part(nodes.first()?),
         Node::Capture(_, node) => first_part(node),
         node => Some(node),
-    }
-}
-
-/// Finds texts that every match has.
-#[derive(Default)]
-struct Literals {
-    run: String,
-    found: Vec<Found>,
-    /// Repetitions and atomic groups around.
-    around: usize,
-}
-
-struct Found {
-    text: String,
-    /// It is in no repetition and no atomic group.
-    is_once: bool,
-}
-
-impl Literals {
-    fn visit(&mut self, node: &Node) {
-        match node {
-            Node::Set(set) => match only_char(set) {
-                Some(c) => self.run.push(c),
-                None => self.end_run(),
-            },
-            Node::Concat(nodes) => nodes.iter().for_each(|node| self.visit(node)),
-            Node::Capture(_, node) => self.visit(node),
-            Node::Atomic(node) => {
-                self.end_run();
-                self.around += 1;
-                self.visit(node);
-                self.end_run();
-                self.around -= 1;
-            }
-            Node::Empty | Node::Assert(_) | Node::Keep | Node::Passed(_) | Node::Look { .. } => {}
-            Node::Repeat { node, min, .. } if *min > 0 => {
-                self.end_run();
-                self.around += 1;
-                self.visit(node);
-                self.end_run();
-                self.around -= 1;
-            }
-            _ => self.end_run(),
-        }
-    }
-
-    fn end_run(&mut self) {
-        if !self.run.is_empty() {
-            let text = std::mem::take(&mut self.run);
-            self.found.push(Found { text, is_once: self.around == 0 });
-        }
-    }
-
-    /// Those that are least common in lines and tell something.
-    fn rarest(&self) -> Vec<usize> {
-        let rank = |index: &usize| {
-            let text = &self.found[*index].text;
-            (Literal::new(text).commonness(), std::cmp::Reverse(text.len()))
-        };
-        let mut once: Vec<usize> = (0..self.found.len()).filter(|index| self.found[*index].is_once).collect();
-        once.retain(|index| rank(index).0 < 6);
-        once.sort_by_key(rank);
-        once.truncate(MARKS_MAX);
-        once
-    }
-
-    /// Those that are not in every line, in their order.
-    fn best(self) -> Vec<Literal> {
-        let literals =
-            self.found.iter().map(|found| Literal::new(&found.text)).filter(|literal| literal.commonness() < 8);
-        literals.take(LITERALS_MAX).collect()
-    }
-}
-
-/// Puts marks behind some of the runs that `Literals` finds.
-struct Marker {
-    run: usize,
-    is_in_run: bool,
-    /// The run of each mark.
-    chosen: Vec<usize>,
-}
-
-impl Marker {
-    fn marked(&mut self, node: Node) -> Node {
-        match node {
-            Node::Set(ref set) if only_char(set).is_some() => {
-                self.is_in_run = true;
-                node
-            }
-            Node::Concat(nodes) => {
-                let mut marked = Vec::with_capacity(nodes.len() + 1);
-                for node in nodes {
-                    if self.is_in_run && ends_run(&node) {
-                        marked.extend(self.end_run().map(Node::Passed));
-                    }
-                    marked.push(self.marked(node));
-                }
-                Node::Concat(marked)
-            }
-            Node::Capture(index, inner) => Node::Capture(index, Box::new(self.marked(*inner))),
-            Node::Atomic(node) => {
-                self.end_run();
-                let node = Box::new(self.marked(*node));
-                self.end_run();
-                Node::Atomic(node)
-            }
-            Node::Repeat { node, min, max, choice } if min > 0 => {
-                self.end_run();
-                let node = Box::new(self.marked(*node));
-                self.end_run();
-                Node::Repeat { node, min, max, choice }
-            }
-            Node::Empty | Node::Assert(_) | Node::Keep | Node::Passed(_) | Node::Look { .. } => node,
-            node => {
-                self.end_run();
-                node
-            }
-        }
-    }
-
-    /// The run ended, if there was one; its mark.
-    fn end_run(&mut self) -> Option<u32> {
-        if !std::mem::take(&mut self.is_in_run) {
-            return None;
-        }
-        self.run += 1;
-        let mark = self.chosen.iter().position(|chosen| chosen + 1 == self.run)?;
-        u32::try_from(mark).ok()
-    }
-}
-
-/// The node is no part of a run, nor can begin with one.
-fn ends_run(node: &Node) -> bool {
-    match node {
-        Node::Set(set) => only_char(set).is_none(),
-        Node::Repeat { .. } | Node::Alt(_) | Node::Atomic(_) | Node::Backreference(_) => true,
-        _ => false,
     }
 }
 

@@ -23,6 +23,8 @@ pub(super) enum Ran {
         end: usize,
     },
     NoMatch,
+    /// Nor can there be one from anywhere else: what every match has was tried wherever the text has it.
+    NoMatchAnywhere,
     /// More steps or failures than were granted; it can go on.
     OutOfPatience,
 }
@@ -49,11 +51,24 @@ pub(super) struct Space {
     bits: Vec<u64>,
     bytes: Vec<u8>,
     /// Where the marks of the fast program were passed, the first few.
-    pub passed: Vec<(u32, u32)>,
+    passed: Vec<Passed>,
+    /// Index of the innermost of `passed` behind which there are ways to try still, and how many frames were there then.
+    open: u32,
+    open_frames: u32,
     /// Instructions run, and characters that runs went over, by eights.
     pub steps: u64,
     /// Ways that failed.
     pub failures: u32,
+}
+
+/// A mark of the fast program that was passed.
+#[derive(Clone, Copy, Debug)]
+struct Passed {
+    mark: u32,
+    pos: u32,
+    /// The mark around, as in `Space`.
+    open: u32,
+    open_frames: u32,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -97,12 +112,22 @@ const PASSED_MAX: usize = 32;
 
 const NO_MARK: u32 = u32::MAX;
 
+/// In `Space::open`: no mark is.
+const NONE_OPEN: u32 = u32::MAX;
+
 /// In a byte of the memo.
 const FAILED: u8 = 1;
 const LOOK_MATCHED: u8 = u8::MAX;
 const LEVEL_SHIFT: u32 = 8;
 
 impl Space {
+    /// Before a search in a text.
+    pub(super) fn begin(&mut self) {
+        self.steps = 0;
+        self.failures = 0;
+        self.passed.clear();
+    }
+
     /// Forgets what was noted; the text has `length` bytes.
     pub(super) fn clear_notes(&mut self, program: &Program, length: usize) {
         let places = length + 1;
@@ -132,17 +157,18 @@ pub(super) fn run<const NOTES: bool>(
     space: &mut Space,
     patience: Patience,
 ) -> Ran {
-    let mut vm = Vm { program, text, space, mark: NO_MARK };
+    let mut vm = Vm { program, text, space, mark: NO_MARK, is_hopeless: false };
     let (mut pc, mut pos) = match from {
         Some(from) => {
             vm.space.frames.clear();
+            (vm.space.open, vm.space.open_frames) = (NONE_OPEN, 0);
             from
         }
         None => {
             vm.mark = vm.space.paused;
             match vm.go_back::<NOTES>() {
                 Some(from) => from,
-                None => return Ran::NoMatch,
+                None => return vm.no_match(),
             }
         }
     };
@@ -225,7 +251,8 @@ pub(super) fn run<const NOTES: bool>(
                 Inst::RunLazy { set, counts, follow, next } => {
                     let Counts { min, max } = program.counts[counts as usize];
                     if let Some(low) = vm.step_times(set, min, pos)
-                        && let Some((at, left)) = vm.first_follow(set, follow, low, max - min)
+                        && let Some((at, left)) =
+                            vm.first_follow(set, follow, low, if max == u32::MAX { max } else { max - min })
                     {
                         steps += (at - pos) as u64 / 8;
                         if left > 0 {
@@ -369,7 +396,7 @@ pub(super) fn run<const NOTES: bool>(
             Some((next, at)) => (pc, pos) = (next, at),
             None => {
                 vm.space.steps = steps;
-                return Ran::NoMatch;
+                return vm.no_match();
             }
         }
     }
@@ -388,6 +415,8 @@ struct Vm<'a> {
     space: &'a mut Space,
     /// Index of the innermost mark among the frames.
     mark: u32,
+    /// No start has a match.
+    is_hopeless: bool,
 }
 
 impl Vm<'_> {
@@ -400,14 +429,42 @@ impl Vm<'_> {
     /// Whether the mark was not passed here before; if it was, what follows has failed.
     #[inline]
     fn is_new_at(&mut self, mark: u32, pos: u32) -> bool {
-        let passed = &mut self.space.passed;
-        if passed.contains(&(mark, pos)) {
+        let space = &mut *self.space;
+        if space.passed.iter().any(|passed| passed.mark == mark && passed.pos == pos) {
             return false;
         }
-        if passed.len() < PASSED_MAX {
-            passed.push((mark, pos));
+        if space.passed.len() < PASSED_MAX {
+            let passed = Passed { mark, pos, open: space.open, open_frames: space.open_frames };
+            (space.open, space.open_frames) = (space.passed.len() as u32, space.frames.len() as u32);
+            space.passed.push(passed);
         }
         true
+    }
+
+    /// All ways behind the innermost mark have failed. Whether the text has no place left where it can be passed: no match
+    /// then, from no start. Each path passes a mark once, so what passed this one elsewhere has failed as well.
+    #[cold]
+    fn was_last_place(&mut self) -> bool {
+        let Some(failed) = self.space.passed.get(self.space.open as usize).copied() else { return false };
+        (self.space.open, self.space.open_frames) = (failed.open, failed.open_frames);
+        let Some(literal) = self.program.marks.get(failed.mark as usize) else { return false };
+        let mut end = self.text.len();
+        while let Some(at) = literal.rfind(&self.text[..end]) {
+            let behind = at + literal.bytes.len();
+            if !self.space.passed.iter().any(|passed| passed.mark == failed.mark && passed.pos as usize == behind) {
+                return false;
+            }
+            end = behind - 1;
+        }
+        true
+    }
+
+    /// After the last way: what the marks say of the other starts.
+    fn no_match(&mut self) -> Ran {
+        while !self.is_hopeless && self.space.open != NONE_OPEN {
+            self.is_hopeless = self.was_last_place();
+        }
+        if self.is_hopeless { Ran::NoMatchAnywhere } else { Ran::NoMatch }
     }
 
     fn push_mark(&mut self, pc: Pc, pos: usize) {
@@ -420,6 +477,12 @@ impl Vm<'_> {
     fn go_back<const NOTES: bool>(&mut self) -> Option<(Pc, usize)> {
         loop {
             let frame = self.space.frames.pop()?;
+            while self.space.frames.len() < self.space.open_frames as usize {
+                if self.was_last_place() {
+                    self.is_hopeless = true;
+                    return None;
+                }
+            }
             self.space.trail.truncate(frame.trail as usize);
             let pos = frame.pos as usize;
             match frame.kind {
@@ -442,7 +505,8 @@ impl Vm<'_> {
                         continue;
                     };
                     let Some(more) = self.program.sets[set as usize].step(self.text, pos) else { continue };
-                    let Some((at, left)) = self.first_follow(set, follow, more, frame.extra - 1) else { continue };
+                    let left = if frame.extra == u32::MAX { u32::MAX } else { frame.extra - 1 };
+                    let Some((at, left)) = self.first_follow(set, follow, more, left) else { continue };
                     if left > 0 {
                         self.push(Kind::TakeMore, frame.pc, at, left);
                     }
@@ -754,7 +818,7 @@ fn replay_look(program: &Program, text: &[u8], space: &mut Space, look: Entry, s
     let Inst::Look { body, back: count, .. } = program.insts[(look.key & !LOOK) as usize] else { return };
     space.clear_notes(program, text.len());
     space.trail.clear();
-    let vm = Vm { program, text, space: &mut *space, mark: NO_MARK };
+    let vm = Vm { program, text, space: &mut *space, mark: NO_MARK, is_hopeless: false };
     let Some(start) = vm.step_back(count, look.pos as usize) else { return };
     if let Ran::Match { .. } = run::<true>(program, text, Some((body, start)), space, Patience::ENDLESS) {
         for entry in &space.trail {

@@ -1,0 +1,261 @@
+//! Texts that every match of a pattern has: what a line without them is told by (P).
+//!
+//! They are looked for from the end of the line, for a line that was cut lacks the last ones. Behind some of them the fast
+//! program has a *mark*: where it was passed and what follows failed, it need not be passed again, and if that was the last
+//! place of its text, no match is left.
+//!
+//! Not here: when they are looked for (see `search`).
+
+use super::ast::{Node, only_char};
+
+/// Texts of a pattern that are looked for.
+const LITERALS_MAX: usize = 24;
+/// Marks of a program.
+const MARKS_MAX: usize = 4;
+/// What is at least as common is in every line.
+const COMMONNESS_MAX: u8 = 8;
+
+/// A text that every match has.
+#[derive(Clone, Debug)]
+pub(super) struct Literal {
+    pub bytes: Vec<u8>,
+    /// Where its rarest byte is.
+    rare: usize,
+}
+
+impl Literal {
+    pub(super) fn new(text: &str) -> Self {
+        let bytes = text.as_bytes().to_vec();
+        let rare = (0..bytes.len()).min_by_key(|at| commonness(bytes[*at])).unwrap_or(0);
+        Self { bytes, rare }
+    }
+
+    fn commonness(&self) -> u8 {
+        commonness(self.bytes[self.rare])
+    }
+
+    /// Its last place in `text`.
+    pub(super) fn rfind(&self, text: &[u8]) -> Option<usize> {
+        let behind = self.bytes.len() - self.rare - 1;
+        let mut end = text.len().checked_sub(behind)?;
+        loop {
+            let at = memchr::memrchr(self.bytes[self.rare], &text[..end])?;
+            let start = at.checked_sub(self.rare)?;
+            if text[start..].starts_with(&self.bytes) {
+                return Some(start);
+            }
+            end = at;
+        }
+    }
+}
+
+/// How often a byte is in lines, roughly.
+fn commonness(byte: u8) -> u8 {
+    match byte {
+        b' ' => 10,
+        b'e' | b't' | b'a' | b'o' | b'i' | b'n' | b's' | b'r' | b'0' | b'1' => 8,
+        b'a'..=b'z' | b'0'..=b'9' => 6,
+        b'-' | b'.' | b'/' | b':' => 5,
+        b'A'..=b'Z' | b',' | b'_' | b'=' => 3,
+        b'"' | b'[' | b']' | b'(' | b')' => 2,
+        _ => 1,
+    }
+}
+
+/// What every match has, in this order, and how many bytes are between at least.
+#[derive(Debug)]
+pub(super) struct Required {
+    literals: Vec<Gap>,
+    /// Bytes behind the last of them.
+    behind: usize,
+    /// Bytes of a whole match.
+    pub length_min: usize,
+}
+
+#[derive(Debug)]
+struct Gap {
+    /// Bytes between the literal before, or the start of the match, and this one.
+    before: usize,
+    literal: Literal,
+}
+
+impl Required {
+    /// The last place a match can start at: before what every match has. `None`: there is no match.
+    pub(super) fn last_start(&self, text: &[u8]) -> Option<usize> {
+        let mut end = text.len().checked_sub(self.behind)?;
+        for Gap { before, literal } in self.literals.iter().rev() {
+            end = literal.rfind(&text[..end])?.checked_sub(*before)?;
+        }
+        Some(end)
+    }
+}
+
+/// Finds texts that every match has.
+#[derive(Default)]
+pub(super) struct Literals {
+    run: String,
+    found: Vec<Found>,
+    /// Repetitions and atomic groups around.
+    around: usize,
+    /// Bytes since the last run, at least.
+    gap: usize,
+}
+
+struct Found {
+    text: String,
+    /// It is in no repetition and no atomic group.
+    is_once: bool,
+    /// Bytes between the one before and this, at least.
+    before: usize,
+}
+
+impl Literals {
+    pub(super) fn of(root: &Node) -> Self {
+        let mut literals = Self::default();
+        literals.visit(root);
+        literals.end_run();
+        literals
+    }
+
+    fn visit(&mut self, node: &Node) {
+        match node {
+            Node::Set(set) => match only_char(set) {
+                Some(c) => self.run.push(c),
+                None => self.skip(node),
+            },
+            Node::Concat(nodes) => nodes.iter().for_each(|node| self.visit(node)),
+            Node::Capture(_, node) => self.visit(node),
+            Node::Atomic(node) => self.visit_inner(node),
+            Node::Empty | Node::Assert(_) | Node::Keep | Node::Passed(_) | Node::Look { .. } => {}
+            Node::Repeat { node, min, .. } if *min > 0 => {
+                self.visit_inner(node);
+                self.gap = self.gap.saturating_add(node.length_min().saturating_mul(*min as usize - 1));
+            }
+            _ => self.skip(node),
+        }
+    }
+
+    fn visit_inner(&mut self, node: &Node) {
+        self.end_run();
+        self.around += 1;
+        self.visit(node);
+        self.end_run();
+        self.around -= 1;
+    }
+
+    fn skip(&mut self, node: &Node) {
+        self.end_run();
+        self.gap = self.gap.saturating_add(node.length_min());
+    }
+
+    fn end_run(&mut self) {
+        if !self.run.is_empty() {
+            let (text, before) = (std::mem::take(&mut self.run), std::mem::take(&mut self.gap));
+            self.found.push(Found { text, is_once: self.around == 0, before });
+        }
+    }
+
+    /// Those that are least common in lines and tell something: which runs, and their texts. Of several the last, for it
+    /// is what a line lacks that was cut.
+    pub(super) fn rarest(&self) -> (Vec<usize>, Vec<Literal>) {
+        let rank = |index: &usize| {
+            let text = &self.found[*index].text;
+            (Literal::new(text).commonness(), std::cmp::Reverse(text.len()), std::cmp::Reverse(*index))
+        };
+        let mut once: Vec<usize> = (0..self.found.len()).filter(|index| self.found[*index].is_once).collect();
+        once.retain(|index| rank(index).0 < 6);
+        once.sort_by_key(rank);
+        once.truncate(MARKS_MAX);
+        let texts = once.iter().map(|index| Literal::new(&self.found[*index].text)).collect();
+        (once, texts)
+    }
+
+    /// Those that are not in every line, if there are such.
+    pub(super) fn required(self) -> Required {
+        let texts = self.found.iter().map(|found| Literal::new(&found.text));
+        let is_any_rare = texts.clone().any(|literal| literal.commonness() < COMMONNESS_MAX);
+        let (mut literals, mut behind, mut length_min) = (Vec::new(), 0_usize, self.gap);
+        for (literal, found) in std::iter::zip(texts, &self.found) {
+            let (before, length) = (behind.saturating_add(found.before), literal.bytes.len());
+            length_min = length_min.saturating_add(found.before).saturating_add(length);
+            let is_rare = literal.commonness() < COMMONNESS_MAX;
+            if (is_rare || !is_any_rare) && literals.len() < LITERALS_MAX {
+                literals.push(Gap { before, literal });
+                behind = 0;
+            } else {
+                behind = before.saturating_add(length);
+            }
+        }
+        Required { literals, behind: behind.saturating_add(self.gap), length_min }
+    }
+}
+
+/// Puts marks behind some of the runs that `Literals` finds.
+pub(super) struct Marker {
+    run: usize,
+    is_in_run: bool,
+    /// The run of each mark.
+    chosen: Vec<usize>,
+}
+
+impl Marker {
+    pub(super) fn new(chosen: Vec<usize>) -> Self {
+        Self { run: 0, is_in_run: false, chosen }
+    }
+
+    pub(super) fn marked(&mut self, node: Node) -> Node {
+        match node {
+            Node::Set(ref set) if only_char(set).is_some() => {
+                self.is_in_run = true;
+                node
+            }
+            Node::Concat(nodes) => {
+                let mut marked = Vec::with_capacity(nodes.len() + 1);
+                for node in nodes {
+                    if self.is_in_run && ends_run(&node) {
+                        marked.extend(self.end_run().map(Node::Passed));
+                    }
+                    marked.push(self.marked(node));
+                }
+                Node::Concat(marked)
+            }
+            Node::Capture(index, inner) => Node::Capture(index, Box::new(self.marked(*inner))),
+            Node::Atomic(node) => {
+                self.end_run();
+                let node = Box::new(self.marked(*node));
+                self.end_run();
+                Node::Atomic(node)
+            }
+            Node::Repeat { node, min, max, choice } if min > 0 => {
+                self.end_run();
+                let node = Box::new(self.marked(*node));
+                self.end_run();
+                Node::Repeat { node, min, max, choice }
+            }
+            Node::Empty | Node::Assert(_) | Node::Keep | Node::Passed(_) | Node::Look { .. } => node,
+            node => {
+                self.end_run();
+                node
+            }
+        }
+    }
+
+    /// The run ended, if there was one; its mark.
+    fn end_run(&mut self) -> Option<u32> {
+        if !std::mem::take(&mut self.is_in_run) {
+            return None;
+        }
+        self.run += 1;
+        let mark = self.chosen.iter().position(|chosen| chosen + 1 == self.run)?;
+        u32::try_from(mark).ok()
+    }
+}
+
+/// The node is no part of a run, nor can begin with one.
+fn ends_run(node: &Node) -> bool {
+    match node {
+        Node::Set(set) => only_char(set).is_none(),
+        Node::Repeat { .. } | Node::Alt(_) | Node::Atomic(_) | Node::Backreference(_) => true,
+        _ => false,
+    }
+}
