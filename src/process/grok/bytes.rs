@@ -127,6 +127,16 @@ impl ByteClass {
     }
 }
 
+/// The literal is at `pos`. Most have two or three bytes, for which calling memcmp would be most of the work.
+#[inline]
+pub(super) fn stands_at(text: &[u8], pos: usize, literal: &[u8]) -> bool {
+    let Some(there) = text.get(pos..pos + literal.len()) else { return false };
+    match literal.len() {
+        0..=8 => std::iter::zip(there, literal).all(|(there, byte)| there == byte),
+        _ => there == literal,
+    }
+}
+
 /// The character at `at` and its length; malformed bytes are U+FFFD, one each.
 pub(super) fn decode(text: &[u8], at: usize) -> (char, usize) {
     let rest = text.get(at..).unwrap_or_default();

@@ -7,6 +7,7 @@
 //! Not here: when they are looked for (see `search`).
 
 use super::ast::{Node, only_char};
+use super::bytes::stands_at;
 
 /// Texts of a pattern that are looked for.
 const LITERALS_MAX: usize = 24;
@@ -41,7 +42,7 @@ impl Literal {
         loop {
             let at = memchr::memrchr(self.bytes[self.rare], &text[..end])?;
             let start = at.checked_sub(self.rare)?;
-            if text[start..].starts_with(&self.bytes) {
+            if stands_at(text, start, &self.bytes) {
                 return Some(start);
             }
             end = at;
@@ -163,7 +164,7 @@ impl Literals {
             (Literal::new(text).commonness(), std::cmp::Reverse(text.len()), std::cmp::Reverse(*index))
         };
         let mut once: Vec<usize> = (0..self.found.len()).filter(|index| self.found[*index].is_once).collect();
-        once.retain(|index| rank(index).0 < 6);
+        once.retain(|index| rank(index).0 < 6 || self.found[*index].text.len() >= 3);
         once.sort_by_key(rank);
         once.truncate(MARKS_MAX);
         let texts = once.iter().map(|index| Literal::new(&self.found[*index].text)).collect();
@@ -212,14 +213,20 @@ impl Marker {
             Node::Concat(nodes) => {
                 let mut marked = Vec::with_capacity(nodes.len() + 1);
                 for node in nodes {
-                    if self.is_in_run && ends_run(&node) {
+                    if self.is_in_run && ends_run(&node) && !matches!(node, Node::Capture(..)) {
                         marked.extend(self.end_run().map(Node::Passed));
                     }
                     marked.push(self.marked(node));
                 }
                 Node::Concat(marked)
             }
-            Node::Capture(index, inner) => Node::Capture(index, Box::new(self.marked(*inner))),
+            Node::Capture(index, inner) => {
+                // Within the capture, so that what ends one and begins the next stays one instruction.
+                let mark = if ends_run(&inner) { self.end_run() } else { None };
+                let inner = self.marked(*inner);
+                let inner = mark.map(Node::Passed).into_iter().chain([inner]).collect();
+                Node::Capture(index, Box::new(Node::concat(inner)))
+            }
             Node::Atomic(node) => {
                 self.end_run();
                 let node = Box::new(self.marked(*node));
@@ -251,11 +258,23 @@ impl Marker {
     }
 }
 
-/// The node is no part of a run, nor can begin with one.
+/// The node begins with what is no part of a run.
 fn ends_run(node: &Node) -> bool {
     match node {
         Node::Set(set) => only_char(set).is_none(),
         Node::Repeat { .. } | Node::Alt(_) | Node::Atomic(_) | Node::Backreference(_) => true,
+        Node::Capture(_, node) => ends_run(node),
+        Node::Concat(nodes) => nodes.iter().find(|node| !has_no_width(node)).is_some_and(ends_run),
+        Node::Empty | Node::Assert(_) | Node::Keep | Node::Passed(_) | Node::Look { .. } => false,
+    }
+}
+
+/// It is nothing to a run.
+fn has_no_width(node: &Node) -> bool {
+    match node {
+        Node::Empty | Node::Assert(_) | Node::Keep | Node::Passed(_) | Node::Look { .. } => true,
+        Node::Capture(_, node) => has_no_width(node),
+        Node::Concat(nodes) => nodes.iter().all(has_no_width),
         _ => false,
     }
 }

@@ -159,6 +159,11 @@ pub(super) struct Follow {
     pub table: [bool; 257],
     /// The only bytes to look for, if they are few and ASCII.
     pub stops: Option<Scan>,
+    /// What must come behind the byte, if that is certain.
+    pub then: Option<u8>,
+    /// Where it is noted from where to where the run was tried, all of which failed: where there is no other run of it around,
+    /// and all ways through it are tried.
+    pub tried: Option<u32>,
 }
 
 /// A table by the next byte; the last entry is for the end of the text.
@@ -175,6 +180,8 @@ pub(super) struct Program {
     pub pieces: Vec<Piece>,
     pub counts: Vec<Counts>,
     pub follows: Vec<Follow>,
+    /// Runs that note where they were tried.
+    pub tried: u32,
     /// Of each mark, the text before it.
     pub marks: Vec<Literal>,
     /// There are look-arounds of more than one character.
@@ -296,6 +303,8 @@ fn successors_mut(inst: &mut Inst) -> [Option<&mut Pc>; 2] {
 struct Context {
     /// In an atomic group or a look-around.
     is_inner: bool,
+    /// In a repetition.
+    is_repeated: bool,
     turns: Turns,
 }
 
@@ -612,6 +621,14 @@ impl Compiler {
             let greedy = Node::Repeat { node: Box::new(node.clone()), min, max, choice: Choice::Greedy };
             return self.atomic(&greedy, next);
         }
+        let is_repeated = self.around.is_repeated;
+        self.around.is_repeated |= max != Some(1);
+        let pc = self.turns(node, min, max, choice, next, follow);
+        self.around.is_repeated = is_repeated;
+        pc
+    }
+
+    fn turns(&mut self, node: &Node, min: u32, max: Option<u32>, choice: Choice, next: Pc, follow: &Next) -> Pc {
         let is_lazy = choice == Choice::Lazy;
         let mut next = next;
         let mut left = min;
@@ -729,12 +746,39 @@ impl Compiler {
             Wide::Some(_) => false,
         };
         let stops = Scan::until(is_stop).filter(|_| is_exact && !(128..=255).any(is_stop));
-        self.program.follows.push(Follow { table, stops });
+        let then = self.second_byte(next);
+        let tried = self.tried(set, counts, choice);
+        self.program.follows.push(Follow { table, stops, then, tried });
         let follow = self.program.follows.len() as u32 - 1;
         self.push_run(set, counts, |set, counts| match is_greedy {
             true => Inst::Run { set, counts, follow, next },
             false => Inst::RunLazy { set, counts, follow, next },
         })
+    }
+
+    /// The byte behind the first that `next` matches.
+    fn second_byte(&self, mut next: Pc) -> Option<u8> {
+        loop {
+            match self.program.insts[next as usize] {
+                Inst::Save { next: behind, .. } | Inst::Passed { next: behind, .. } => next = behind,
+                Inst::Literal { start, length, .. } if length >= 2 => {
+                    return Some(self.program.literals[start as usize + 1]);
+                }
+                _ => return None,
+            }
+        }
+    }
+
+    /// A place to note where a run was tried. A path comes to it once, and what ends it has then failed: from any place within
+    /// that it reached it can reach nothing else.
+    fn tried(&mut self, set: &Set, counts: Counts, choice: Choice) -> Option<u32> {
+        let is_everything = matches!(ByteClass::new(set).scan, Scan::Everything);
+        let is_endless = counts.max == u32::MAX && (choice == Choice::Greedy || is_everything);
+        if self.around.is_inner || self.around.is_repeated || !is_endless {
+            return None;
+        }
+        self.program.tried += 1;
+        Some(self.program.tried - 1)
     }
 
     fn push_run(&mut self, set: &Set, counts: Counts, inst: impl FnOnce(u32, u32) -> Inst) -> Pc {

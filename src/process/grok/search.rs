@@ -104,7 +104,7 @@ impl Matcher {
         slots: &mut Vec<u32>,
         way: Way,
     ) -> Result<Option<Span>, GaveUp> {
-        space.begin();
+        space.begin(&self.fast);
         let tried = match way {
             Way::Best => self.fast(text, space),
             #[cfg(test)]
@@ -150,13 +150,24 @@ impl Matcher {
         if let Tried::Match(_) | Tried::NoMatchAnywhere = tried {
             return tried;
         }
-        let Some(last) = self.required.last_start(text) else { return Tried::NoMatchAnywhere };
         let failures = FAILURES_BEFORE_ASKING + u32::try_from(text.len() / BYTES_FOR_A_FAILURE).unwrap_or(u32::MAX);
         let some = Patience { steps: length, failures };
+        let mut last = text.len();
         if let Tried::OutOfPatience { start } = tried {
+            let mut rare = self.fast.marks.iter().skip(1);
+            if rare.any(|literal| literal.rfind(text).is_none()) {
+                return Tried::NoMatchAnywhere;
+            }
+            if self.fast.marks.is_empty() && self.required.last_start(text).is_none() {
+                return Tried::NoMatchAnywhere;
+            }
             tried = self.try_starts::<false>(text, space, From::Paused(start), first, some);
         }
         if let Tried::NoMatch = tried {
+            match self.required.last_start(text) {
+                Some(start) => last = start,
+                None => return Tried::NoMatchAnywhere,
+            }
             tried = self.try_starts::<false>(text, space, From::Start(first + 1), last, some);
         }
         let Tried::OutOfPatience { start } = tried else { return tried };

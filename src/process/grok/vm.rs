@@ -12,7 +12,7 @@
 //! Not here: the search for where to start (see `search`), the meaning of captures.
 
 use super::ast::Assert;
-use super::bytes::{back, decode};
+use super::bytes::{back, decode, stands_at};
 use super::program::{Counts, Inst, KEEP_SLOT, Memo, Pc, Program, Turns, is_mixed};
 use super::table::Found;
 
@@ -55,6 +55,8 @@ pub(super) struct Space {
     /// Index of the innermost of `passed` behind which there are ways to try still, and how many frames were there then.
     open: u32,
     open_frames: u32,
+    /// From where to where the runs of the fast program were tried last.
+    tried: Vec<(u32, u32)>,
     /// Instructions run, and characters that runs went over, by eights.
     pub steps: u64,
     /// Ways that failed.
@@ -122,10 +124,12 @@ const LEVEL_SHIFT: u32 = 8;
 
 impl Space {
     /// Before a search in a text.
-    pub(super) fn begin(&mut self) {
+    pub(super) fn begin(&mut self, fast: &Program) {
         self.steps = 0;
         self.failures = 0;
         self.passed.clear();
+        self.tried.clear();
+        self.tried.resize(fast.tried as usize, (u32::MAX, 0));
     }
 
     /// Forgets what was noted; the text has `length` bytes.
@@ -238,7 +242,9 @@ pub(super) fn run<const NOTES: bool>(
                 Inst::Run { set, counts, follow, next } => {
                     if let Some((low, end)) = vm.run_over(set, counts, pos) {
                         steps += (end - pos) as u64 / 8;
-                        if let Some(at) = vm.last_follow(set, follow, low, end) {
+                        if vm.is_untried(follow, pos, end)
+                            && let Some(at) = vm.last_follow(set, follow, low, end)
+                        {
                             if at > low {
                                 vm.push(Kind::GiveBack, pc, at, low as u32);
                             }
@@ -250,7 +256,8 @@ pub(super) fn run<const NOTES: bool>(
                 }
                 Inst::RunLazy { set, counts, follow, next } => {
                     let Counts { min, max } = program.counts[counts as usize];
-                    if let Some(low) = vm.step_times(set, min, pos)
+                    if vm.is_untried(follow, pos, text.len())
+                        && let Some(low) = vm.step_times(set, min, pos)
                         && let Some((at, left)) =
                             vm.first_follow(set, follow, low, if max == u32::MAX { max } else { max - min })
                     {
@@ -467,6 +474,18 @@ impl Vm<'_> {
         if self.is_hopeless { Ran::NoMatchAnywhere } else { Ran::NoMatch }
     }
 
+    /// Whether a run from `start` to `end` at the most was not tried from before there.
+    #[inline]
+    fn is_untried(&mut self, follow: u32, start: usize, end: usize) -> bool {
+        let Some(slot) = self.program.follows[follow as usize].tried else { return true };
+        let Some(tried) = self.space.tried.get_mut(slot as usize) else { return true };
+        if tried.0 as usize <= start && start <= tried.1 as usize {
+            return false;
+        }
+        *tried = (start as u32, end as u32);
+        true
+    }
+
     fn push_mark(&mut self, pc: Pc, pos: usize) {
         let around = self.mark;
         self.mark = self.space.frames.len() as u32;
@@ -679,11 +698,17 @@ impl Vm<'_> {
     #[inline]
     fn last_follow(&self, set: u32, follow: u32, low: usize, mut end: usize) -> Option<usize> {
         let follow = &self.program.follows[follow as usize];
-        if follow.table[self.text.get(end).map_or(256, |byte| usize::from(*byte))] {
+        let is_then = |at: usize| follow.then.is_none_or(|then| self.text.get(at + 1) == Some(&then));
+        if follow.table[self.text.get(end).map_or(256, |byte| usize::from(*byte))] && is_then(end) {
             return Some(end);
         }
         if let Some(stops) = &follow.stops {
-            return stops.rfind(&self.text[low..end]).map(|at| low + at);
+            loop {
+                end = low + stops.rfind(&self.text[low..end])?;
+                if is_then(end) {
+                    return Some(end);
+                }
+            }
         }
         while end > low {
             end = self.step_in_run_back(set, end)?;
@@ -711,9 +736,18 @@ impl Vm<'_> {
         if left == u32::MAX
             && let Some(stops) = &follow.stops
         {
-            let rest = self.text.get(pos..)?;
-            pos += stops.find(rest).unwrap_or(rest.len());
-            return (follow.table[self.text.get(pos).map_or(256, |byte| usize::from(*byte))]).then_some((pos, left));
+            loop {
+                let rest = self.text.get(pos..)?;
+                pos += stops.find(rest).unwrap_or(rest.len());
+                let byte = self.text.get(pos);
+                if !follow.table[byte.map_or(256, |byte| usize::from(*byte))] {
+                    return None;
+                }
+                if follow.then.is_none_or(|then| self.text.get(pos + 1) == Some(&then)) {
+                    return Some((pos, left));
+                }
+                pos = class.step(self.text, pos)?;
+            }
         }
         loop {
             match self.text.get(pos) {
@@ -728,16 +762,6 @@ impl Vm<'_> {
                 }
             }
         }
-    }
-}
-
-/// The literal is at `pos`. Most have two or three bytes, for which calling memcmp would be most of the work.
-#[inline]
-fn stands_at(text: &[u8], pos: usize, literal: &[u8]) -> bool {
-    let Some(there) = text.get(pos..pos + literal.len()) else { return false };
-    match literal.len() {
-        0..=8 => std::iter::zip(there, literal).all(|(there, byte)| there == byte),
-        _ => there == literal,
     }
 }
 
