@@ -7,7 +7,7 @@
 //! Not here: when they are looked for (see `search`).
 
 use super::ast::{Node, only_char};
-use super::bytes::stands_at;
+use super::bytes::{Next, Scan, stands_at};
 
 /// Texts of a pattern that are looked for.
 const LITERALS_MAX: usize = 24;
@@ -66,7 +66,7 @@ fn commonness(byte: u8) -> u8 {
 /// What every match has, in this order, and how many bytes are between at least.
 #[derive(Debug)]
 pub(super) struct Required {
-    literals: Vec<Gap>,
+    needles: Vec<Needle>,
     /// Bytes behind the last of them.
     behind: usize,
     /// Bytes of a whole match.
@@ -74,40 +74,58 @@ pub(super) struct Required {
 }
 
 #[derive(Debug)]
-struct Gap {
-    /// Bytes between the literal before, or the start of the match, and this one.
+struct Needle {
+    /// Bytes between the one before, or the start of the match, and this one.
     before: usize,
-    literal: Literal,
+    kind: Kind,
+}
+
+#[derive(Debug)]
+enum Kind {
+    Literal(Literal),
+    /// One of few bytes, such as quotes.
+    OneOf(Scan),
 }
 
 impl Required {
     /// The last place a match can start at: before what every match has. `None`: there is no match.
     pub(super) fn last_start(&self, text: &[u8]) -> Option<usize> {
         let mut end = text.len().checked_sub(self.behind)?;
-        for Gap { before, literal } in self.literals.iter().rev() {
-            end = literal.rfind(&text[..end])?.checked_sub(*before)?;
+        for Needle { before, kind } in self.needles.iter().rev() {
+            let at = match kind {
+                Kind::Literal(literal) => literal.rfind(&text[..end]),
+                Kind::OneOf(bytes) => bytes.rfind(&text[..end]),
+            };
+            end = at?.checked_sub(*before)?;
         }
         Some(end)
     }
 }
 
-/// Finds texts that every match has.
+/// Finds what every match has.
 #[derive(Default)]
 pub(super) struct Literals {
     run: String,
     found: Vec<Found>,
     /// Repetitions and atomic groups around.
     around: usize,
-    /// Bytes since the last run, at least.
+    /// Bytes since what was found last, at least.
     gap: usize,
 }
 
 struct Found {
-    text: String,
-    /// It is in no repetition and no atomic group.
-    is_once: bool,
+    what: What,
     /// Bytes between the one before and this, at least.
     before: usize,
+}
+
+enum What {
+    /// Characters in a row; `is_once`: they are in no repetition and no atomic group.
+    Run {
+        text: String,
+        is_once: bool,
+    },
+    OneOf(Next),
 }
 
 impl Literals {
@@ -144,51 +162,131 @@ impl Literals {
         self.around -= 1;
     }
 
+    /// What is no run may yet begin or end with one of few bytes.
     fn skip(&mut self, node: &Node) {
         self.end_run();
-        self.gap = self.gap.saturating_add(node.length_min());
+        let mut length = node.length_min();
+        if length > 0 {
+            length -= usize::from(self.one_of(edge(node, Edge::First)));
+        }
+        let last = edge(node, Edge::Last);
+        if length > 0 && is_few(&last) {
+            self.gap = self.gap.saturating_add(length - 1);
+            self.one_of(last);
+        } else {
+            self.gap = self.gap.saturating_add(length);
+        }
+    }
+
+    fn one_of(&mut self, bytes: Next) -> bool {
+        if is_few(&bytes) {
+            self.found.push(Found { what: What::OneOf(bytes), before: std::mem::take(&mut self.gap) });
+        }
+        is_few(&bytes)
     }
 
     fn end_run(&mut self) {
         if !self.run.is_empty() {
-            let (text, before) = (std::mem::take(&mut self.run), std::mem::take(&mut self.gap));
-            self.found.push(Found { text, is_once: self.around == 0, before });
+            let what = What::Run { text: std::mem::take(&mut self.run), is_once: self.around == 0 };
+            self.found.push(Found { what, before: std::mem::take(&mut self.gap) });
         }
     }
 
-    /// Those that are least common in lines and tell something: which runs, and their texts. Of several the last, for it
-    /// is what a line lacks that was cut.
+    /// The runs that are least common in lines and tell something: their numbers among the runs, and their texts. Of
+    /// several the last, for it is what a line lacks that was cut.
     pub(super) fn rarest(&self) -> (Vec<usize>, Vec<Literal>) {
-        let rank = |index: &usize| {
-            let text = &self.found[*index].text;
-            (Literal::new(text).commonness(), std::cmp::Reverse(text.len()), std::cmp::Reverse(*index))
+        let runs = self.found.iter().filter_map(|found| match &found.what {
+            What::Run { text, is_once } => Some((text, *is_once)),
+            What::OneOf(_) => None,
+        });
+        let mut once: Vec<(usize, Literal)> = runs
+            .enumerate()
+            .filter(|(_, (_, is_once))| *is_once)
+            .map(|(index, (text, _))| (index, Literal::new(text)))
+            .filter(|(_, literal)| literal.commonness() < 6 || literal.bytes.len() >= 3)
+            .collect();
+        let rank = |(index, literal): &(usize, Literal)| {
+            (literal.commonness(), std::cmp::Reverse(literal.bytes.len()), std::cmp::Reverse(*index))
         };
-        let mut once: Vec<usize> = (0..self.found.len()).filter(|index| self.found[*index].is_once).collect();
-        once.retain(|index| rank(index).0 < 6 || self.found[*index].text.len() >= 3);
         once.sort_by_key(rank);
         once.truncate(MARKS_MAX);
-        let texts = once.iter().map(|index| Literal::new(&self.found[*index].text)).collect();
-        (once, texts)
+        once.into_iter().unzip()
     }
 
-    /// Those that are not in every line, if there are such.
+    /// What is not in every line, if there is such.
     pub(super) fn required(self) -> Required {
-        let texts = self.found.iter().map(|found| Literal::new(&found.text));
-        let is_any_rare = texts.clone().any(|literal| literal.commonness() < COMMONNESS_MAX);
-        let (mut literals, mut behind, mut length_min) = (Vec::new(), 0_usize, self.gap);
-        for (literal, found) in std::iter::zip(texts, &self.found) {
-            let (before, length) = (behind.saturating_add(found.before), literal.bytes.len());
-            length_min = length_min.saturating_add(found.before).saturating_add(length);
-            let is_rare = literal.commonness() < COMMONNESS_MAX;
-            if (is_rare || !is_any_rare) && literals.len() < LITERALS_MAX {
-                literals.push(Gap { before, literal });
-                behind = 0;
-            } else {
-                behind = before.saturating_add(length);
+        let is_any_rare = self.found.iter().any(|found| found.what.commonness() < COMMONNESS_MAX);
+        let (mut needles, mut behind, mut length_min) = (Vec::new(), 0_usize, self.gap);
+        for Found { what, before } in &self.found {
+            let (between, length) = (behind.saturating_add(*before), what.length());
+            length_min = length_min.saturating_add(*before).saturating_add(length);
+            let is_rare = what.commonness() < COMMONNESS_MAX;
+            match what.kind() {
+                Some(kind) if (is_rare || !is_any_rare) && needles.len() < LITERALS_MAX => {
+                    needles.push(Needle { before: between, kind });
+                    behind = 0;
+                }
+                _ => behind = between.saturating_add(length),
             }
         }
-        Required { literals, behind: behind.saturating_add(self.gap), length_min }
+        Required { needles, behind: behind.saturating_add(self.gap), length_min }
     }
+}
+
+impl What {
+    fn length(&self) -> usize {
+        match self {
+            Self::Run { text, .. } => text.len(),
+            Self::OneOf(_) => 1,
+        }
+    }
+
+    fn commonness(&self) -> u8 {
+        match self {
+            Self::Run { text, .. } => Literal::new(text).commonness(),
+            Self::OneOf(bytes) => bytes.bytes().map(commonness).max().unwrap_or(0),
+        }
+    }
+
+    fn kind(&self) -> Option<Kind> {
+        match self {
+            Self::Run { text, .. } => Some(Kind::Literal(Literal::new(text))),
+            Self::OneOf(bytes) => Scan::until(|byte| bytes.has(byte)).map(Kind::OneOf),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Edge {
+    First,
+    Last,
+}
+
+/// The bytes that what `node` matches begins or ends with, if it is not empty: never too few.
+fn edge(node: &Node, which: Edge) -> Next {
+    match node {
+        Node::Set(set) => Next::of_set(set),
+        Node::Concat(nodes) => {
+            let mut bytes = Next::NONE;
+            let mut at = 0..nodes.len();
+            while let Some(index) = if which == Edge::First { at.next() } else { at.next_back() } {
+                bytes = bytes.or(&edge(&nodes[index], which));
+                if !nodes[index].is_nullable() {
+                    break;
+                }
+            }
+            bytes
+        }
+        Node::Alt(nodes) => nodes.iter().fold(Next::NONE, |bytes, node| bytes.or(&edge(node, which))),
+        Node::Repeat { node, .. } | Node::Capture(_, node) | Node::Atomic(node) => edge(node, which),
+        Node::Empty | Node::Assert(_) | Node::Keep | Node::Passed(_) | Node::Look { .. } => Next::NONE,
+        Node::Backreference(_) => Next::ANY,
+    }
+}
+
+/// There are so few of them that one can be looked for; beyond ASCII it would be part of a character.
+fn is_few(bytes: &Next) -> bool {
+    (1..=3).contains(&bytes.bytes().count()) && bytes.bytes().all(|byte| byte.is_ascii())
 }
 
 /// Puts marks behind some of the runs that `Literals` finds.

@@ -23,7 +23,7 @@ use super::vm::{self, Patience, Ran, Space};
 /// Bytes that notes may take for one text; beyond that the matcher gives up.
 const NOTES_BYTES_MAX: usize = 64 << 20;
 /// Ways that failed before it is looked for what every match has.
-const FAILURES_BEFORE_LOOKING: u32 = 6;
+const FAILURES_BEFORE_LOOKING: u32 = 3;
 /// Ways that failed before the lazy automaton is asked, and one more for so many bytes: it takes as long as about so many.
 const FAILURES_BEFORE_ASKING: u32 = 24;
 const BYTES_FOR_A_FAILURE: usize = 8;
@@ -113,7 +113,7 @@ impl Matcher {
                 space,
                 From::Start(0),
                 text.len(),
-                Patience { steps: 100_000, failures: u32::MAX },
+                Patience { steps: 100_000, failures: u32::MAX, end: usize::MAX },
             ),
             #[cfg(test)]
             Way::NotesOnly => Tried::OutOfPatience { start: 0 },
@@ -145,36 +145,25 @@ impl Matcher {
         }
         let length = text.len() as u64 + 64;
         let Some(first) = self.next_start(text, 0) else { return Tried::NoMatchAnywhere };
-        let few = Patience { steps: length, failures: FAILURES_BEFORE_LOOKING };
+        let few = Patience { steps: length, failures: FAILURES_BEFORE_LOOKING, end: text.len() };
         let mut tried = self.try_starts::<false>(text, space, From::Start(first), first, few);
         if let Tried::Match(_) | Tried::NoMatchAnywhere = tried {
             return tried;
         }
         let failures = FAILURES_BEFORE_ASKING + u32::try_from(text.len() / BYTES_FOR_A_FAILURE).unwrap_or(u32::MAX);
-        let some = Patience { steps: length, failures };
-        let mut last = text.len();
+        let some = Patience { steps: length, failures, end: usize::MAX };
+        let Some(last) = self.required.last_start(text) else { return Tried::NoMatchAnywhere };
         if let Tried::OutOfPatience { start } = tried {
-            let mut rare = self.fast.marks.iter().skip(1);
-            if rare.any(|literal| literal.rfind(text).is_none()) {
-                return Tried::NoMatchAnywhere;
-            }
-            if self.fast.marks.is_empty() && self.required.last_start(text).is_none() {
-                return Tried::NoMatchAnywhere;
-            }
             tried = self.try_starts::<false>(text, space, From::Paused(start), first, some);
         }
         if let Tried::NoMatch = tried {
-            match self.required.last_start(text) {
-                Some(start) => last = start,
-                None => return Tried::NoMatchAnywhere,
-            }
             tried = self.try_starts::<false>(text, space, From::Start(first + 1), last, some);
         }
         let Tried::OutOfPatience { start } = tried else { return tried };
         if self.automaton.as_ref().is_some_and(|automaton| automaton.excludes(text)) {
             return Tried::NoMatchAnywhere;
         }
-        let many = Patience { steps: STEPS_BEFORE_NOTES * length, failures: u32::MAX };
+        let many = Patience { steps: STEPS_BEFORE_NOTES * length, failures: u32::MAX, end: usize::MAX };
         self.try_starts::<false>(text, space, From::Paused(start), last, many)
     }
 

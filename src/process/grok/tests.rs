@@ -271,7 +271,7 @@ fn numbers_are_read_as_ruby_reads_them() {
 /// Patterns of the supported language over few letters, so that lines meet them.
 fn any_pattern() -> impl Strategy<Value = String> {
     let leaf = prop_oneof![
-        5 => prop::sample::select(vec!["a", "b", "c", "ab", ".", r"\w", "[ab]", "[^a]", " ", "é"]).prop_map(str::to_owned),
+        5 => prop::sample::select(vec!["a", "b", "c", "ab", ".", r"\w", "[ab]", "[^a]", " ", "é", "-", "-=", "[-=]"]).prop_map(str::to_owned),
         1 => prop::sample::select(vec!["^", "$", r"\b", r"\B", r"\A", r"\z", "(?<!a)", "(?<=b)", "(?!c)", "(?=a)"])
             .prop_map(str::to_owned),
     ];
@@ -291,7 +291,7 @@ fn any_pattern() -> impl Strategy<Value = String> {
 }
 
 fn any_line() -> impl Strategy<Value = String> {
-    prop::collection::vec(prop::sample::select(vec!["a", "b", "c", " ", "é", "\n", "ab"]), 0..10)
+    prop::collection::vec(prop::sample::select(vec!["a", "b", "c", " ", "é", "\n", "ab", "-", "-="]), 0..10)
         .prop_map(|parts| parts.concat())
 }
 

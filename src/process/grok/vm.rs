@@ -35,10 +35,12 @@ pub(super) struct Patience {
     pub steps: u64,
     /// Ways that failed.
     pub failures: u32,
+    /// Up to the first that fails here: at the end of the text, for the line was cut, most likely.
+    pub end: usize,
 }
 
 impl Patience {
-    pub(super) const ENDLESS: Self = Self { steps: u64::MAX, failures: u32::MAX };
+    pub(super) const ENDLESS: Self = Self { steps: u64::MAX, failures: u32::MAX, end: usize::MAX };
 }
 
 /// What is kept from one match to the next, so that none allocates.
@@ -210,6 +212,7 @@ pub(super) fn run<const NOTES: bool>(
                         pc = next;
                         continue 'next;
                     }
+                    pos += literal.len() - 1;
                 }
                 Inst::Set { set, next } => {
                     if let Some(end) = program.sets[set as usize].step(text, pos) {
@@ -225,7 +228,10 @@ pub(super) fn run<const NOTES: bool>(
                         pc = next;
                         continue 'next;
                     }
-                    Found::Not(bytes) => steps += bytes as u64 / 8,
+                    Found::Not(bytes) => {
+                        steps += bytes as u64 / 8;
+                        pos += bytes;
+                    }
                     Found::Unsure => {
                         pc = slow;
                         continue 'next;
@@ -252,6 +258,7 @@ pub(super) fn run<const NOTES: bool>(
                             pc = next;
                             continue 'next;
                         }
+                        pos = end;
                     }
                 }
                 Inst::RunLazy { set, counts, follow, next } => {
@@ -394,7 +401,7 @@ pub(super) fn run<const NOTES: bool>(
             }
         }
         vm.space.failures = vm.space.failures.saturating_add(1);
-        if steps > patience.steps || vm.space.failures > patience.failures {
+        if steps > patience.steps || vm.space.failures > patience.failures || pos >= patience.end {
             vm.space.steps = steps;
             vm.space.paused = vm.mark;
             return Ran::OutOfPatience;
