@@ -376,3 +376,38 @@ fn has_no_width(node: &Node) -> bool {
         _ => false,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::process::grok::syntax;
+
+    fn required(pattern: &str) -> Required {
+        Literals::of(&syntax::parse(pattern, false).expect("a good pattern").root).required()
+    }
+
+    /// Scenario: what a pattern's matches have, and lines with all of it, with less, in another order, too close together.
+    /// Guarantee: the last place at which a match can start, or that there is none.
+    #[test]
+    fn the_last_start_is_before_all_that_is_required() {
+        for (pattern, text, start) in [
+            (r"\w+=\w+;", "a=b;", Some(0)),
+            (r"\w+=\w+;", "a=b; cc=dd;", Some(6)),
+            (r"\w+=\w+;", "a=b", None),
+            (r"\w+=\w+;", ";a=b", None),
+            (r"\w+=\w+;", "a=;", None),
+            (r"\w+=\w+;", "=b;", None),
+            ("(?:'a*'|`b*`) x", "'' x", Some(0)),
+            ("(?:'a*'|`b*`) x", "' x", None),
+            (r"(?:=a){3}-", "=a=a=a-", Some(0)),
+            (r"(?:=a){3}-", "=a=a-", None),
+            // Blanks alone count where there is nothing else.
+            (r"\d+ \w+ ", "1 a ", Some(0)),
+            (r"\d+ \w+ ", "1  a", None),
+            (r"(?:é|ü)=", "é=", Some(1)),
+            ("a?", "", Some(0)),
+        ] {
+            assert_eq!(required(pattern).last_start(text.as_bytes()), start, "{pattern} in {text}");
+        }
+    }
+}

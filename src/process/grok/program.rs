@@ -519,7 +519,7 @@ impl Compiler {
         let table = match nodes {
             [Node::Atomic(node)] => {
                 let node = std::slice::from_ref(&**node);
-                table(node, End::Only(follow)).or_else(|| table(node, End::First))
+                table(node, End::Longest(follow)).or_else(|| table(node, End::First))
             }
             nodes => table(nodes, End::Only(follow)),
         }?;

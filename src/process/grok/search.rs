@@ -1,10 +1,11 @@
 //! From a tree to a matcher that finds the leftmost match in linear time (P).
 //!
-//! First the fast program, with as much patience as a line that matches needs. After a few ways that failed it is looked whether
-//! the text has what every match has, and where; after some more, a lazy automaton without captures is asked whether there can
-//! be a match: so a line that does not match costs about what one that does. Then the fast program goes on for as many steps as
-//! a line that is not out to hurt needs, and last the plain program with its notes starts over: it takes each instruction at each
-//! place once.
+//! First the fast program, with as much patience as a line that matches needs. At the first way that fails at the end of the
+//! text, or after a few others, it is looked whether the text has what every match has, and where; where all ways failed
+//! behind such a text, wherever it is, the search ends (see `literals`); after some more, a lazy automaton without captures is
+//! asked whether there can be a match: so a line that does not match costs about what one that does. Then the fast program goes
+//! on for as many steps as a line that is not out to hurt needs, and last the plain program with its notes starts over: it takes
+//! each instruction at each place once.
 //!
 //! Not here: names and types of fields.
 

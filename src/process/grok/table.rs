@@ -6,7 +6,9 @@
 //! - [`End::Only`]: where the piece can end in one place at most, given what can come next. Then there is no other way to
 //!   come back for. Whether that is so is decided when the table is made: where the piece may end and what follows may begin
 //!   with the next byte, the piece must not be able to go on with that byte.
-//! - [`End::First`]: in an atomic group, where the end that a backtracker would find first is the only one that counts. The
+//! - [`End::Longest`]: the same of an atomic group that prefers to go on wherever it may end. Then the end that it takes is that one,
+//!   or what follows fails there.
+//! - [`End::First`]: in another atomic group, where the end that a backtracker would find first is the only one that counts. The
 //!   states are *ordered* sets; what stands behind an end that was found is dropped.
 //!
 //! Edges of words and single characters around a place are known from the byte before, which belongs to the state, and the
@@ -46,6 +48,8 @@ const EDGE: usize = 256;
 pub(super) enum End<'a> {
     /// There is one at most, as what follows begins so.
     Only(&'a Next),
+    /// The same, and it is the one that a backtracker finds first, or that one is no good: for atomic groups.
+    Longest(&'a Next),
     /// The one that a backtracker finds first.
     First,
 }
@@ -100,7 +104,7 @@ impl Table {
         let mut automaton = Automaton { states: Vec::new(), looks: Vec::new(), budget };
         let accept = automaton.push(State::Accept)?;
         let follow = match end {
-            End::Only(follow) => *follow,
+            End::Only(follow) | End::Longest(follow) => *follow,
             End::First => Next::ANY,
         };
         let start = automaton.sequence(nodes, accept, &follow)?;
@@ -273,9 +277,9 @@ impl Automaton<'_> {
                 self.push(State::Ways(ways))
             }
             Node::Repeat { node, min, max, choice } => self.repeat(node, (*min, *max), *choice, next, follow),
-            // If there is one end only, there is nothing to be atomic about.
+            // If there is one end only, and it is the first, there is nothing to be atomic about.
             Node::Atomic(inner) => {
-                Table::new(std::slice::from_ref(inner), End::Only(follow), self.budget)?;
+                Table::new(std::slice::from_ref(inner), End::Longest(follow), self.budget)?;
                 self.node(inner, next, follow)
             }
             Node::Assert(Assert::TextEndNewline) => None,
@@ -385,6 +389,8 @@ struct Closure {
     ends: bool,
     /// On the byte that comes, or that was before.
     depends: bool,
+    /// The end comes before a way that goes on.
+    ends_early: bool,
 }
 
 /// A character beyond ASCII decides.
@@ -484,7 +490,8 @@ impl<'a> Subsets<'a> {
             }
         }
         match self.end {
-            End::Only(follow) => {
+            End::Longest(_) if closure.ends_early => None,
+            End::Only(follow) | End::Longest(follow) => {
                 let may_follow = match Side::new(after) {
                     Side::Edge => follow.end,
                     Side::Ascii(byte) => follow.has(byte),
@@ -510,7 +517,7 @@ impl<'a> Subsets<'a> {
 
     /// Follows what needs no byte.
     fn closure(&mut self, ways: &[usize], before: Side, after: Side) -> Result<Closure, Unsure> {
-        let mut closure = Closure { ways: Vec::new(), ends: false, depends: false };
+        let mut closure = Closure { ways: Vec::new(), ends: false, depends: false, ends_early: false };
         let mut stack: Vec<usize> = ways.iter().rev().copied().collect();
         self.seen.fill(false);
         self.work += self.seen.len() / 16;
@@ -520,7 +527,10 @@ impl<'a> Subsets<'a> {
             }
             self.work += 1;
             match &self.automaton.states[at] {
-                State::Byte { .. } => closure.ways.push(at),
+                State::Byte { .. } => {
+                    closure.ends_early |= closure.ends;
+                    closure.ways.push(at);
+                }
                 State::Ways(ways) => stack.extend(ways.iter().rev()),
                 State::If { look, next } => {
                     closure.depends = true;
@@ -559,7 +569,7 @@ fn classes(automaton: &Automaton<'_>, end: End<'_>) -> ([u8; 257], Vec<usize>) {
             Look::Assert(_) => bits(|byte| byte == b'\n'),
         });
     }
-    if let End::Only(follow) = end {
+    if let End::Only(follow) | End::Longest(follow) = end {
         sets.push(bits(|byte| follow.has(byte)));
     }
     let mut classes = [0; 257];
@@ -605,7 +615,9 @@ mod tests {
             ("[0-9]+(?:\\.[0-9]+)?", "5", false),
             ("(?:a|ab)", "c", true),
             ("(?:a|ab)", "b", false),
-            ("(?>a|ab)", "c", true),
+            ("(?>a|ab)", "c", false),
+            ("(?>ab|a)", "c", true),
+            ("(?>[0-9]+(?:\\.[0-9]+)?)", " ", true),
             ("(?:ab?)*", "c", true),
             ("(?:b?)*", "c", false),
             ("(?:[^ ]|x)", " ", false),

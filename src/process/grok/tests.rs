@@ -192,6 +192,66 @@ fn nothing_is_more_than_linear() {
     }
 }
 
+/// Scenario: a line that matches, cut at each of its places. Guarantee: what does not match any more takes no more steps than
+/// the whole line.
+#[test]
+fn a_line_that_was_cut_takes_no_more_steps() {
+    let own = r"^%{TIMESTAMP_ISO8601:time} \[%{LOGLEVEL:level}\] %{NOTSPACE:logger} user=%{USER:user} ip=%{IP:ip} took=%{NUMBER:took}ms id=%{UUID:id} - %{GREEDYDATA:text}$";
+    for (pattern, line) in [
+        (
+            "%{COMBINEDAPACHELOG}",
+            r#"83.149.9.216 - frank [17/May/2015:10:05:03 +0000] "GET /images/search.png HTTP/1.1" 200 203023 "http://semicomplete.com/presentations/" "Mozilla/5.0 (X11)""#,
+        ),
+        ("%{SYSLOGLINE}", "Mar 16 00:01:25 evita postfix/smtpd[1713]: connect from camomile.cloud9.net[168.100.1.3]"),
+        (
+            "%{HAPROXYHTTP}",
+            r#"Dec  9 13:01:26 localhost haproxy[28029]: 127.0.0.1:39759 [09/Dec/2013:12:59:46.633] loadbalancer default/instance8 0/51536/1/48082/99627 200 83285 - - ---- 87/87/87/1/0 0/67 {77.24.148.74} "GET /path/to/image HTTP/1.1""#,
+        ),
+        (
+            "%{JAVASTACKTRACEPART}",
+            "\tat org.apache.catalina.core.ApplicationFilterChain.internalDoFilter(ApplicationFilterChain.java:241)",
+        ),
+        (
+            own,
+            "2024-05-01T12:34:56.789Z [INFO] com.shop.cart user=alice ip=10.12.13.14 took=12.5ms id=1b4e28ba-2fa1-11d2-883f-0016d3cca427 - added 3 items",
+        ),
+    ] {
+        let grok = Grok::compile(pattern, &Definitions::new(Set::Legacy), true, Engine::Linear).expect("it compiles");
+        let mut scratch = Scratch::default();
+        assert!(grok.find(&mut scratch, line.as_bytes()).expect("short").is_some(), "{pattern} matches {line}");
+        let whole = scratch.steps();
+        for at in 0..line.len() {
+            let cut = &line.as_bytes()[..at];
+            if grok.find(&mut scratch, cut).expect("short").is_none() {
+                assert!(scratch.steps() <= whole, "{pattern}, cut at {at}: {} steps, not {whole}", scratch.steps());
+            }
+        }
+    }
+}
+
+/// Scenario: atomic groups whose first way is not the longest, before what only a longer one could stand before.
+/// Guarantee: the first way counts, as in Ruby; no table goes on for the sake of what follows.
+#[test]
+fn an_atomic_group_takes_its_first_way() {
+    for (pattern, text, span) in [
+        ("(?>foo|foobar)x", "foobarx", None),
+        ("(?>foobar|foo)x", "foobarx", Some((0, 7))),
+        ("(?>a|ab|abc)d", "abcd", None),
+        (r"(?>(?:\B|-=))ab", "-=ab", None),
+        (r"(?>(?:a|ab)(?:c|bcd)?)e", "abcde", Some((0, 5))),
+        (r"(?>(?:a|ab)(?:c|bcd)?)e", "abcdce", None),
+        (r"(?>[0-9]+(?:\.[0-9]+)?) ", "12.5 ", Some((0, 5))),
+        (r"(?>[0-9]+?(?:\.[0-9]+)?) ", "12.5 ", Some((1, 5))),
+    ] {
+        let grok = Grok::compile(pattern, &Definitions::new(Set::Legacy), true, Engine::Linear).expect("it compiles");
+        for way in WAYS {
+            let mut scratch = Scratch::default();
+            let found = grok.find_by(&mut scratch, text.as_bytes(), way).expect("short");
+            assert_eq!(found.map(|found| (found.start, found.end)), span, "{pattern} on {text}, {way:?}");
+        }
+    }
+}
+
 fn check_error(pattern: &str, column: usize, part: &str) {
     let mut definitions = Definitions::new(Set::Legacy);
     definitions.define("BAD", r"x(?<q>.)\k<q>");
