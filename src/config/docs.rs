@@ -330,6 +330,8 @@ const EXAMPLES: &[(&str, &str)] = &[
         "  - user_agent:\n      field: user_agent.original\n  - user_agent:\n      field: agent\n      target: ua\n      \
          ecs_compatibility: disabled\n",
     ),
+    ("capitalize", "  - capitalize:\n      fields: [log.level]\n"),
+    ("merge", "  - merge:\n      fields:\n        - { from: app.labels, to: labels }\n"),
     ("uppercase", "  - uppercase:\n      fields: [http.request.method]\n"),
     ("drop_event", "  - drop_event:\n      if: \"[log.level] in ['debug', 'trace']\"\n"),
 ];
@@ -371,7 +373,9 @@ parts is cut there and marked.
 | `count` | the record has fewer lines than that |
 | `preset` | it goes on in a stack trace of the language; what is in no trace is a record by itself |
 
-- These are Filebeat's rules, and the presets `java`, `go`, `python` and `ruby` are Fluent Bit's: the same lines make the same records. A record
+- These are Filebeat's rules, and the presets `java`, `go`, `python` and `ruby` are Fluent Bit's: the same lines make the same records. Beyond
+  those, exceptions that are printed behind others are in one record with them (`python`, `php`), groups of exceptions are (`python`), and so are
+  `fatal error:` and what newer runtimes print (`go`). A record
   that no line can follow ends at once, not with the next line. Stack traces of `java`, `dotnet` and `javascript` begin at a line with
   `Exception`, `Error` or `Throwable` before a colon or at its end.
 - **Limits**: of a record at most `max_lines` lines and `max_bytes` bytes are shipped, cut at a character. The lines behind that still belong
@@ -504,7 +508,7 @@ form and in any case.
 | `'text'`, `''` | the text; a quote |
 
 What a text leaves out comes from the time at which its line was read. Without a year it is that year, but lines of December read in
-January are of last year, and the other way round; without a date it is that day. A local time that clocks skip is none; of one that
+January are of last year, and the other way round, and the 29th of February is of the last year that had one; without a date it is that day. A local time that clocks skip is none; of one that
 they show twice the first is meant. Times outside of 1678 to 2261 can't be held, and fail.
 
 ## Conditions

@@ -7,7 +7,7 @@ use super::check::Checker;
 use super::processors::{self as written, CsvType, KvTransform, TrimValues, Whitespace};
 use super::written::{Field, LinePattern};
 use crate::event::{FieldPath, Object, RouteTo, Template};
-use crate::process::{self, ColumnType, Pattern, Place, Process, Separator, Tokenizer, Transform, Trim};
+use crate::process::{self, Chars, ColumnType, Pattern, Place, Process, Separator, Tokenizer, Transform, Trim};
 
 /// What the reader of JSON takes without a danger for the stack.
 const JSON_DEPTH_MAX: u32 = 64;
@@ -73,6 +73,7 @@ impl Checker<'_> {
             quote: first,
             name_the_rest: csv.autogenerate_column_names,
             skip_empty: csv.skip_empty_columns,
+            skip_empty_rows: csv.skip_empty_rows,
             types: self.column_types(csv, path),
             header: self.header(csv, path),
         }))
@@ -86,6 +87,8 @@ impl Checker<'_> {
                 CsvType::Integer => ColumnType::Integer,
                 CsvType::Float => ColumnType::Float,
                 CsvType::Boolean => ColumnType::Boolean,
+                CsvType::Date => ColumnType::date(),
+                CsvType::DateTime => ColumnType::date_time(),
             };
             let of_name = |(index, column): (usize, &Field)| (column.0 == *name).then_some(index);
             let mut places: Vec<usize> = csv.columns.iter().enumerate().filter_map(of_name).collect();
@@ -95,7 +98,7 @@ impl Checker<'_> {
             if places.is_empty() {
                 self.say_at(&[path, &["convert", name]].concat(), format!("`{name}` is none of the `columns`"));
             }
-            types.extend(places.into_iter().map(|place| (place, column_type)));
+            types.extend(places.into_iter().map(|place| (place, column_type.clone())));
         }
         types
     }
@@ -131,7 +134,7 @@ impl Checker<'_> {
         let field_split = self.separator("field_split", &kv.field_split, kv.field_split_pattern.as_ref(), path)?;
         let value_split = self.separator("value_split", &kv.value_split, kv.value_split_pattern.as_ref(), path)?;
         if let (Separator::Chars(field), Separator::Chars(value)) = (&field_split, &value_split)
-            && let Some(both) = value.chars().find(|c| field.contains(*c))
+            && let Some(both) = value.common(field)
         {
             let message = format!("{both:?} can't be in `field_split` and in `value_split`");
             self.say_at(&[path, &["value_split"]].concat(), message);
@@ -141,10 +144,10 @@ impl Checker<'_> {
             expand: kv.expand_keys,
             field_split,
             value_split,
-            trim_key: kv.trim_key.clone(),
-            trim_value: kv.trim_value.clone(),
-            remove_char_key: kv.remove_char_key.clone(),
-            remove_char_value: kv.remove_char_value.clone(),
+            trim_key: Chars::parse(&kv.trim_key),
+            trim_value: Chars::parse(&kv.trim_value),
+            remove_char_key: Chars::parse(&kv.remove_char_key),
+            remove_char_value: Chars::parse(&kv.remove_char_value),
             transform_key: kv.transform_key.map(transform),
             transform_value: kv.transform_value.map(transform),
             defaults: Object::from_json(kv.default_keys.clone()),
@@ -165,7 +168,7 @@ impl Checker<'_> {
             if chars.is_empty() {
                 self.say_at(&[path, &[key]].concat(), format!("`{key}` is empty: expected at least one character"));
             }
-            return Some(Separator::Chars(chars.to_owned()));
+            return Some(Separator::Chars(Chars::parse(chars)));
         };
         let pattern_key = format!("{key}_pattern");
         if self.is_written(&[path, &[key]].concat()) {

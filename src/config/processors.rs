@@ -133,8 +133,15 @@ processors! {
         /// What an event has below `cloud` already is replaced; otherwise it stays.
         overwrite: bool = false,
     }
-    /// Gives fields another type, as Logstash's `mutate` does: texts are read up to where they stop being a number. A text that
-    /// begins with no number becomes 0, and that is a failure too. What has no value of the type stays as it is, a failure.
+    /// Makes the first character of texts, and of lists of texts, upper case, and the others lower case.
+    capitalize: Capitalize, required ["fields"], tags ["_capitalize_failed"], {
+        /// The fields. One that is not there is passed over; one of another type is a failure.
+        #[schemars(extend("minItems" = 1))]
+        fields: Vec<Field> = Vec::new(),
+    }
+    /// Gives fields another type, as Logstash's `mutate` does: texts are read up to where they stop being a number, also `0x1f` and
+    /// `1.5e3`. A text that begins with no number becomes 0, and that is a failure too. What has no value of the type stays as
+    /// it is, a failure.
     convert: Convert, required ["fields"], tags ["_convert_failed"], {
         /// The type of each field; of a list, that of its elements. One that is not there, or null, is passed over.
         #[schemars(extend("minProperties" = 1, "x-name" = "field"))]
@@ -145,7 +152,8 @@ processors! {
         /// The fields to copy, in this order. One that is not there is passed over.
         #[schemars(extend("minItems" = 1))]
         fields: Vec<CopyField> = Vec::new(),
-        /// A field that has the new name already is replaced; else that is a failure.
+        /// A field that has the new name already is replaced; else that is a failure, unless it is one that the agent adds by
+        /// itself (`host.name`).
         overwrite: bool = false,
     }
     /// Makes a field's text the time of the event, as Logstash's filter of that name does.
@@ -158,8 +166,9 @@ processors! {
         /// The time zone of texts that name none: a name of the tz database (it is built in) such as `Europe/Berlin`, an
         /// offset such as `+01:00`, or a field of the event, `%{[field]}`.
         timezone: TimeZoneText = TimeZoneText("UTC".to_owned()),
-        /// The language of the names of months and days: `en`, `cs`, `da`, `de`, `es`, `fi`, `fr`, `it`, `nl`, `pl`, `pt`, `sv`. A
-        /// country behind it (`fr_FR`) does not matter.
+        /// The language of the names of months and days: `en`, `bg`, `cs`, `da`, `de`, `el`, `es`, `fi`, `fr`, `hr`, `hu`,
+        /// `it`, `ja`, `ko`, `nb` (or `no`), `nl`, `pl`, `pt`, `ro`, `ru`, `sk`, `sv`, `tr`, `uk`, `zh`. A country behind it (`fr_FR`)
+        /// does not matter.
         locale: LocaleText = LocaleText("en".to_owned()),
         /// The field that gets the time. In another one than `@timestamp` it is a text as `2026-11-25T15:35:43.123Z`.
         target: Field = Field("@timestamp".to_owned()),
@@ -173,12 +182,13 @@ processors! {
         /// The field below which the fields are set; `""` means at the top.
         #[schemars(extend("x-empty" = true))]
         target: Field = Field::default(),
-        /// Fields that are there already are replaced. Otherwise they stay, but for `field` itself.
+        /// Fields that are there already are replaced. Otherwise they stay, but for `field` itself and for what the agent adds by
+        /// itself (`host`, `agent`, `input`, `log.offset`, …, the time of reading as `@timestamp`): a line goes before that.
         overwrite_keys: bool = false,
         /// The fields of the values, in order. Without them all are `column1`, `column2` and so on.
         columns: Vec<Field> = Vec::new(),
         /// The types of columns, by their names. A value that is none of its type stays a text, which is a failure; one that is
-        /// empty is passed over. A time is for the processor [`date`](#date).
+        /// empty is passed over. Times in other formats are for the processor [`date`](#date).
         #[schemars(extend("x-name" = "column"))]
         convert: BTreeMap<String, CsvType> = BTreeMap::new(),
         /// A line that has the names of the columns as its values is dropped, counted with the reason `csv_header`. The names are
@@ -193,6 +203,8 @@ processors! {
         autogenerate_column_names: bool = true,
         /// An empty value sets nothing. Otherwise it is null, or `""` if it stands in quotes.
         skip_empty_columns: bool = false,
+        /// A line without any value is tagged `_csvskippedemptyfield` and sets nothing. Otherwise an empty one is a failure.
+        skip_empty_rows: bool = false,
     }
     /// Takes a text apart at the delimiters between keys, as Filebeat and Logstash do: `%{a} [%{b}] %{c}`. Every key is a field;
     /// what is behind the last delimiter of the tokenizer is not looked at.
@@ -209,7 +221,8 @@ processors! {
         /// The field below which the keys are set; `""` means at the top.
         #[schemars(extend("x-empty" = true))]
         target_prefix: Field = Field("dissect".to_owned()),
-        /// Fields that are there already are replaced. Otherwise it is a failure, but for `field` itself.
+        /// Fields that are there already are replaced. Otherwise it is a failure, but for `field` itself and for what the agent adds
+        /// by itself (`host`, `agent`, `input`, `log.offset`, …): a line goes before that.
         overwrite_keys: bool = false,
         /// From which side of values `trim_chars` are cut.
         trim_values: TrimValues = TrimValues::None,
@@ -224,7 +237,8 @@ processors! {
         /// The field below which the fields are set; `""` means at the top.
         #[schemars(extend("x-empty" = true))]
         target: Field = Field::default(),
-        /// Fields that are there already are replaced. Otherwise they stay, but for `field` itself.
+        /// Fields that are there already are replaced. Otherwise they stay, but for `field` itself and for what the agent adds by
+        /// itself (`host`, `agent`, `input`, `log.offset`, …, the time of reading as `@timestamp`): a line goes before that.
         overwrite_keys: bool = false,
         /// Keys with dots become levels: `a.b` is the field `b` below `a`.
         expand_keys: bool = false,
@@ -238,30 +252,32 @@ processors! {
     /// Reads `key=value` pairs between separators into fields. Quotes and brackets around a value are cut off, a key that comes
     /// again makes a list, and what is no pair is passed over.
     kv: Kv, required [], tags ["_kv_filter_error"], {
-        /// The field that has the text. One that is not there, or null, is no failure.
+        /// The field that has the text, or a list of texts. One that is not there, or null, is no failure.
         field: Field = Field("message".to_owned()),
         /// The field below which the fields are set; `""` means at the top.
         #[schemars(extend("x-empty" = true))]
         target: Field = Field::default(),
-        /// Fields that are there already are replaced. Otherwise they stay, but for `field` itself.
+        /// Fields that are there already are replaced. Otherwise they stay, but for `field` itself and for what the agent adds by
+        /// itself (`host`, `agent`, `input`, `log.offset`, …, the time of reading as `@timestamp`): a line goes before that.
         overwrite_keys: bool = false,
         /// Keys with dots become levels: `a.b` is the field `b` below `a`.
         expand_keys: bool = false,
-        /// The characters that end a pair.
+        /// The characters that end a pair, written as within the `[…]` of a regular expression: `\s`, `\t`, `\[`, `a-z`. Behind a
+        /// backslash they end nothing.
         field_split: String = " ".to_owned(),
         /// Instead of `field_split`: a regular expression. What it matches is at most 256 bytes of a text.
         field_split_pattern: Option<LinePattern> = None,
-        /// The characters between key and value.
+        /// The characters between key and value, written as `field_split`.
         value_split: String = "=".to_owned(),
         /// Instead of `value_split`: a regular expression, as `field_split_pattern`.
         value_split_pattern: Option<LinePattern> = None,
-        /// Characters to cut off both ends of keys.
+        /// Characters to cut off both ends of keys, written as `field_split`.
         trim_key: String = String::new(),
-        /// Characters to cut off both ends of values.
+        /// Characters to cut off both ends of values, written as `field_split`.
         trim_value: String = String::new(),
-        /// Characters to remove from keys, wherever they stand.
+        /// Characters to remove from keys, wherever they stand, written as `field_split`.
         remove_char_key: String = String::new(),
-        /// Characters to remove from values, wherever they stand.
+        /// Characters to remove from values, wherever they stand, written as `field_split`.
         remove_char_value: String = String::new(),
         /// What is made of keys.
         transform_key: Option<KvTransform> = None,
@@ -293,7 +309,8 @@ processors! {
         /// The field below which the fields are set; `""` means at the top.
         #[schemars(extend("x-empty" = true))]
         target: Field = Field::default(),
-        /// Fields that are there already are replaced. Otherwise they stay, but for `field` itself.
+        /// Fields that are there already are replaced. Otherwise they stay, but for `field` itself and for what the agent adds by
+        /// itself (`host`, `agent`, `input`, `log.offset`, …, the time of reading as `@timestamp`): a line goes before that.
         overwrite_keys: bool = false,
         /// Keys with dots become levels: `a.b` is the field `b` below `a`.
         expand_keys: bool = false,
@@ -306,7 +323,8 @@ processors! {
         /// The field below which the fields are set; `""` means at the top.
         #[schemars(extend("x-empty" = true))]
         target: Field = Field::default(),
-        /// Fields that are there already are replaced. Otherwise they stay, but for `field` itself.
+        /// Fields that are there already are replaced. Otherwise they stay, but for `field` itself and for what the agent adds by
+        /// itself (`host`, `agent`, `input`, `log.offset`, …, the time of reading as `@timestamp`): a line goes before that.
         overwrite_keys: bool = false,
         /// The expressions to try, in this order; the first that matches counts. If none does, that is a failure.
         #[schemars(extend("minItems" = 1))]
@@ -490,11 +508,20 @@ processors! {
         #[schemars(extend("minItems" = 1))]
         tags: Vec<Tag> = Vec::new(),
     }
+    /// Adds fields to others: lists and single values become one list, objects become one. The field that is added stays.
+    merge: Merge, required ["fields"], tags ["_merge_failed"], {
+        /// What is added to what, in this order. A field that is not there adds nothing.
+        #[schemars(extend("minItems" = 1))]
+        fields: Vec<MergeField> = Vec::new(),
+    }
     /// Gives fields other names.
     rename: Rename, required ["fields"], tags ["_rename_failed"], {
-        /// The fields to rename, in this order. One that is not there is passed over; one whose new name is taken is a failure.
+        /// The fields to rename, in this order. One that is not there is passed over.
         #[schemars(extend("minItems" = 1))]
         fields: Vec<RenameField> = Vec::new(),
+        /// A field that has the new name already is replaced, as in Logstash; else that is a failure, unless it is one that the
+        /// agent adds by itself (`host.name`).
+        overwrite: bool = false,
     }
     /// Keeps a part of the events and drops the others, counted with the reason `sampled`. A hash decides: the same event is
     /// kept or dropped however often it is read.
@@ -712,6 +739,17 @@ pub struct CopyField {
     pub to: Field,
 }
 
+/// What is added to what.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(extend("required" = ["from", "to"]))]
+pub struct MergeField {
+    /// The field that is added.
+    pub from: Field,
+    /// The field that it is added to.
+    pub to: Field,
+}
+
 /// One replacement.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -735,6 +773,10 @@ pub enum CsvType {
     Float,
     /// `true` or `false`, in any case.
     Boolean,
+    /// A day, as `2026-01-31` or `Jan 31, 2026`: it becomes the text `2026-01-31T00:00:00.000Z`.
+    Date,
+    /// A day with a time, as `2026-01-31 10:00:00` or `2026-01-31T10:00:00.123+01:00`, in UTC where it names no zone.
+    DateTime,
 }
 
 /// What is made of keys or values.
@@ -788,7 +830,7 @@ pub enum TrimValues {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Whitespace {
-    /// No part of key and value.
+    /// No part of key and value; those at the ends of keys neither.
     #[default]
     Lenient,
     /// Characters as any other.

@@ -17,9 +17,35 @@ use super::written::NAME_PATTERN;
 
 static NAME: LazyLock<Regex> = LazyLock::new(|| Regex::new(NAME_PATTERN).expect("the pattern is a constant"));
 
+/// What other agents have and this one says in other words: the word, a key that stands beside it here, and what to write.
+const ELSEWHERE: &[(&str, &str, &str)] = &[
+    (
+        "mutate",
+        "set",
+        "its verbs are processors of their own: `set`, `rename`, `copy`, `remove`, `convert`, `gsub`, `lowercase`, `uppercase`, \
+         `capitalize`, `strip`, `split`, `join`, `merge`",
+    ),
+    ("ruby", "set", "no code runs here; see `set`, `convert`, `gsub` and `when`"),
+    ("add_field", "tag_on_failure", "that is a processor of its own, `set`, in the item behind this one"),
+    ("add_tag", "tag_on_failure", "that is a processor of its own, `add_tags`, in the item behind this one"),
+    ("remove_field", "tag_on_failure", "that is a processor of its own, `remove`, in the item behind this one"),
+    ("remove_tag", "tag_on_failure", "that is a processor of its own, `remove_tags`, in the item behind this one"),
+    ("convert_datatype", "tokenizer", "write `%{name|integer}` or `%{name|float}` in `tokenizer`"),
+    (
+        "autodetect_column_names",
+        "columns",
+        "write the `columns`: after a restart in the middle of a file there is no first line to take them from",
+    ),
+    ("skip_on_invalid_json", "max_depth", "write `tag_on_failure: []`"),
+    ("timeout_millis", "pattern_definitions", "no line takes longer than its length allows"),
+];
+
 /// Words of other shippers for keys of ours.
 const FOREIGN: &[(&str, &str)] = &[
     ("hosts", "brokers"),
+    ("source", "field"),
+    ("quote_char", "quote"),
+    ("mapping", "tokenizer"),
     ("bootstrap_servers", "brokers"),
     ("required_acks", "acks"),
     ("include", "paths"),
@@ -34,7 +60,6 @@ const FOREIGN: &[(&str, &str)] = &[
     ("add_host_metadata", "host"),
     ("match", "formats"),
     ("layouts", "formats"),
-    ("mutate", "set"),
     ("add_field", "set"),
     ("replace", "set"),
     ("update", "set"),
@@ -201,6 +226,10 @@ impl Shape<'_> {
             .flatten()
             .map(|(key, _)| key.as_str())
             .collect();
+        let elsewhere = ELSEWHERE.iter().find(|(word, beside, _)| *word == name && known.contains(beside));
+        if let Some((_, _, instead)) = elsewhere {
+            return self.say(at, format!("unknown key `{name}` {place}: {instead}"));
+        }
         let foreign = FOREIGN.iter().find(|(word, ours)| *word == name && known.contains(ours));
         let hint = match foreign {
             Some((_, ours)) => format!(" (did you mean `{ours}`?)"),

@@ -107,6 +107,13 @@ impl Checker<'_> {
                 let pairs = copy.fields.iter().map(|pair| (&pair.from, &pair.to));
                 Arc::new(process::Copy { fields: self.pairs(pairs, path)?, overwrite: copy.overwrite })
             }
+            Chosen::Capitalize(capital) => {
+                Arc::new(process::Capitalize { fields: self.fields(&capital.fields, path)? })
+            }
+            Chosen::Merge(merge) => {
+                let pairs = merge.fields.iter().map(|pair| (&pair.from, &pair.to));
+                Arc::new(process::Merge { fields: self.pairs(pairs, path)? })
+            }
             Chosen::Grok(grok) => Arc::new(self.grok(grok, path)?),
             Chosen::Gsub(gsub) => {
                 let mut fields = Vec::with_capacity(gsub.fields.len());
@@ -144,7 +151,7 @@ impl Checker<'_> {
             }
             Chosen::Rename(rename) => {
                 let pairs = rename.fields.iter().map(|pair| (&pair.from, &pair.to));
-                Arc::new(process::Rename { fields: self.pairs(pairs, path)? })
+                Arc::new(process::Rename { fields: self.pairs(pairs, path)?, overwrite: rename.overwrite })
             }
             Chosen::DropEvent(_) => Arc::new(process::DropEvent),
         })

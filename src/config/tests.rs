@@ -602,8 +602,14 @@ fn mistakes_in_processors_of_fields_point_at_the_place() {
     let columns = |convert: &str| input(&format!("csv: {{columns: [a, a.b], convert: {{{convert}}}}}"));
     check(&columns("b: integer"), &["6:45: `b` is none of the `columns`"]);
     check(&columns("column2: integer"), &["6:51: `column2` is none of the `columns`"]);
-    check(&columns("a: date"), &["6:45: `a` takes `integer`"]);
-    fine(&columns("a.b: float, column3: boolean"), &Desk::default());
+    check(&columns("a: time"), &["6:45: `a` takes `integer`"]);
+    fine(&columns("a: date, a.b: float, column3: date_time"), &Desk::default());
+    // What other agents write, and what to write instead.
+    check(&input("mutate: {rename: {a: b}}"), &["unknown key `mutate` in `processors`: its verbs are processors"]);
+    check(&input("json: {source: a}"), &["unknown key `source` in `json` (did you mean `field`?)"]);
+    check(&input("json: {add_field: {a: b}}"), &["a processor of its own, `set`"]);
+    check(&input("csv: {autodetect_column_names: true}"), &["write the `columns`"]);
+    check(&input("dissect: {tokenizer: '%{a}', convert_datatype: {a: int}}"), &["write `%{name|integer}`"]);
     check(&input("sample: {rate: 1, exclude: 'a =='}"), &["6:39: `exclude`: expected a condition"]);
     check(&input("sample: {rate: 1.5}"), &["6:22: expected a part, from 0 to 1"]);
     check(&input("geoip: {field: a, database: /none.mmdb}"), &["6:35: cannot use `/none.mmdb`"]);

@@ -305,4 +305,47 @@ mod tests {
             &["Traceback (most recent call last):", "  File \"a\", line 1, in f", "    g()", "KeyboardInterrupt"],
         );
     }
+
+    /// Scenario: exceptions that have others behind them, as each runtime prints them.
+    /// Guarantee: all of it is one record.
+    #[test]
+    fn chains_of_traces() {
+        let whole = |name: &str, trace: &str| {
+            let trace: Vec<&str> = trace.lines().collect();
+            let mut lines = vec!["before"];
+            lines.extend(&trace);
+            lines.push("behind");
+            check(&presets(&[name]), &lines, &[&["before"], &trace, &["behind"]]);
+        };
+        let python = "Traceback (most recent call last):\n  File \"a\", line 1, in f\n    int('x')\nValueError: x";
+        let during = "\n\nDuring handling of the above exception, another exception occurred:\n\n";
+        let cause = "\n\nThe above exception was the direct cause of the following exception:\n\n";
+        whole("python", &[python, during, python, cause, python].concat());
+        let group = "  + Exception Group Traceback (most recent call last):\n  |   File \"a\", line 1, in f\n  | ExceptionGroup: two\n  \
+                     +-+---------------- 1 ----------------\n    | ValueError: 1\n    +------------------------------------";
+        whole("python", group);
+        whole("python", &[python, during, group].concat());
+        let goroutine = "goroutine 1 gp=0xc1 m=0 mp=0x5 [running]:\nmain.main()\n\t/a.go:1 +0x1";
+        let other = "goroutine 7 [running]:\n\tgoroutine running on other thread; stack unavailable\ncreated by main.main\n\t/a.go:2 +0x1";
+        whole("go", &["fatal error: all goroutines are asleep - deadlock!\n\n", goroutine, "\n\n", other].concat());
+        whole("go", &["panic: a [recovered]\n\tpanic: b\n\n", goroutine].concat());
+        whole(
+            "php",
+            "PHP Fatal error:  Uncaught Exception: a in /a.php:3\nStack trace:\n#0 {main}\n\nNext RuntimeException: b in \
+             /a.php:5\nStack trace:\n#0 {main}\n  thrown in /a.php on line 5",
+        );
+        whole(
+            "java",
+            "x.YException: a\n\tat x.Y.z(Y.java:1)\n\t... 3 frames truncated\n\tSuppressed: x.ZException: b\n\t\tat \
+             x.Y.z(Y.java:1)\n\t\t... 1 more\nCaused by: x.ZException\n\tat x.Y.z(Y.java:2)\n\t[CIRCULAR REFERENCE: x.YException]",
+        );
+    }
+
+    /// Guarantee: an empty line behind a trace does not draw what follows it into the record.
+    #[test]
+    fn a_trace_with_nothing_behind_it_stays_alone() {
+        let lines =
+            ["Traceback (most recent call last):", "  File \"a\", line 1", "    f()", "OSError: no", "", "next", ""];
+        check(&presets(&["python"]), &lines, &[&lines[..5], &lines[5..6], &lines[6..]]);
+    }
 }

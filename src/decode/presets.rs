@@ -43,7 +43,11 @@ const JAVA: &[Rule] = &[
         "java",
     ),
     (&["java_after_exception", "java"], r"^[\t ]*(?:Caused by|Suppressed):", "java_after_exception"),
-    (&["java_after_exception", "java"], r"^[\t ]*... \d+ (?:more|common frames omitted)", "java"),
+    (
+        &["java_after_exception", "java"],
+        r"^[\t ]*(?:... \d+ (?:more|common frames omitted|frames? (?:truncated|excluded))|\[CIRCULAR REFERENCE)",
+        "java",
+    ),
 ];
 
 /// Before [`JAVA`]: an error may stand at the very beginning of a line, and the last frame may open the error's own fields.
@@ -69,16 +73,36 @@ const PYTHON: &[Rule] = &[
     (&["python"], r"^[\t ]+File ", "python_code"),
     (&["python_code"], r"[^\t ]", "python"),
     (&["python"], r"^[\t ]+(?:[~^]+[\t ]*|\[Previous line repeated \d+ more times?\])$", "python"),
-    (&["python"], r"^(?:[^\s.():]+\.)*[^\s.():]+:", START),
-    (&["python"], r"^(?:\w+\.)*\w*(?:Error|Exception|Interrupt|Exit|Iteration)$", START),
+    (&["python"], r"^(?:[^\s.():]+\.)*[^\s.():]+:", "python_end"),
+    (&["python"], r"^(?:\w+\.)*\w*(?:Error|Exception|Interrupt|Exit|Iteration)$", "python_end"),
+    // One exception for another: the next trace follows, with a sentence and empty lines between them.
+    (&["python_end"], r"^$", "python_between"),
+    (
+        &["python_between"],
+        r"^(?:During handling of the above exception, another exception occurred|The above exception was the direct cause of the following exception):$",
+        "python_chained",
+    ),
+    (&["python_chained"], r"^$", "python_chained"),
+    (&["python_chained"], r"^Traceback \(most recent call last\):$", "python"),
+    // A group of exceptions stands behind a rule of its own.
+    (&[START, "python_chained"], r"^ +\+ Exception Group Traceback \(most recent call last\):$", "python_group"),
+    (&["python_group"], r"^ +[|+]", "python_group"),
 ];
 
 const GO: &[Rule] = &[
     (&[START], r"\bpanic: ", "go_after_panic"),
     (&[START], r"http: panic serving", "go_goroutine"),
+    (&[START], r"^fatal error: ", "go_after_panic"),
+    // A panic that was recovered from, and the next one.
+    (&["go_after_panic"], r"^\tpanic: ", "go_after_panic"),
     (&["go_after_panic", "go_after_signal", "go_frame_1"], r"^$", "go_goroutine"),
     (&["go_after_panic"], r"^\[signal ", "go_after_signal"),
-    (&["go_goroutine"], r"^goroutine \d+ \[[^\]]+\]:$", "go_frame_1"),
+    (&["go_goroutine"], r"^goroutine \d+ (?:gp=\S+ m=\S+ (?:mp=\S+ )?)?\[[^\]]+\]:$", "go_frame_1"),
+    (
+        &["go_frame_1"],
+        r"^(?:\tgoroutine running on other thread; stack unavailable|\.\.\..*frames elided\.\.\.)$",
+        "go_frame_1",
+    ),
     (&["go_frame_1"], r"^(?:[^\s.:]+\.)*[^\s.():]+\(|^created by ", "go_frame_2"),
     (&["go_frame_2"], r"^\s", "go_frame_1"),
 ];
@@ -95,6 +119,9 @@ const PHP: &[Rule] = &[
     (&[START], r"PHP (?:Notice|Parse error|Fatal error|Warning):|exception '[^']+' with message '", "php_stack_begin"),
     (&["php_stack_begin"], r"^Stack trace:", "php_stack_frames"),
     (&["php_stack_frames"], r"^#\d", "php_stack_frames"),
+    // An exception for another.
+    (&["php_stack_frames"], r"^$", "php_between"),
+    (&["php_between"], r"^Next ", "php_stack_begin"),
     (&["php_stack_frames"], r"^\s+thrown in ", START),
 ];
 

@@ -1,4 +1,5 @@
-//! `convert`: gives fields another type, with Logstash's answers: texts are read as Ruby's `to_i` and `to_f` read them.
+//! `convert`: gives fields another type, with Logstash's answers: texts are read as Ruby's `to_i` and `to_f` read them, and as
+//! numbers in hexadecimal (`0x1f`) and with an exponent (`1e3`), as Logstash does since 8.14.
 //!
 //! A text that begins with no number becomes 0 as in Logstash, but that is a failure too, so that it is seen. What has no
 //! value of the type (an object, a number too large, a word that is neither true nor false) fails and stays as it was.
@@ -100,10 +101,19 @@ fn integer(value: &Value, is_eu: bool) -> Option<Made> {
         Value::Int(value) => Made::Value(Value::Int(*value)),
         // Beyond 2^63 there is no integer; the comparison is false for NaN.
         Value::Float(value) if value.abs() < 9.2e18 => Made::Value(Value::Int(*value as i64)),
-        Value::String(text) => match digits(&plain(text, is_eu))? {
-            Some(number) => Made::Value(Value::Int(number)),
-            None => Made::Guess(Value::Int(0)),
-        },
+        Value::String(text) => {
+            let text = plain(text, is_eu);
+            if let Some(number) = hexadecimal(&text) {
+                return Some(Made::Value(Value::Int(number)));
+            }
+            if let Some(number) = exponent(&text) {
+                return (number.abs() < 9.2e18).then_some(Made::Value(Value::Int(number as i64)));
+            }
+            match digits(&text)? {
+                Some(number) => Made::Value(Value::Int(number)),
+                None => Made::Guess(Value::Int(0)),
+            }
+        }
         _ => return None,
     })
 }
@@ -113,7 +123,8 @@ fn float(value: &Value, is_eu: bool) -> Option<Made> {
         Value::Bool(value) => Made::Value(Value::Float(if *value { 1.0 } else { 0.0 })),
         Value::Int(value) => Made::Value(Value::Float(*value as f64)),
         Value::Float(value) => Made::Value(Value::Float(*value)),
-        Value::String(text) => match decimal(&plain(text, is_eu)) {
+        Value::String(text) => match hexadecimal(text).map_or_else(|| decimal(&plain(text, is_eu)), |n| Some(n as f64))
+        {
             Some(number) if number.is_finite() => Made::Value(Value::Float(number)),
             Some(_) => return None,
             None => Made::Guess(Value::Float(0.0)),
@@ -127,6 +138,25 @@ fn plain(text: &str, is_eu: bool) -> String {
     let (thousands, point) = if is_eu { ('.', ',') } else { (',', '.') };
     let kept = text.trim_start().chars().filter(|char| *char != thousands);
     kept.map(|char| if char == point { '.' } else { char }).collect()
+}
+
+/// The whole text as a hexadecimal number, `0x1f`, with a sign or not.
+fn hexadecimal(text: &str) -> Option<i64> {
+    let text = text.trim();
+    let (sign, digits) = match text.strip_prefix('-') {
+        Some(digits) => ("-", digits),
+        None => ("", text.strip_prefix('+').unwrap_or(text)),
+    };
+    let digits = digits.strip_prefix("0x").or_else(|| digits.strip_prefix("0X"))?;
+    let is_number = digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if is_number { i64::from_str_radix(&[sign, digits].concat(), 16).ok() } else { None }
+}
+
+/// The whole text as a number with an exponent, `1.5e3`.
+fn exponent(text: &str) -> Option<f64> {
+    let text = text.trim();
+    let is_number = text.bytes().all(|byte| byte.is_ascii_digit() || b"+-.eE".contains(&byte));
+    if is_number && text.contains(['e', 'E']) { text.parse().ok() } else { None }
 }
 
 /// The integer that `text` begins with; within `None`: it begins with none. `None`: it is too large.
@@ -257,6 +287,11 @@ mod tests {
             (json!("1,234,567"), 1_234_567),
             (json!("1_000"), 1_000),
             (json!("3.9"), 3),
+            (json!("0x1F"), 31),
+            (json!("-0x10 "), -16),
+            (json!("1.5e3"), 1_500),
+            (json!("1e"), 1),
+            (json!("0x1g"), 0),
             (json!("-9223372036854775808"), i64::MIN),
             (json!(3.9), 3),
             (json!(-3.9), -3),
@@ -269,6 +304,7 @@ mod tests {
         check(Type::IntegerEu, json!("1.234.567,89"), json!(1_234_567));
         check(Type::Integer, json!(["1", 2, null]), json!([1, 2, null]));
         check_failed(Type::Integer, json!("-"), json!(0));
+        check_failed(Type::Integer, json!("1e99"), json!("1e99"));
         check_failed(Type::Integer, json!(["1", "x"]), json!([1, 0]));
         check_failed(Type::Integer, json!("9223372036854775808"), json!("9223372036854775808"));
         check_failed(Type::Integer, json!(1e300), json!(1e300));
@@ -281,6 +317,7 @@ mod tests {
         for (input, expect) in [
             (json!("1.5"), 1.5),
             (json!(".5"), 0.5),
+            (json!("0x1f"), 31.0),
             (json!("-1.5e3abc"), -1500.0),
             (json!("1."), 1.0),
             (json!("1e"), 1.0),

@@ -22,7 +22,7 @@ impl Process for Copy {
         for (from, to) in self.fields.iter().filter(|(from, to)| from != to) {
             let Some(value) = work.get(from) else { continue };
             let value = value.into_value();
-            let is_taken = to.root() != "@timestamp" && !self.overwrite && work.get(to).is_some();
+            let is_taken = to.root() != "@timestamp" && !self.overwrite && work.has(to);
             if is_taken || work.set(to, value).is_err() {
                 all = Err(Failed);
             }

@@ -10,8 +10,8 @@ use std::collections::BTreeMap;
 use compact_str::CompactString;
 
 use super::parsed::{MEMBERS_MAX, Place};
-use super::{Failed, Outcome, Process, Work};
-use crate::event::{FieldPath, Value};
+use super::{DateFormat, Failed, Locale, Outcome, Process, Work};
+use crate::event::{FieldPath, Timestamp, Value};
 
 /// `csv: {field, columns, …}`.
 #[derive(Clone, Debug)]
@@ -26,6 +26,8 @@ pub struct Csv {
     pub name_the_rest: bool,
     /// An empty value sets nothing; else null.
     pub skip_empty: bool,
+    /// A line without any value is tagged [`Csv::EMPTY_TAG`] and sets nothing.
+    pub skip_empty_rows: bool,
     /// The types of values, by their places in the line; those without one are texts.
     pub types: BTreeMap<usize, ColumnType>,
     /// A line of exactly these values is dropped: the names of the columns. Empty: none is.
@@ -33,18 +35,70 @@ pub struct Csv {
 }
 
 /// What a column's values are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum ColumnType {
     Integer,
     Float,
     Boolean,
+    /// A time of one of these formats, in UTC if the text names no zone.
+    Time(Vec<DateFormat>),
 }
 
 impl ColumnType {
+    /// A day, as Ruby's `csv` takes it.
+    const DATES: [&str; 7] = [
+        "yyyy-MM-dd",
+        "yyyy/MM/dd",
+        "MMM d yyyy",
+        "MMM d, yyyy",
+        "EEE MMM d yyyy",
+        "EEE, MMM d yyyy",
+        "EEE, MMM d, yyyy",
+    ];
+    /// A day with a time, as Ruby's `csv` takes it.
+    const DATE_TIMES: [&str; 7] = [
+        "yyyy-MM-dd HH:mm",
+        "yyyy-MM-dd'T'HH:mm",
+        "MMM d HH:mm:ss yyyy",
+        "MMM d HH:mm:ss, yyyy",
+        "EEE MMM d HH:mm:ss yyyy",
+        "EEE, MMM d HH:mm:ss yyyy",
+        "EEE, MMM d HH:mm:ss, yyyy",
+    ];
+
+    /// A day: `2026-01-31`, `Jan 31, 2026`.
+    pub fn date() -> Self {
+        Self::Time(Self::formats(&Self::DATES))
+    }
+
+    /// A day with a time: `2026-01-31 10:00:00`, `2026-01-31T10:00:00.123+01:00`, `Sat Jan 31 10:00:00 2026`.
+    pub fn date_time() -> Self {
+        let days = ["yyyy-MM-dd'T'", "yyyy-MM-dd "];
+        let times = ["HH:mm:ss", "HH:mm:ss.SSSSSSSSS"];
+        let zones = ["", "Z", " Z"];
+        let mut formats = Self::formats(&Self::DATE_TIMES);
+        for (day, time) in days.iter().flat_map(|day| times.iter().map(move |time| (day, time))) {
+            let all: Vec<String> = zones.iter().map(|zone| [*day, *time, *zone].concat()).collect();
+            formats.extend(Self::formats(&all));
+        }
+        Self::Time(formats)
+    }
+
+    fn formats(texts: &[impl AsRef<str>]) -> Vec<DateFormat> {
+        let read = |text: &str| DateFormat::parse(text, Locale::default()).expect("the tests read every format");
+        texts.iter().map(|text| read(text.as_ref())).collect()
+    }
+
     /// The whole text as a value of the type. Blanks around it do not count.
-    fn read(self, text: &str) -> Option<Value> {
+    fn read(&self, text: &str, read_at: Timestamp) -> Option<Value> {
         let text = text.trim();
         match self {
+            Self::Time(formats) => {
+                let time = formats.iter().find_map(|format| format.of_text_in_utc(text, read_at))?;
+                let mut text = Vec::with_capacity(30);
+                time.render(&mut text);
+                Some(Value::String(CompactString::from_utf8_lossy(&text)))
+            }
             Self::Integer => text.parse().ok().map(Value::Int),
             Self::Float => text.parse().ok().filter(|number: &f64| number.is_finite()).map(Value::Float),
             Self::Boolean if text.eq_ignore_ascii_case("true") => Some(Value::Bool(true)),
@@ -57,6 +111,8 @@ impl ColumnType {
 impl Csv {
     /// Why headers are dropped, as it is counted.
     pub const HEADER: &'static str = "csv_header";
+    /// The tag of lines without any value, as in Logstash.
+    pub const EMPTY_TAG: &'static str = "_csvskippedemptyfield";
 }
 
 impl Process for Csv {
@@ -66,7 +122,16 @@ impl Process for Csv {
 
     fn run(&self, work: &mut Work<'_>) -> Result<Outcome, Failed> {
         let Some(text) = self.place.text(work)? else { return Ok(Outcome::Keep) };
+        let is_empty_row = |values: &[Value]| values.iter().all(|value| value.as_str().is_none_or(str::is_empty));
+        if self.skip_empty_rows && text.trim_end_matches(['\r', '\n']).is_empty() {
+            work.tag(Self::EMPTY_TAG);
+            return Ok(Outcome::Keep);
+        }
         let values = self.values(&text)?;
+        if self.skip_empty_rows && is_empty_row(&values) {
+            work.tag(Self::EMPTY_TAG);
+            return Ok(Outcome::Keep);
+        }
         let texts = || values.iter().map(|value| value.as_str().unwrap_or_default());
         if !self.header.is_empty() && texts().eq(&self.header) {
             return Ok(Outcome::Drop(Self::HEADER));
@@ -89,7 +154,7 @@ impl Process for Csv {
             };
             let value = match (self.types.get(&index), value) {
                 (Some(column_type), Value::String(text)) if !text.is_empty() => {
-                    column_type.read(&text).unwrap_or_else(|| {
+                    column_type.read(&text, work.read_at).unwrap_or_else(|| {
                         all = Err(Failed);
                         Value::String(text)
                     })
@@ -177,6 +242,7 @@ mod tests {
             quote: Some('"'),
             name_the_rest: true,
             skip_empty: false,
+            skip_empty_rows: false,
             types: BTreeMap::new(),
             header: Vec::new(),
         }
@@ -198,7 +264,7 @@ mod tests {
         check(Csv { name_the_rest: false, ..csv(",") }, "1,2,3", json!({"a": "1", "b": {"c": "2"}}));
         check(Csv { quote: None, ..csv(",") }, "\"1,2", json!({"a": "\"1", "b": {"c": "2"}}));
         check(Csv { quote: Some('\''), ..csv(",") }, "'1,2',x", json!({"a": "1,2", "b": {"c": "x"}}));
-        check(Csv { columns: vec![path("host"), path("x")], ..csv(",") }, "1,2", json!({"x": "2"}));
+        check(Csv { columns: vec![path("host"), path("x")], ..csv(",") }, "1,2", json!({"host": "1", "x": "2"}));
     }
 
     #[test]
@@ -218,6 +284,42 @@ mod tests {
         ] {
             check(typed.clone(), line, expect);
         }
+    }
+
+    /// Guarantee: what Ruby's `csv` takes for a time is one; it becomes a text of ISO 8601, in UTC.
+    #[test]
+    fn columns_are_times() {
+        let types = BTreeMap::from([(0, ColumnType::date()), (1, ColumnType::date_time())]);
+        let typed = Csv { columns: ["a", "b"].map(path).to_vec(), types, ..csv(";") };
+        let failed = json!(["_csv_failed"]);
+        for (text, expect) in
+            [("2002-02-01", "2002-02-01"), ("Feb 1, 2002", "2002-02-01"), ("Fri Feb 1 2002", "2002-02-01")]
+        {
+            check(typed.clone(), text, json!({"a": format!("{expect}T00:00:00.000Z")}));
+        }
+        for (text, expect) in [
+            ("2003-10-20 16:00:01", "2003-10-20T16:00:01.000Z"),
+            ("2003-10-20T16:00", "2003-10-20T16:00:00.000Z"),
+            ("2003-10-20T16:00:01.5+02:00", "2003-10-20T14:00:01.500Z"),
+            ("2003-10-20 16:00:01 -0100", "2003-10-20T17:00:01.000Z"),
+            ("2003-10-20T16:00:01Z", "2003-10-20T16:00:01.000Z"),
+            ("Mon Oct 20 16:00:01 2003", "2003-10-20T16:00:01.000Z"),
+        ] {
+            check(typed.clone(), &format!(";{text}"), json!({"a": null, "b": expect}));
+        }
+        for text in ["2002-02-30", "1", "2003-10-20T16:00:01", "soon"] {
+            check(typed.clone(), text, json!({"a": text, "tags": failed}));
+        }
+        check(typed, ";2003-10-20", json!({"a": null, "b": "2003-10-20", "tags": failed}));
+    }
+
+    #[test]
+    fn empty_rows_are_tagged() {
+        let skipping = Csv { skip_empty_rows: true, ..csv(",") };
+        for line in ["", "\r\n", ",", "\"\",,"] {
+            check(skipping.clone(), line, json!({"tags": ["_csvskippedemptyfield"]}));
+        }
+        check(skipping, "1,", json!({"a": "1", "b": {"c": null}}));
     }
 
     #[test]

@@ -415,11 +415,9 @@ impl Process for Dissect {
     fn run(&self, work: &mut Work<'_>) -> Result<Outcome, Failed> {
         let Some(text) = self.place.text(work)? else { return Ok(Outcome::Keep) };
         let fields = self.fields(&text)?;
-        let view = work.view();
         for (of, _) in &fields {
             let path = self.path(of);
-            let is_free = self.place.overwrite || *path == self.place.field || view.get(path).is_none();
-            if !is_free || !view.is_open(path) {
+            if !self.place.may_replace(path, work) || !work.view().is_open(path) {
                 return Err(Failed);
             }
         }

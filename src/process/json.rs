@@ -194,7 +194,7 @@ impl Visitor<'_> for Key {
 #[cfg(test)]
 mod tests {
     use super::super::parsed::Place;
-    use super::super::tests::{fields_of, path, plain};
+    use super::super::tests::{fields_of, fields_of_event, path, plain};
     use super::Json;
     use proptest::prelude::*;
     use serde_json::json;
@@ -232,8 +232,8 @@ mod tests {
     #[test]
     fn what_is_there_stays_unless_it_is_to_be_replaced() {
         let line = r#"{"host":{"name":"other","ip":"::1"},"fields":7}"#;
-        let kept = json!({"host": {"name": "web-1", "ip": "::1"}});
-        check(decode(), line, kept);
+        check(decode(), line, json!({"host": {"name": "other", "ip": "::1"}}));
+        check(decode(), r#"{"host":"x","log":{"level":"warn"}}"#, json!({"host": "x"}));
         let replacing = Json { place: Place { overwrite: true, ..decode().place }, ..decode() };
         check(replacing, line, json!({"host": {"name": "other", "ip": "::1"}, "fields": 7}));
         check(
@@ -249,6 +249,10 @@ mod tests {
     fn a_time_is_taken_or_kept_aside() {
         let replacing = || Json { place: Place { overwrite: true, ..decode().place }, ..decode() };
         check(replacing(), r#"{"@timestamp":"2026-01-02T03:04:05Z"}"#, json!({}));
+        let line = r#"{"@timestamp":"2026-01-02T03:04:05Z","a":1}"#;
+        let event = json!({"message": line, "@timestamp": "2025-01-01T00:00:00Z"});
+        assert_eq!(fields_of_event(decode(), event), plain(line, json!({"a": 1})));
+        check(decode(), r#"{"@timestamp":[]}"#, json!({"_@timestamp": [], "tags": ["_timestampparsefailure"]}));
         check(replacing(), r#"{"@timestamp":5}"#, json!({"_@timestamp": 5, "tags": ["_timestampparsefailure"]}));
     }
 

@@ -1,7 +1,8 @@
 //! `kv`: reads `key=value` pairs between separators into fields, with the options of Logstash's filter of that name.
 //!
-//! A value may stand in quotes (`"…"`, `'…'`) or brackets (`(…)`, `[…]`, `<…>`), which are cut off; a key that comes again makes
-//! a list. What is no pair is passed over, so a text without any is no failure.
+//! A value may stand in quotes (`"…"`, `'…'`) or brackets (`(…)`, `[…]`, `<…>`), which are cut off; a character behind a backslash
+//! separates and closes nothing; a key that comes again makes a list. What is no pair is passed over, so a text without any is
+//! no failure. Of a list of texts each is read.
 //!
 //! Whatever the text and the separators, it is read in time that is linear in its length, once a level of pairs in values:
 //! everything that is looked for (separators, what closes a value) is looked for from where the last search ended, never again
@@ -15,8 +16,9 @@ use regex_automata::meta::Regex;
 use regex_automata::{Anchored, Input};
 
 use super::parsed::{MEMBERS_MAX, Place};
+use super::texts::capitalized;
 use super::{Failed, Outcome, Process, Work};
-use crate::event::{Object, SyntaxError, Value};
+use crate::event::{Object, SyntaxError, Value, ValueRef};
 
 /// Levels of pairs in values.
 const LEVELS_MAX: usize = 8;
@@ -32,11 +34,11 @@ pub struct Kv {
     pub expand: bool,
     pub field_split: Separator,
     pub value_split: Separator,
-    pub trim_key: String,
-    pub trim_value: String,
+    pub trim_key: Chars,
+    pub trim_value: Chars,
     /// Taken out wherever they stand.
-    pub remove_char_key: String,
-    pub remove_char_value: String,
+    pub remove_char_key: Chars,
+    pub remove_char_value: Chars,
     pub transform_key: Option<Transform>,
     pub transform_value: Option<Transform>,
     /// Before each key, once it is chosen.
@@ -62,9 +64,82 @@ pub struct Kv {
 #[derive(Clone, Debug)]
 pub enum Separator {
     /// Any of these characters.
-    Chars(String),
+    Chars(Chars),
     /// What the expression matches; never nothing.
     Pattern(Regex),
+}
+
+/// A set of characters, written as within the `[…]` of a regular expression, for that is where Logstash puts it: `\s`, `\d`, `\w`,
+/// `\t`, `\[`, and ranges of letters or digits. Any other character stands for itself; so does `^`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Chars {
+    /// A bit for each character below 128.
+    ascii: u128,
+    others: Vec<char>,
+}
+
+impl Chars {
+    /// Reads a set.
+    pub fn parse(text: &str) -> Self {
+        let mut set = Self::default();
+        let mut rest = text.chars();
+        while let Some(char) = rest.next() {
+            match (char, rest.clone().next()) {
+                ('\\', Some(escaped)) => {
+                    rest.next();
+                    match escaped {
+                        's' => " \t\n\u{b}\u{c}\r".chars().for_each(|char| set.add(char)),
+                        'd' => ('0'..='9').for_each(|char| set.add(char)),
+                        'w' => {
+                            ('0'..='9').chain('a'..='z').chain('A'..='Z').chain(['_']).for_each(|char| set.add(char))
+                        }
+                        't' => set.add('\t'),
+                        'n' => set.add('\n'),
+                        'r' => set.add('\r'),
+                        'f' => set.add('\u{c}'),
+                        'v' => set.add('\u{b}'),
+                        other => set.add(other),
+                    }
+                }
+                (first, Some('-')) if first.is_ascii_alphanumeric() => {
+                    let last = rest.clone().nth(1).filter(|last| last.is_ascii_alphanumeric() && first < *last);
+                    match last {
+                        Some(last) => {
+                            rest.nth(1);
+                            (first..=last).for_each(|char| set.add(char));
+                        }
+                        None => set.add(first),
+                    }
+                }
+                (char, _) => set.add(char),
+            }
+        }
+        set
+    }
+
+    fn add(&mut self, char: char) {
+        if char.is_ascii() {
+            self.ascii |= 1 << u32::from(char);
+        } else {
+            self.others.push(char);
+        }
+    }
+
+    /// There is none in it.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// The character is in it.
+    pub fn contains(&self, char: char) -> bool {
+        if char.is_ascii() { self.ascii >> u32::from(char) & 1 == 1 } else { self.others.contains(&char) }
+    }
+
+    /// A character that is in both.
+    pub fn common(&self, other: &Self) -> Option<char> {
+        let ascii = (0..128u8).map(char::from).find(|char| self.contains(*char) && other.contains(*char));
+        ascii.or_else(|| self.others.iter().copied().find(|char| other.contains(*char)))
+    }
 }
 
 /// What is made of a key or a value.
@@ -90,11 +165,16 @@ impl Separator {
         Ok(Self::Pattern(regex))
     }
 
-    /// Where the first one at or behind byte `from` is.
-    fn find(&self, text: &str, mut from: usize) -> Option<Range<usize>> {
+    /// Where the first one at or behind byte `from` is. With `escapes`, none begins behind a backslash.
+    fn find(&self, text: &str, mut from: usize, escapes: bool) -> Option<Range<usize>> {
         match self {
             Self::Chars(chars) => {
-                let found = text.get(from..)?.char_indices().find(|(_, c)| chars.contains(*c));
+                let mut is_escaped = false;
+                let found = text.get(from..)?.char_indices().find(|(_, c)| {
+                    let was_escaped = is_escaped;
+                    is_escaped = escapes && !was_escaped && *c == '\\';
+                    chars.contains(*c) && (!was_escaped || *c == '\n')
+                });
                 let found = found.map(|(at, found)| from + at..from + at + found.len_utf8());
                 looked_at(from..found.as_ref().map_or(text.len(), |found| found.end));
                 found
@@ -106,9 +186,16 @@ impl Separator {
                 looked_at(from..end);
                 let found = regex.find(Input::new(text).range(from..end));
                 match found {
-                    Some(found) if found.start() < next || end == text.len() => return Some(found.range()),
+                    Some(found) if found.start() < next || end == text.len() => {
+                        if !escapes || !is_escaped(text, from, found.start()) {
+                            return Some(found.range());
+                        }
+                        // What stands behind a backslash is no separator; one may begin at the next character.
+                        from = boundary(text, found.start() + 1);
+                    }
                     None if end == text.len() => return None,
-                    _ => from = next,
+                    // Not between a backslash and what is behind it.
+                    _ => from = if escapes && is_escaped(text, from, next) { boundary(text, next + 1) } else { next },
                 }
             },
         }
@@ -133,19 +220,21 @@ impl Separator {
 struct Finder<'a> {
     separator: &'a Separator,
     text: &'a str,
+    /// A backslash takes the character behind it its meaning.
+    escapes: bool,
     /// The first one behind what was asked for last.
     next: Option<Range<usize>>,
 }
 
 impl<'a> Finder<'a> {
-    fn new(separator: &'a Separator, text: &'a str) -> Self {
-        Self { separator, text, next: separator.find(text, 0) }
+    fn new(separator: &'a Separator, text: &'a str, escapes: bool) -> Self {
+        Self { separator, text, escapes, next: separator.find(text, 0, escapes) }
     }
 
     /// The first one that begins at `from` or behind it. `from` never goes back.
     fn next(&mut self, from: usize) -> Option<Range<usize>> {
         if self.next.as_ref().is_some_and(|next| next.start < from) {
-            self.next = self.separator.find(self.text, from);
+            self.next = self.separator.find(self.text, from, self.escapes);
         }
         self.next.clone()
     }
@@ -167,10 +256,19 @@ impl Process for Kv {
     }
 
     fn run(&self, work: &mut Work<'_>) -> Result<Outcome, Failed> {
-        let mut fields = match self.place.text(work)? {
-            Some(text) => self.pairs(&text, LEVELS_MAX)?,
-            None => Object::new(),
-        };
+        let mut fields = Object::new();
+        match work.get(&self.place.field) {
+            Some(ValueRef::Array(texts)) => {
+                for text in texts.iter() {
+                    self.pairs(text.as_str().ok_or(Failed)?, LEVELS_MAX, &mut fields)?;
+                }
+            }
+            _ => {
+                if let Some(text) = self.place.text(work)? {
+                    self.pairs(&text, LEVELS_MAX, &mut fields)?;
+                }
+            }
+        }
         for (key, value) in self.defaults.iter() {
             if fields.get(key).is_none() {
                 fields.insert(key, value.clone());
@@ -185,17 +283,19 @@ impl Process for Kv {
 
 impl Kv {
     /// The pairs of a text, and those in their values if so many levels are left.
-    fn pairs(&self, text: &str, levels: usize) -> Result<Object, Failed> {
-        let (mut field, mut split) = (Finder::new(&self.field_split, text), Finder::new(&self.value_split, text));
+    fn pairs(&self, text: &str, levels: usize, fields: &mut Object) -> Result<(), Failed> {
+        let is_plain = |separator: &Separator| !matches!(separator, Separator::Chars(chars) if chars.contains('\\'));
+        let escapes = is_plain(&self.field_split) && is_plain(&self.value_split);
+        let mut field = Finder::new(&self.field_split, text, escapes);
+        let mut split = Finder::new(&self.value_split, text, escapes);
         let mut closings = Closings::default();
-        let mut fields = Object::new();
         let mut at = 0;
         loop {
             while let Some(end) = field.end_at(at) {
                 at = end;
             }
             if at >= text.len() {
-                return Ok(fields);
+                return Ok(());
             }
             let key_end = field.start(at).min(split.start(at));
             let key = text.get(at..key_end).unwrap_or_default();
@@ -212,7 +312,7 @@ impl Kv {
             };
             let (value, behind) = self.value(text, self.behind_blanks(text, value), &mut field, &mut closings);
             at = behind;
-            self.take(key, value, levels, &mut fields)?;
+            self.take(key, value, levels, fields)?;
         }
     }
 
@@ -253,15 +353,16 @@ impl Kv {
         let key = changed(key, &self.remove_char_key, self.transform_key);
         let is_chosen = (self.include.is_empty() || self.include.iter().any(|one| *one == key))
             && !self.exclude.iter().any(|one| *one == key);
-        let value = value.trim_matches(|c| self.trim_value.contains(c));
-        let value = changed(value, &self.remove_char_value, self.transform_value);
         if key.is_empty() || !is_chosen || (value.is_empty() && !self.empty) {
             return Ok(());
         }
-        let inner = match levels.checked_sub(1) {
-            Some(levels) if self.recursive => self.pairs(&value, levels)?,
-            _ => Object::new(),
-        };
+        // What is trimmed to nothing was not empty: it is set, as in Logstash.
+        let value = value.trim_matches(|c| self.trim_value.contains(c));
+        let value = changed(value, &self.remove_char_value, self.transform_value);
+        let mut inner = Object::new();
+        if let (true, Some(levels)) = (self.recursive, levels.checked_sub(1)) {
+            self.pairs(&value, levels, &mut inner)?;
+        }
         let value = if inner.is_empty() { Value::from(&*value) } else { Value::Object(inner) };
         let name = if self.prefix.is_empty() { key } else { [&self.prefix, &*key].concat().into() };
         let is_full = fields.len() == MEMBERS_MAX;
@@ -320,6 +421,14 @@ fn closing(text: &[u8], from: usize, close: u8) -> Option<usize> {
     }
 }
 
+/// The character at byte `at` stands behind a backslash, of those from byte `from` on, which is itself behind none.
+fn is_escaped(text: &str, from: usize, at: usize) -> bool {
+    let before = text.as_bytes().get(from..at).unwrap_or_default();
+    let backslashes = before.iter().rev().take_while(|byte| **byte == b'\\').count();
+    looked_at(at - backslashes..at);
+    backslashes % 2 == 1 && text.as_bytes().get(at) != Some(&b'\n')
+}
+
 /// The first place at or behind byte `at` where a character begins, or the text ends.
 fn boundary(text: &str, at: usize) -> usize {
     (at..text.len()).find(|at| text.is_char_boundary(*at)).unwrap_or(text.len())
@@ -332,7 +441,7 @@ fn looked_at(_bytes: Range<usize>) {
 }
 
 /// Without these characters, and transformed.
-fn changed<'a>(text: &'a str, remove: &str, transform: Option<Transform>) -> Cow<'a, str> {
+fn changed<'a>(text: &'a str, remove: &Chars, transform: Option<Transform>) -> Cow<'a, str> {
     let text: Cow<'_, str> = if remove.is_empty() || !text.contains(|c| remove.contains(c)) {
         text.into()
     } else {
@@ -342,11 +451,7 @@ fn changed<'a>(text: &'a str, remove: &str, transform: Option<Transform>) -> Cow
         None => text,
         Some(Transform::Lowercase) => text.to_lowercase().into(),
         Some(Transform::Uppercase) => text.to_uppercase().into(),
-        Some(Transform::Capitalize) => {
-            let mut rest = text.chars();
-            let first = rest.next().into_iter().flat_map(char::to_uppercase);
-            first.chain(rest.as_str().to_lowercase().chars()).collect::<String>().into()
-        }
+        Some(Transform::Capitalize) => capitalized(&text).into(),
     }
 }
 
@@ -354,14 +459,14 @@ fn changed<'a>(text: &'a str, remove: &str, transform: Option<Transform>) -> Cow
 mod tests {
     use super::super::parsed::Place;
     use super::super::tests::{fields_of, path, plain};
-    use super::{Kv, LEVELS_MAX, SEPARATOR_BYTES_MAX, Separator, Transform};
+    use super::{Chars, Kv, LEVELS_MAX, SEPARATOR_BYTES_MAX, Separator, Transform};
     use crate::event::Object;
     use proptest::prelude::*;
     use serde_json::json;
     use std::cell::Cell;
 
     fn chars(chars: &str) -> Separator {
-        Separator::Chars(chars.to_owned())
+        Separator::Chars(Chars::parse(chars))
     }
 
     fn pattern(text: &str) -> Separator {
@@ -374,10 +479,10 @@ mod tests {
             expand: false,
             field_split: chars(" "),
             value_split: chars("="),
-            trim_key: String::new(),
-            trim_value: String::new(),
-            remove_char_key: String::new(),
-            remove_char_value: String::new(),
+            trim_key: Chars::default(),
+            trim_value: Chars::default(),
+            remove_char_key: Chars::default(),
+            remove_char_value: Chars::default(),
             transform_key: None,
             transform_value: None,
             prefix: String::new(),
@@ -410,7 +515,8 @@ mod tests {
         check(Kv { duplicates: false, ..kv() }, "a=1 a=1 a=2 a=2", json!({"a": ["1", "2"]}));
         check(kv(), "no pairs at all", json!({}));
         check(kv(), "", json!({}));
-        check(kv(), "host=x b=1", json!({"b": "1"}));
+        // What the agent added by itself is not in the way of what the line says.
+        check(kv(), "host=x b=1", json!({"host": "x", "b": "1"}));
     }
 
     #[test]
@@ -418,7 +524,7 @@ mod tests {
         let query = Kv { field_split: chars("&?"), ..kv() };
         check(query, "?q=a b&n=é&x=", json!({"q": "a b", "n": "é"}));
         check(Kv { value_split: chars(":="), ..kv() }, "a:1 b=2", json!({"a": "1", "b": "2"}));
-        let trimmed = Kv { trim_key: "<>".to_owned(), trim_value: ",;".to_owned(), ..kv() };
+        let trimmed = Kv { trim_key: Chars::parse("<>"), trim_value: Chars::parse(",;"), ..kv() };
         check(trimmed, "<a>=1, b=;2;", json!({"a": "1", "b": "2"}));
         check(Kv { prefix: "p_".to_owned(), include: vec!["a".to_owned()], ..kv() }, "a=1 b=2", json!({"p_a": "1"}));
         check(Kv { exclude: vec!["a".to_owned()], ..kv() }, "a=1 b=2", json!({"b": "2"}));
@@ -451,9 +557,41 @@ mod tests {
 
     #[test]
     fn what_is_no_text_fails() {
-        for value in [json!(7), json!(["a=1"]), json!({"a": 1})] {
+        for value in [json!(7), json!(["a=1", 7]), json!({"a": 1})] {
             assert_eq!(fields_of(kv(), value.clone()), plain(value, json!({"tags": ["_kv_failed"]})));
         }
+    }
+
+    #[test]
+    fn lists_of_texts_are_read_one_by_one() {
+        let texts = json!(["a=1 b=2", "c=3", "a=4"]);
+        assert_eq!(fields_of(kv(), texts.clone()), plain(texts, json!({"a": ["1", "4"], "b": "2", "c": "3"})));
+    }
+
+    /// Scenario: separators behind backslashes, as in Logstash's own tests (LOGSTASH-624).
+    /// Guarantee: they separate nothing, and the backslash stays.
+    #[test]
+    fn what_stands_behind_a_backslash_does_not_separate() {
+        let line = r"IKE:=Quick\ Mode\ completion IKE\ IDs:=subnet:\ x.x.x.x\ (mask=\ 255)\ and\ host:\ y";
+        let expect = json!({
+            "IKE": r"=Quick\ Mode\ completion", r"IKE\ IDs": r"=subnet:\ x.x.x.x\ (mask=\ 255)\ and\ host:\ y",
+        });
+        check(Kv { value_split: chars(":"), ..kv() }, line, expect.clone());
+        check(Kv { value_split: pattern(":"), field_split: pattern(" +"), ..kv() }, line, expect);
+        check(kv(), r"a=1\\ b\=c=2\", json!({"a": r"1\\", r"b\=c": r"2\"}));
+        let far = Kv { field_split: pattern(" "), ..kv() };
+        check(far, &["a=", &r"\ ".repeat(1_000), "b c=1"].concat(), json!({"a": r"\ ".repeat(1_000) + "b", "c": "1"}));
+    }
+
+    /// Guarantee: sets are read as within the brackets of Ruby's regular expressions.
+    #[test]
+    fn sets_of_characters() {
+        check(Kv { field_split: chars(r"\s|"), ..kv() }, "a=1\tb=s|c=\\3", json!({"a": "1", "b": "s", "c": "\\3"}));
+        check(Kv { trim_value: Chars::parse(r"\[\]<-"), ..kv() }, r"a=-<\b-]", json!({"a": r"\b"}));
+        check(Kv { remove_char_value: Chars::parse(r"a-c\d-é"), ..kv() }, "a=xaéb-1y", json!({"a": "xy"}));
+        check(Kv { trim_value: Chars::parse(","), ..kv() }, "a=,", json!({"a": ""}));
+        assert!(Chars::parse("").is_empty() && Chars::parse(r"\").contains('\\'));
+        assert_eq!(Chars::parse("=:é").common(&Chars::parse("x-é")), Some('é'));
     }
 
     #[test]
@@ -480,14 +618,14 @@ mod tests {
 
     #[test]
     fn keys_and_values_are_changed() {
-        let removed = Kv { remove_char_key: "<>".to_owned(), remove_char_value: ",é".to_owned(), ..kv() };
+        let removed = Kv { remove_char_key: Chars::parse("<>"), remove_char_value: Chars::parse(",é"), ..kv() };
         check(removed, "a<b>=1,0é00", json!({"ab": "1000"}));
         let upper =
             Kv { transform_key: Some(Transform::Uppercase), transform_value: Some(Transform::Capitalize), ..kv() };
         check(upper.clone(), "a=éTÉ b=x", json!({"A": "Été", "B": "X"}));
         check(Kv { include: vec!["A".to_owned()], ..upper }, "a=1 b=2", json!({"A": "1"}));
         check(Kv { transform_value: Some(Transform::Lowercase), ..kv() }, "a=XY", json!({"a": "xy"}));
-        let nothing_left = Kv { remove_char_key: "a".to_owned(), ..kv() };
+        let nothing_left = Kv { remove_char_key: Chars::parse("a"), ..kv() };
         check(nothing_left, "a=1 b=2", json!({"b": "2"}));
     }
 
@@ -550,7 +688,7 @@ mod tests {
                 let looked_at = |times: usize| {
                     let text = part.repeat(times) + ")x>x]x\"x'x";
                     LOOKED_AT.set(0);
-                    processor.pairs(&text, LEVELS_MAX).expect("few keys");
+                    processor.pairs(&text, LEVELS_MAX, &mut Object::new()).expect("few keys");
                     (LOOKED_AT.get(), text.len())
                 };
                 let times = if most > window { 1_000 } else { 100 };

@@ -125,7 +125,7 @@ mod tests {
         check("größe=ü", json!({"größe": "ü"}));
         let seen = fields_of(logfmt(Some("kv"), false), json!("a.b=1 host=x"));
         assert_eq!(seen, plain("a.b=1 host=x", json!({"kv": {"a.b": "1", "host": "x"}})));
-        check("host=x b=1", json!({"b": "1"}));
+        check("host=x fields=y b=1", json!({"host": "x", "b": "1"}));
     }
 
     #[test]

@@ -10,6 +10,7 @@ pub mod condition;
 
 mod add_fields;
 mod add_tags;
+mod capitalize;
 mod cloud;
 mod convert;
 mod copy;
@@ -30,6 +31,7 @@ mod keyed;
 mod kv;
 mod logfmt;
 mod lowercase;
+mod merge;
 #[cfg(test)]
 pub(crate) mod mmdb;
 mod parsed;
@@ -51,6 +53,7 @@ mod when;
 
 pub use add_fields::AddFields;
 pub use add_tags::AddTags;
+pub use capitalize::Capitalize;
 pub use cloud::{Cloud, CloudFacts, CloudQuery, Provider};
 pub use convert::{Convert, Type};
 pub use copy::Copy;
@@ -67,9 +70,10 @@ pub use join::Join;
 pub use json::Json;
 pub use keep::Keep;
 pub use keyed::Keyed;
-pub use kv::{Kv, Separator, Transform};
+pub use kv::{Chars, Kv, Separator, Transform};
 pub use logfmt::Logfmt;
 pub use lowercase::Lowercase;
+pub use merge::Merge;
 pub use parsed::Place;
 pub use rate_limit::{Key, Rate, RateLimit};
 pub use redact::{Action, Finder, Redact};
@@ -220,6 +224,17 @@ impl Work<'_> {
         self.view().get(path)
     }
 
+    /// The event has the field, and not just as the agent itself added it (`host`, `agent`, `input`, `log.offset`, …, the time of
+    /// reading as `@timestamp`): what a line says of that name takes its place.
+    pub fn has(&self, path: &FieldPath) -> bool {
+        let view = self.view();
+        match view.get(path) {
+            None => false,
+            Some(ValueRef::Timestamp(time)) => time != self.read_at,
+            Some(there) => !is_agents(&view, path, &there),
+        }
+    }
+
     /// Sets the field at `path`; objects on the way are made.
     ///
     /// # Errors
@@ -241,6 +256,20 @@ impl Work<'_> {
     /// Adds a tag, once.
     pub fn tag(&mut self, tag: &str) {
         self.event.add_tag(tag, self.common);
+    }
+}
+
+/// The value is what the agent itself added at `path`.
+fn is_agents(view: &EventView<'_>, path: &FieldPath, value: &ValueRef<'_>) -> bool {
+    agents(view, path).is_some_and(|added| ValueRef::from(&added) == *value)
+}
+
+/// What the agent itself added at `path`.
+fn agents(view: &EventView<'_>, path: &FieldPath) -> Option<Value> {
+    match view.common.agent.lookup(path) {
+        Some(added) => Some(added.clone()),
+        None if matches!(path.root(), "log" | "event") => view.intrinsic().lookup(path).cloned(),
+        None => None,
     }
 }
 
@@ -439,7 +468,7 @@ mod tests {
 
     #[test]
     fn a_failure_is_counted_and_the_user_says_what_becomes_of_the_event() {
-        let fails = || step(Rename { fields: vec![(path("message"), path("fields.service"))] });
+        let fails = || step(Rename { fields: vec![(path("message"), path("fields.service"))], overwrite: false });
         let common = common();
         let mut tagged = event();
         let (outcome, tally) = run(vec![fails(), fails()], &mut tagged, &common);
@@ -473,7 +502,7 @@ mod tests {
             3 => (any_path(), value)
                 .prop_map(|(target, value)| step(AddFields::new(Some(target), object(json!({"name": value}))))),
             3 => any_path().prop_map(|field| step(DropFields { name: "drop_fields", fields: vec![field] })),
-            3 => (any_path(), any_path()).prop_map(|pair| step(Rename { fields: vec![pair] })),
+            3 => (any_path(), any_path()).prop_map(|pair| step(Rename { fields: vec![pair], overwrite: false })),
             2 => (any_path(), any_path(), any::<bool>())
                 .prop_map(|(from, to, overwrite)| step(Copy { fields: vec![(from, to)], overwrite })),
             1 => proptest::collection::vec(any_path(), 1..3).prop_map(|fields| step(Keep { fields })),
@@ -532,7 +561,7 @@ mod tests {
             step(AddTags { tags: vec![Template::parse(&format!("%{{[{field}]}}")).expect("a template")] }),
             step(RemoveTags::new(vec!["a".to_owned()])),
             step(Copy { fields: pairs(), overwrite: true }),
-            step(Rename { fields: pairs() }),
+            step(Rename { fields: pairs(), overwrite: false }),
             step(Keep { fields: fields() }),
             step(DropFields { name: "remove", fields: fields() }),
             step(UserAgent::new(field.clone(), Some(other), true, 10, user_agent::ask_here)),

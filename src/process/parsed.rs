@@ -1,11 +1,12 @@
 //! What the processors share that make fields of a text: the field they read, where the fields go, and what becomes of fields
 //! that are there already.
 //!
-//! The text itself is the one field that is always replaced: what a key of its own name says was in it.
+//! The text itself is always replaced: what a key of its own name says was in it. And so is what the agent added by itself
+//! (`host`, `agent`, …): what a line says goes before it.
 
 use std::borrow::Cow;
 
-use super::{Failed, Work};
+use super::{Failed, Work, agents};
 use crate::event::{FieldPath, Object, Value, ValueRef};
 
 /// The tag of an event whose new `@timestamp` is none, as in Logstash.
@@ -38,7 +39,8 @@ impl Place {
         }
     }
 
-    /// Sets the fields. Objects are laid into those that are there; of the rest, what is there stays unless it is to be replaced.
+    /// Sets the fields. Objects are laid into those that are there; of the rest, what is there stays unless it is to be replaced,
+    /// or the agent's.
     ///
     /// # Errors
     /// If one of them can't be set; the others are.
@@ -47,10 +49,10 @@ impl Place {
         let merged = match work.get(target) {
             Some(ValueRef::Object(there)) => {
                 let mut there = there.into_owned();
-                lay(&mut there, fields, self.overwrite);
+                lay(&mut there, fields, self.overwrite, agents(&work.view(), target).as_ref());
                 there
             }
-            Some(_) if !self.overwrite && *target != self.field => return Err(Failed),
+            Some(_) if !self.may_replace(target, work) => return Err(Failed),
             _ => fields,
         };
         Ok(work.set(target, merged)?)
@@ -61,10 +63,15 @@ impl Place {
     /// # Errors
     /// If it can't be set.
     pub(super) fn put_at(&self, path: &FieldPath, value: Value, work: &mut Work<'_>) -> Result<(), Failed> {
-        if !self.overwrite && *path != self.field && work.get(path).is_some() {
+        if !self.may_replace(path, work) {
             return Ok(());
         }
         Ok(work.set(path, value)?)
+    }
+
+    /// What is at `path`, if there is something, may be replaced.
+    pub(super) fn may_replace(&self, path: &FieldPath, work: &Work<'_>) -> bool {
+        self.overwrite || *path == self.field || !work.has(path)
     }
 
     fn put_at_root(&self, fields: Object, work: &mut Work<'_>) -> Result<(), Failed> {
@@ -77,10 +84,10 @@ impl Place {
             let value = match (work.get(&path), value) {
                 (Some(ValueRef::Object(there)), Value::Object(new)) => {
                     let mut there = there.into_owned();
-                    lay(&mut there, new, self.overwrite);
+                    lay(&mut there, new, self.overwrite, agents(&work.view(), &path).as_ref());
                     Value::Object(there)
                 }
-                (Some(_), _) if !self.overwrite && path != self.field => continue,
+                (Some(_), _) if !self.may_replace(&path, work) => continue,
                 (_, value) => value,
             };
             if key == "@timestamp" && !is_time(&value) {
@@ -98,15 +105,20 @@ fn is_time(value: &Value) -> bool {
     value.as_str().and_then(crate::event::Timestamp::parse).is_some()
 }
 
-/// Lays `new` over `there` (`overwrite`) or under it.
-fn lay(there: &mut Object, new: Object, overwrite: bool) {
+/// Lays `new` over `there` (`overwrite`) or under it, but over what of it is the agent's.
+fn lay(there: &mut Object, new: Object, overwrite: bool, agents: Option<&Value>) {
     if overwrite {
         return there.merge(new);
     }
     for (key, value) in new {
+        let agents = match agents {
+            Some(Value::Object(agents)) => agents.get(&key),
+            _ => None,
+        };
         match (there.get_mut(&key), value) {
             (None, value) => drop(there.insert(key, value)),
-            (Some(Value::Object(mine)), Value::Object(theirs)) => lay(mine, theirs, false),
+            (Some(Value::Object(mine)), Value::Object(theirs)) => lay(mine, theirs, false, agents),
+            (Some(mine), value) if agents == Some(&*mine) => *mine = value,
             (Some(_), _) => {}
         }
     }

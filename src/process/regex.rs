@@ -98,7 +98,7 @@ mod tests {
         );
         check(&[r"a=(?<a>\d+)", r"b=(?<b>\d+)"], "b=2", json!({"b": "2"}));
         check(&[r"(?<message>\d+)"], "n 12", json!({"message": "12"}));
-        check(&[r"(?<host>\d+)(?<x>.)"], "12 ", json!({"x": " "}));
+        check(&[r"(?<host>\d+)(?<x>.)"], "12 ", json!({"host": "12", "x": " "}));
         let seen = fields_of(regex(&["(?<service>.)(?<b>.)"], Some("fields")), json!("xy"));
         assert_eq!(seen, plain("xy", json!({"fields": {"service": "shop", "team": {"name": "ops"}, "b": "y"}})));
     }

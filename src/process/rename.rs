@@ -1,13 +1,16 @@
 //! `rename`: moves fields. A field that is missing is not moved, which is no failure. What would overwrite a field fails, as
-//! in Filebeat: drop that one first, so that nothing is lost unseen. What fails is tagged and stays where it was.
+//! in Filebeat, so that nothing is lost unseen, unless that is wanted, as in Logstash. What fails is tagged and stays where it
+//! was.
 
 use super::{Failed, Outcome, Process, Work};
 use crate::event::FieldPath;
 
-/// `rename: {fields: [{from, to}]}`.
+/// `rename: {fields: [{from, to}], overwrite: false}`.
 #[derive(Clone, Debug)]
 pub struct Rename {
     pub fields: Vec<(FieldPath, FieldPath)>,
+    /// A field that is there is replaced.
+    pub overwrite: bool,
 }
 
 impl Process for Rename {
@@ -18,7 +21,7 @@ impl Process for Rename {
     fn run(&self, work: &mut Work<'_>) -> Result<Outcome, Failed> {
         let mut all = Ok(Outcome::Keep);
         for (from, to) in self.fields.iter().filter(|(from, to)| from != to) {
-            if !moved(from, to, work) {
+            if !self.moved(from, to, work) {
                 all = Err(Failed);
             }
         }
@@ -26,19 +29,21 @@ impl Process for Rename {
     }
 }
 
-fn moved(from: &FieldPath, to: &FieldPath, work: &mut Work<'_>) -> bool {
-    let Some(value) = work.get(from) else { return true };
-    let is_time = to.root() == "@timestamp";
-    if from.root() == "@timestamp" || is_below(to, from) || !is_time && work.get(to).is_some() {
-        return false;
+impl Rename {
+    fn moved(&self, from: &FieldPath, to: &FieldPath, work: &mut Work<'_>) -> bool {
+        let Some(value) = work.get(from) else { return true };
+        let is_time = to.root() == "@timestamp";
+        if from.root() == "@timestamp" || is_below(to, from) || !is_time && !self.overwrite && work.has(to) {
+            return false;
+        }
+        // First set, then removed: where it can't be set, it stays.
+        let value = value.into_value();
+        if work.set(to, value).is_err() {
+            return false;
+        }
+        work.remove(from);
+        true
     }
-    // First set, then removed: where it can't be set, it stays.
-    let value = value.into_value();
-    if work.set(to, value).is_err() {
-        return false;
-    }
-    work.remove(from);
-    true
 }
 
 /// `path` is in the object at `parent`.
@@ -48,12 +53,12 @@ fn is_below(path: &FieldPath, parent: &FieldPath) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{check, path};
+    use super::super::tests::{check, check_fields, path};
     use super::Rename;
     use serde_json::json;
 
     fn rename(pairs: &[(&str, &str)]) -> Rename {
-        Rename { fields: pairs.iter().map(|(from, to)| (path(from), path(to))).collect() }
+        Rename { fields: pairs.iter().map(|(from, to)| (path(from), path(to))).collect(), overwrite: false }
     }
 
     #[test]
@@ -75,6 +80,20 @@ mod tests {
                 "host": {"name": "web-1"}, "tags": ["a"], "fields": {"service": "shop", "team": {}}, "message2": "ops",
             }),
         );
+    }
+
+    /// Guarantee: what is there stays, but for what the agent added by itself, and is replaced where that is wanted.
+    #[test]
+    fn what_is_there_is_replaced_where_that_is_wanted() {
+        let event = || json!({"a": 1, "b": 2, "h": "x"});
+        check_fields(
+            rename(&[("a", "b")]),
+            event(),
+            json!({"a": 1, "b": 2, "h": "x", "tags": ["a", "_rename_failed"]}),
+        );
+        let replacing = Rename { overwrite: true, ..rename(&[("a", "b"), ("b", "b.c")]) };
+        check_fields(replacing, event(), json!({"b": 1, "h": "x", "tags": ["a", "_rename_failed"]}));
+        check_fields(rename(&[("h", "host.name")]), event(), json!({"a": 1, "b": 2}));
     }
 
     #[test]

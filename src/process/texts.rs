@@ -9,6 +9,13 @@ use crate::event::{FieldPath, Value, ValueRef};
 /// Bytes by which a text may grow: what bounds an event's memory, whatever a replacement makes of a line.
 pub(super) const GROWTH_BYTES_MAX: usize = 1 << 20;
 
+/// The text with its first character in upper case and the others in lower case.
+pub(super) fn capitalized(text: &str) -> String {
+    let mut rest = text.chars();
+    let first = rest.next().into_iter().flat_map(char::to_uppercase);
+    first.chain(rest.as_str().to_lowercase().chars()).collect()
+}
+
 /// Changes the texts of each field. `change` makes the new text; `None`: it is right as it is.
 ///
 /// # Errors

@@ -77,7 +77,7 @@ mod tests {
         let yes = "message == 'hello'";
         let (outcome, n, _) = n_of(vec![when(yes, vec![step(DropEvent), add(1)], vec![]), add(2)]);
         assert_eq!((outcome, n), (Outcome::Drop("drop_event"), None));
-        let fails = || step(Rename { fields: vec![(path("message"), path("fields.service"))] });
+        let fails = || step(Rename { fields: vec![(path("message"), path("fields.service"))], overwrite: false });
         let (outcome, n, failed) = n_of(vec![when(yes, vec![fails(), add(1)], vec![])]);
         assert_eq!((outcome, n, failed), (Outcome::Keep, Some(Value::Int(1)), vec![("rename", 1)]));
     }

@@ -297,7 +297,7 @@ processors:
 - kv: { whitespace: strict, value_split: ":=", prefix: p_ }
 - kv: { target: pairs, field_split_pattern: "[ ,;]+|\\Wand\\W", value_split_pattern: "[=:]>?", recursive: true, remove_char_value: "\\", transform_key: lowercase, transform_value: capitalize, default_keys: { none: 1 } }
 - csv: { columns: [a, b.c, "[d][e]"], overwrite_keys: true }
-- csv: { columns: [x], target: csv, separator: ";", quote: "'", skip_empty_columns: true, convert: { x: integer, column2: float, column3: boolean } }
+- csv: { columns: [x], target: csv, separator: ";", quote: "'", skip_empty_columns: true, convert: { x: integer, column2: float, column3: boolean, column4: date, column5: date_time } }
 - dissect: { tokenizer: "%{a} %{+a/2} %{?k}=%{&k} [%{n|long}] %{rest->} %{end}", overwrite_keys: true }
 - dissect: { tokenizer: "%{*k}:%{&k},%{f#4}%{g}", target_prefix: "", trim_values: all }
 - regex: { patterns: ['(?<r.word>\\w+)\\W+(?<r.rest>.*)', '^(?<r.all>.*)$'], overwrite_keys: true }
@@ -311,6 +311,8 @@ processors:
 - strip: { fields: [a, message, g] }
 - lowercase: { fields: [a, message] }
 - uppercase: { fields: [g, message] }
+- capitalize: { fields: [a, g] }
+- merge: { fields: [{ from: a, to: g }, { from: kv, to: logfmt }, { from: g, to: tags }] }
 - truncate: { fields: [message, g], max_bytes: 7 }
 - rename: { fields: [{ from: a, to: moved.a }, { from: deep, to: "[x][y]" }] }
 - copy: { fields: [{ from: message, to: copied }, { from: kv, to: message }] }

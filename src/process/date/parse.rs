@@ -237,6 +237,9 @@ impl Parts {
                     (1, 12) => read.year + 1,
                     _ => read.year,
                 };
+                // The 29th of February is of the last year that had one.
+                let has_day = |year: &i32| (month, day) != (2, Some(29)) || is_leap(*year);
+                let year = (0..8).map(|back| year - back).find(has_day).unwrap_or(year);
                 Day { year, month, day: day.unwrap_or(1), is_guessed }
             }
             (None, month, day) => {

@@ -11,9 +11,9 @@ use std::sync::Arc;
 
 use regex_automata::util::pool::Pool;
 
-use crate::event::{Common, Event, EventView, FieldPath, Object, RootName, Value, ValueRef};
+use crate::event::{Common, Event, EventView, FieldPath, RootName, Value, ValueRef};
 
-use super::super::{Failed, Outcome, Process, Tally, Work};
+use super::super::{Failed, Outcome, Process, Tally, Work, is_agents};
 use super::{Cast, Field, Grok, Int, Scratch, float, int};
 
 /// What is added when a line needs more than its share of time or memory.
@@ -242,12 +242,6 @@ fn set(value: Value, goal: &Goal, event: &mut Event, buf: &[u8], common: &Common
         }
     };
     event.set(path, value, buf, common).map_err(|_| Refused)
-}
-
-/// The field is as the agent itself made it (`agent`, `host`, `log.offset`, …): a capture of that name takes its place.
-fn is_agents(view: &EventView<'_>, path: &FieldPath, value: &ValueRef<'_>) -> bool {
-    let is = |object: &Object| object.lookup(path).is_some_and(|added| ValueRef::from(added) == *value);
-    is(&view.common.agent) || matches!(path.root(), "log" | "event") && is(&view.intrinsic())
 }
 
 fn is_message(path: &FieldPath) -> bool {
