@@ -182,7 +182,9 @@ impl Trial<'_> {
             }
             None => writeln!(out, "  no match: nothing in it is like the first part")?,
         }
-        writeln!(out, "  next: {}", stop.next)?;
+        // A blank would not be seen.
+        let next = if stop.next.trim().is_empty() { format!("{:?}", stop.next) } else { stop.next.clone() };
+        writeln!(out, "  next: {next}")?;
         Ok(())
     }
 }

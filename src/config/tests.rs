@@ -605,11 +605,20 @@ fn mistakes_in_processors_of_fields_point_at_the_place() {
     check(&columns("a: time"), &["6:45: `a` takes `integer`"]);
     fine(&columns("a: date, a.b: float, column3: date_time"), &Desk::default());
     // What other agents write, and what to write instead.
-    check(&input("mutate: {rename: {a: b}}"), &["unknown key `mutate` in `processors`: its verbs are processors"]);
-    check(&input("json: {source: a}"), &["unknown key `source` in `json` (did you mean `field`?)"]);
-    check(&input("json: {add_field: {a: b}}"), &["a processor of its own, `set`"]);
-    check(&input("csv: {autodetect_column_names: true}"), &["write the `columns`"]);
-    check(&input("dissect: {tokenizer: '%{a}', convert_datatype: {a: int}}"), &["write `%{name|integer}`"]);
+    check(&input("mutate: {rename: {a: b}}"), &["6:7: unknown key `mutate` in `processors`: its verbs are processors"]);
+    check(&input("json: {source: a}"), &["6:14: unknown key `source` in `json` (did you mean `field`?)"]);
+    check(
+        &input("json: {add_field: {a: b}}"),
+        &["6:14: unknown key `add_field` in `json`: that is a processor of its own, `set`"],
+    );
+    check(
+        &input("csv: {autodetect_column_names: true}"),
+        &["6:13: unknown key `autodetect_column_names` in `csv`: write the `columns`"],
+    );
+    check(
+        &input("dissect: {tokenizer: '%{a}', convert_datatype: {a: int}}"),
+        &["6:36: unknown key `convert_datatype` in `dissect`: write `%{name|integer}`"],
+    );
     check(&input("sample: {rate: 1, exclude: 'a =='}"), &["6:39: `exclude`: expected a condition"]);
     check(&input("sample: {rate: 1.5}"), &["6:22: expected a part, from 0 to 1"]);
     check(&input("geoip: {field: a, database: /none.mmdb}"), &["6:35: cannot use `/none.mmdb`"]);
@@ -626,7 +635,7 @@ fn mistakes_in_processors_of_fields_point_at_the_place() {
     let gsub = r"gsub: {fields: [{field: a, pattern: b, replacement: '\1'}]}";
     check(&input(gsub), &["6:59: no group 1"]);
     check(&input("truncate: {fields: [a]}"), &["6:17: one of `max_bytes` and `max_characters`"]);
-    check(&input("mutate: {}"), &["6:7: unknown key `mutate` in `processors` (did you mean `set`?)"]);
+    check(&input("mutate: {}"), &["6:7: unknown key `mutate` in `processors`: its verbs are processors of their own"]);
 }
 
 #[test]

@@ -133,9 +133,9 @@ impl<'de> Visitor<'de> for Seed {
         Ok(Value::Int(value))
     }
 
-    #[expect(clippy::cast_precision_loss, reason = "what 64 bits with a sign can't hold is a float")]
     fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
-        Ok(i64::try_from(value).map_or(Value::Float(value as f64), Value::Int))
+        // What 64 bits with a sign can't hold stays exact, too.
+        Ok(i64::try_from(value).map_or_else(|_| Value::BigInt(value.to_string()), Value::Int))
     }
 
     fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
@@ -194,7 +194,7 @@ impl Visitor<'_> for Key {
 #[cfg(test)]
 mod tests {
     use super::super::parsed::Place;
-    use super::super::tests::{fields_of, fields_of_event, path, plain};
+    use super::super::tests::{fields_of, fields_of_event, path, plain, taken};
     use super::Json;
     use proptest::prelude::*;
     use serde_json::json;
@@ -234,6 +234,16 @@ mod tests {
         let line = r#"{"host":{"name":"other","ip":"::1"},"fields":7}"#;
         check(decode(), line, json!({"host": {"name": "other", "ip": "::1"}}));
         check(decode(), r#"{"host":"x","log":{"level":"warn"}}"#, json!({"host": "x"}));
+        let take = |line: &str, field: &str| taken(decode(), json!({ "message": line }), &path(field));
+        for (line, field, value) in [
+            (r#"{"log":"x"}"#, "log", json!("x")),
+            (r#"{"event":"login"}"#, "event", json!("login")),
+            (r#"{"log":{"level":"warn","offset":"x"}}"#, "log.level", json!("warn")),
+            (r#"{"log":{"level":"warn","offset":"x"}}"#, "log.offset", json!("x")),
+            (r#"{"log":{"level":"warn"}}"#, "log.length", json!(0)),
+        ] {
+            assert_eq!(take(line, field), Some(value), "{line}");
+        }
         let replacing = Json { place: Place { overwrite: true, ..decode().place }, ..decode() };
         check(replacing, line, json!({"host": {"name": "other", "ip": "::1"}, "fields": 7}));
         check(

@@ -266,11 +266,12 @@ fn is_agents(view: &EventView<'_>, path: &FieldPath, value: &ValueRef<'_>) -> bo
 
 /// What the agent itself added at `path`.
 fn agents(view: &EventView<'_>, path: &FieldPath) -> Option<Value> {
-    match view.common.agent.lookup(path) {
-        Some(added) => Some(added.clone()),
-        None if matches!(path.root(), "log" | "event") => view.intrinsic().lookup(path).cloned(),
-        None => None,
+    if !matches!(path.root(), "log" | "event") {
+        return view.common.agent.lookup(path).cloned();
     }
+    let mut agent = view.common.agent.clone();
+    agent.merge(view.intrinsic());
+    agent.lookup(path).cloned()
 }
 
 impl From<SetError> for Failed {
@@ -408,6 +409,19 @@ mod tests {
             seen.remove(root);
         }
         serde_json::Value::Object(seen.to_json())
+    }
+
+    /// The field at `path` of an event with these fields, once it is processed.
+    pub(super) fn taken(
+        processor: impl Process + 'static,
+        event: serde_json::Value,
+        path: &FieldPath,
+    ) -> Option<serde_json::Value> {
+        let common = common();
+        let mut event = Event::from_object(object(event), Timestamp(0));
+        run(vec![step(processor)], &mut event, &common);
+        let view = EventView { event: &event, buf: BUF, common: &common };
+        view.get(path).map(|found| found.into_value().to_json())
     }
 
     /// What a processor makes of the line `hello`, without what every event has alike.

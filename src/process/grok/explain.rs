@@ -97,12 +97,15 @@ fn inner_parts(part: &str, definitions: &Definitions) -> Vec<String> {
             definitions.get(syntax).map_or_else(Vec::new, |definition| {
                 let inner = parts(&definition);
                 // A definition that is one group is looked into once more.
-                match inner.as_slice() {
-                    [only] if only.starts_with("(?:") && only.ends_with(')') => {
+                let inner = match inner.as_slice() {
+                    [only] if only.starts_with("(?:") && bracket_length(only) == only.len() => {
                         parts(only.get(3..only.len() - 1).unwrap_or_default())
                     }
                     _ => inner,
-                }
+                };
+                // Alternatives are nothing to go on with: written beside other parts, they would be those of the whole row.
+                let is_whole = |part: &str| part_length(part) == part.len();
+                if matches!(inner.as_slice(), [only] if !is_whole(only)) { Vec::new() } else { inner }
             })
         }
         _ => Vec::new(),
@@ -189,6 +192,9 @@ mod tests {
         check("%{IP:ip} (?:a|b) c", "10.0.0.1 a d", "10.0.0.1 a ", "c");
         check(r"x{2}[\]a]+\d", "xx]a.", "xx]a", r"\d");
         check("%{IP:ip}", "none", "", "%{IP:ip}");
+        // Alternatives of a definition are not those of the whole pattern.
+        check("%{WORD:w} %{IP:ip}", "é 1.2.3.4 x", "4 ", "%{IP:ip}");
+        check("a %{CISCO_ACTION:action}", "b Denied", "", "a");
         // It is looked into what is made of parts, as deep as it goes.
         check(
             "%{COMBINEDAPACHELOG}",

@@ -317,9 +317,11 @@ impl<'a> Parser<'a> {
             let index = self.named_group(start, close)?;
             Box::new(move |node| Node::Capture(index, Box::new(node)))
         } else if self.eat("~") {
-            return Err(self.problem(start, "the absent operator `(?~…)` is not supported"));
+            return Err(
+                self.problem(start, "the absent operator `(?~…)` is not supported; write a look-ahead, `(?!…)`")
+            );
         } else if self.eat("(") {
-            return Err(self.problem(start, "a conditional `(?(…)…)` is not supported"));
+            return Err(self.problem(start, "a conditional `(?(…)…)` is not supported; write alternatives, `(?:a|b)`"));
         } else {
             let rest = self.rest();
             let length = rest.find(|c: char| !matches!(c, 'a'..='z' | 'A'..='Z' | '-')).unwrap_or(rest.len());
@@ -385,9 +387,13 @@ impl<'a> Parser<'a> {
                 let one = set_of(&[('\n', '\r'), ('\u{85}', '\u{85}'), ('\u{2028}', '\u{2029}')]);
                 Node::Atomic(Box::new(Node::Alt(vec![pair, Node::Set(one)])))
             }
-            'X' => return Err(self.problem(start, "a grapheme `\\X` is not supported")),
-            'G' => return Err(self.problem(start, "`\\G` is not supported")),
-            'g' => return Err(self.problem(start, "recursion `\\g<…>` is not supported")),
+            'X' => return Err(self.problem(start, "a grapheme `\\X` is not supported; write `.`")),
+            'G' => return Err(self.problem(start, "`\\G` is not supported; write `\\A`")),
+            'g' => {
+                return Err(
+                    self.problem(start, "recursion `\\g<…>` is not supported; write out the levels that you need")
+                );
+            }
             'k' => return self.named_backreference(start).map(|node| Item { node, folded: None }),
             '1'..='9' => {
                 self.at = start + 1;
