@@ -521,9 +521,11 @@ An `if` is a text. It compares fields (`a.b`, `[a.b]`, `[a][b]`) with values (te
 | `[status] == 404`, `[status] != 404` | the field is (not) that value |
 | `[status] >= 500`, also `>`, `<`, `<=` | it compares so |
 | `[log.level] in ['error', 'fatal']`, `not in` | it is (not) one of these |
-| `[message] =~ 'timeout\|refused'`, `!~` | the regular expression matches somewhere in it (or nowhere) |
+| `'health' in [message]` | the text has this part, the list this element, or the object this key |
+| `[message] =~ 'timeout\|refused'`, `!~`, also `[message] =~ /refused/` | the regular expression matches somewhere in it (or nowhere) |
 | `[message] contains 'health'` | the text has this part, or the list this element |
 | `exists([trace.id])` or `[trace.id] exists` | the event has the field |
+| `[trace.id]` alone | the event has the field, and it is neither null nor `false` |
 
 They are joined with `and`, `or`, `not` (which binds tightest) and parentheses. A number and a text compare as numbers if the
 text is one (`'200' == 200`). A missing field fulfils no comparison, so `!=`, `not in`, `!~` and `not …` hold of it.

@@ -4,9 +4,9 @@
 //! expression = "(" expression ")" | "not" expression | expression "and" expression | expression "or" expression
 //!            | value ("==" | "!=" | "<" | "<=" | ">" | ">=") value
 //!            | value ["not"] "in" ("[" literal, … "]" | field)
-//!            | field ("=~" | "!~") "regular expression"
+//!            | field ("=~" | "!~") ("regular expression" | /regular expression/)
 //!            | field "contains" value
-//!            | "exists" "(" field ")" | field "exists"
+//!            | "exists" "(" field ")" | field "exists" | "[" field "]"
 //! value      = field | 'text' | "text" | number | true | false | null
 //! field      = a.b | [a.b] | [a][b] | @timestamp
 //! ```
@@ -16,6 +16,8 @@
 //! - A missing field fulfils no comparison; so its negations (`!=`, `not in`, `!~`, `not …`) hold.
 //! - A number and a text compare as numbers if the text is one (`"200" == 200`, `"9" < 10`), else they differ. Two texts
 //!   compare byte by byte. `@timestamp` compares with a text as times, if the text is RFC 3339.
+//! - A field in brackets by itself holds if it is there, and neither null nor false, as in Logstash.
+//! - What is `in` a field is an element of it if it is a list, a part of it if it is a text, a key of it if it is an object.
 //! - `==` never holds of lists and objects. `in` and `=~` hold of a list if they hold of an element; `contains` holds of a
 //!   list with an element that is equal, and of a text with that part.
 //!
@@ -40,11 +42,26 @@ enum Expression {
     Or(Vec<Expression>),
     And(Vec<Expression>),
     Not(Box<Expression>),
-    Compare { left: Operand, comparison: Comparison, right: Operand },
-    In { value: Operand, list: List },
-    Matches { field: FieldPath, regex: Regex },
-    Contains { field: FieldPath, part: Part },
+    Compare {
+        left: Operand,
+        comparison: Comparison,
+        right: Operand,
+    },
+    In {
+        value: Operand,
+        list: List,
+    },
+    Matches {
+        field: FieldPath,
+        regex: Regex,
+    },
+    Contains {
+        field: FieldPath,
+        part: Part,
+    },
     Exists(FieldPath),
+    /// The field is there, and neither null nor false.
+    Says(FieldPath),
 }
 
 #[derive(Clone, Debug)]
@@ -186,6 +203,12 @@ mod tests {
         check("list in ['x', 'a']", true);
         check("'a' in list", true);
         check("'b' in [list]", false);
+        check("'/health' in [message]", true);
+        check("'POST' in [message] or text in x", false);
+        check("text in [message]", true);
+        check("20 in text and 'user-agent' in http and 'curl' not in http", true);
+        check("'x' in status", false);
+        check("[message] =~ /^GET \\/health/ and [message] !~ /POST/", true);
         check("'edge' in tags and 'own' in tags", true);
         check("tags contains 'edge'", true);
         check("tags contains 'edg'", false);
@@ -209,6 +232,8 @@ mod tests {
         check("ok == true or x == 1 and x == 2", true);
         check("(ok == true or x == 1) and x == 2", false);
         check("not not ok == true", true);
+        check("[ok] and [status] and [list] and ([http][user-agent])", true);
+        check("[none] or [x] or not [ok]", false);
         check("not ok == true or status == 200", true);
     }
 
@@ -234,6 +259,9 @@ mod tests {
         check_error("a == 'x\\q'", 7, "escape");
         check_error("a =~ '('", 5, "unclosed group");
         check_error("a =~ b", 5, "regular expression");
+        check_error("a =~ /b", 5, "closing `/`");
+        check_error("a == /b/", 5, "=~");
+        check_error("'a'", 3, "expected an operator");
         check_error("a in 5", 5, "list");
         check_error("a in [1, b]", 9, "expected a literal");
         check_error("a in [1 2]", 8, "`,`");

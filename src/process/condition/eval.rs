@@ -11,6 +11,9 @@ pub(super) fn holds(expression: &Expression, view: &EventView<'_>) -> bool {
         Expression::And(all) => all.iter().all(|expression| holds(expression, view)),
         Expression::Not(expression) => !holds(expression, view),
         Expression::Exists(field) => view.get(field).is_some(),
+        Expression::Says(field) => {
+            view.get(field).is_some_and(|value| !matches!(value, ValueRef::Null | ValueRef::Bool(false)))
+        }
         Expression::Compare { left, comparison, right } => {
             let (Some(left), Some(right)) = (value(left, view), value(right, view)) else { return false };
             compares(&left, *comparison, &right)
@@ -21,6 +24,12 @@ pub(super) fn holds(expression: &Expression, view: &EventView<'_>) -> bool {
                 List::Literals(literals) => any_of(&left, |left| is_among(left, literals)),
                 List::Field(field) => match view.get(field) {
                     Some(ValueRef::Array(values)) => any_of(&left, |left| is_among(left, &values)),
+                    Some(ValueRef::Str(text)) => {
+                        any_of(&left, |left| with_text(left, |part| text.contains(part)).unwrap_or(false))
+                    }
+                    Some(ValueRef::Object(object)) => {
+                        any_of(&left, |left| with_text(left, |key| object.get(key).is_some()).unwrap_or(false))
+                    }
                     _ => false,
                 },
             }

@@ -8,7 +8,7 @@ pub(super) enum Token<'a> {
     Word(&'a str),
     /// `[`, which opens a list or a field.
     Open,
-    /// Between the quotes, as it is written.
+    /// Between the quotes, as it is written. Between `/` it is a regular expression.
     Text {
         inner: &'a str,
         quote: char,
@@ -39,7 +39,7 @@ impl<'a> Lexer<'a> {
         self.at += blank;
         let (start, rest) = (self.at, self.rest());
         let Some(first) = rest.chars().next() else { return Ok((Token::End, start)) };
-        if matches!(first, '\'' | '"') {
+        if matches!(first, '\'' | '"' | '/') {
             return Ok((self.text(first)?, start));
         }
         if let Some(sign) = SIGNS.into_iter().find(|sign| rest.starts_with(sign)) {

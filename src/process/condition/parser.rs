@@ -84,6 +84,7 @@ impl<'a> Parser<'a> {
     }
 
     fn comparison(&mut self) -> Result<Expression, SyntaxError> {
+        let is_bracketed = self.token == Token::Open;
         let Some(left) = self.operand()? else { return Err(self.expected("a condition")) };
         let at = self.at;
         let operator = self.token.clone();
@@ -129,6 +130,9 @@ impl<'a> Parser<'a> {
                 let list = self.list()?;
                 return Ok(not(Expression::In { value: left, list }));
             }
+            Token::End | Token::Word("and" | "or") | Token::Sign(")") if is_bracketed => {
+                return Ok(Expression::Says(only_a_field(left, at)?));
+            }
             _ => return Err(self.expected("an operator as `==`, `<`, `in`, `=~`, `contains` or `exists`")),
         };
         self.advance()?;
@@ -158,6 +162,10 @@ impl<'a> Parser<'a> {
 
     fn literal(&mut self) -> Result<Option<Value>, SyntaxError> {
         let value = match self.token {
+            Token::Text { quote: '/', .. } => {
+                let message = "a regular expression stands behind `=~` or `!~`; quote text as 'x'";
+                return Err(SyntaxError::new(self.at, message));
+            }
             Token::Text { inner, .. } => Value::from(unescape(inner, self.at + 1)?),
             Token::Int(number) => Value::Int(number),
             Token::Float(number) => Value::Float(number),
@@ -212,7 +220,7 @@ impl<'a> Parser<'a> {
 
     fn regex(&mut self) -> Result<Regex, SyntaxError> {
         let Token::Text { inner, quote } = self.token else {
-            return Err(self.expected("a regular expression in quotes"));
+            return Err(self.expected("a regular expression, as '^x' or /^x/"));
         };
         let regex = RegexBuilder::new(&unescape_regex(inner, quote))
             .size_limit(REGEX_BYTES_MAX)
