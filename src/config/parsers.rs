@@ -69,7 +69,7 @@ impl Checker<'_> {
         Some(Arc::new(process::Csv {
             place,
             columns,
-            separator: csv.separator.clone(),
+            separator: csv.separator.replace("\\t", "\t"),
             quote: first,
             name_the_rest: csv.autogenerate_column_names,
             skip_empty: csv.skip_empty_columns,

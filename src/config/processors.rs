@@ -194,7 +194,7 @@ processors! {
         /// A line that has the names of the columns as its values is dropped, counted with the reason `csv_header`. The names are
         /// not taken from it: after a restart in the middle of a file there is no first line.
         skip_header: bool = false,
-        /// What stands between two values.
+        /// What stands between two values; `\t` is a tab.
         separator: String = ",".to_owned(),
         /// What a value stands in that has the separator in it; two of them in it are one. `""` means that nothing does.
         #[schemars(extend("x-empty" = true))]
@@ -759,7 +759,8 @@ pub struct GsubField {
     pub field: Field,
     /// The regular expression. `^` and `$` are the ends of lines.
     pub pattern: LinePattern,
-    /// What is put in its place: `\1` and `\k<name>` are groups of the expression, `\0` all that it matched, `\\` a backslash.
+    /// What is put in its place: `\1` and `\k<name>` are groups of the expression, `\0` all that it matched, `\\` a backslash, and
+    /// `%{[field]}` is filled in.
     pub replacement: String,
 }
 

@@ -46,6 +46,7 @@ const FOREIGN: &[(&str, &str)] = &[
     ("source", "field"),
     ("quote_char", "quote"),
     ("mapping", "tokenizer"),
+    ("length_bytes", "max_bytes"),
     ("bootstrap_servers", "brokers"),
     ("required_acks", "acks"),
     ("include", "paths"),

@@ -598,6 +598,7 @@ fn mistakes_in_processors_of_fields_point_at_the_place() {
     let twice = input("cloud: {}\n- cloud: {overwrite: true}\n- cloud: {timeout: 1s}");
     assert_eq!(fine(&twice, &Desk::default()).clouds.len(), 2, "one a question");
     check(&input("csv: {autogenerate_column_names: false}"), &["6:12: `columns` is empty"]);
+    fine(&input("csv: {separator: '\\t'}"), &Desk::default());
     check(&input("csv: {skip_header: true}"), &["6:26: `skip_header` needs `columns`"]);
     let columns = |convert: &str| input(&format!("csv: {{columns: [a, a.b], convert: {{{convert}}}}}"));
     check(&columns("b: integer"), &["6:45: `b` is none of the `columns`"]);

@@ -1,7 +1,8 @@
 //! `gsub`: replaces what regular expressions match, all of it, in time linear in the text.
 //!
-//! Replacements are written as Ruby's: `\1` and `\k<name>` are groups, `\0` is the whole match, `\\` a backslash. As in
-//! Ruby, `^` and `$` are the ends of lines. Not here: back-references in the expression, and templates in either.
+//! Replacements are written as Ruby's: `\1` and `\k<name>` are groups, `\0` is the whole match, `\\` a backslash; `%{…}` is filled
+//! in, as in Logstash, and what a field says is taken as it is. As in Ruby, `^` and `$` are the ends of lines. Not here:
+//! back-references and templates in the expression.
 
 use std::fmt;
 
@@ -10,7 +11,7 @@ use regex::{Captures, Regex, RegexBuilder};
 
 use super::texts::{GROWTH_BYTES_MAX, change_field};
 use super::{Failed, Outcome, Process, Work};
-use crate::event::{FieldPath, SyntaxError};
+use crate::event::{FieldPath, SyntaxError, Template};
 
 /// `gsub: {fields: [{field, pattern, replacement}]}`.
 #[derive(Clone, Debug)]
@@ -24,41 +25,63 @@ pub struct Substitution {
     field: FieldPath,
     regex: Regex,
     replacement: Vec<Piece>,
+    templates: Vec<Template>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
 enum Piece {
     Text(String),
     Group(usize),
+    /// One of the templates.
+    Filled(usize),
 }
 
 impl Substitution {
     /// Makes an expression and its replacement ready.
     ///
     /// # Errors
-    /// An expression that is none, or a group in the replacement that it does not have.
+    /// An expression that is none, or a group in the replacement that it does not have, or a `%{` that is no template.
     pub fn new(field: FieldPath, pattern: &str, replacement: &str) -> Result<Self, SyntaxError> {
         let regex = RegexBuilder::new(pattern).multi_line(true).build();
         let regex = regex.map_err(|error| SyntaxError::new(0, error.to_string()))?;
-        let replacement = pieces(replacement, &regex)?;
-        Ok(Self { field, regex, replacement })
+        let (mut parts, mut templates) = (Vec::new(), Vec::new());
+        let mut at = 0;
+        while let Some((start, end)) = braces(replacement, at) {
+            parts.extend(pieces(replacement, at..start, &regex)?);
+            let template = Template::parse(replacement.get(start..end).unwrap_or_default());
+            templates.push(template.map_err(|error| SyntaxError { at: error.at + start, ..error })?);
+            parts.push(Piece::Filled(templates.len() - 1));
+            at = end;
+        }
+        parts.extend(pieces(replacement, at..replacement.len(), &regex)?);
+        Ok(Self { field, regex, replacement: parts, templates })
     }
 
-    fn apply(&self, text: &str) -> Result<Option<CompactString>, Failed> {
+    /// The templates of this event.
+    fn filled(&self, work: &Work<'_>) -> Result<Vec<String>, Failed> {
+        let fill = |template: &Template| {
+            let mut text = Vec::new();
+            template.render(&work.view(), &mut text).map_err(|_| Failed)?;
+            Ok(String::from_utf8_lossy(&text).into_owned())
+        };
+        self.templates.iter().map(fill).collect()
+    }
+
+    fn apply(&self, text: &str, filled: &[String]) -> Result<Option<CompactString>, Failed> {
         let mut made = String::new();
         let mut end = 0;
         let mut is_match = false;
         if let [] | [Piece::Text(_)] = self.replacement[..] {
             // Matches alone are found faster than their groups.
             for found in self.regex.find_iter(text) {
-                self.put(&mut made, text, end..found.start(), None)?;
+                self.put(&mut made, text, end..found.start(), None, filled)?;
                 end = found.end();
                 is_match = true;
             }
         } else {
             for groups in self.regex.captures_iter(text) {
                 let whole = groups.get_match();
-                self.put(&mut made, text, end..whole.start(), Some(&groups))?;
+                self.put(&mut made, text, end..whole.start(), Some(&groups), filled)?;
                 end = whole.end();
                 is_match = true;
             }
@@ -77,11 +100,13 @@ impl Substitution {
         text: &str,
         before: std::ops::Range<usize>,
         groups: Option<&Captures<'_>>,
+        filled: &[String],
     ) -> Result<(), Failed> {
         made.push_str(text.get(before).unwrap_or_default());
         for piece in &self.replacement {
             match piece {
                 Piece::Text(text) => made.push_str(text),
+                Piece::Filled(index) => made.push_str(filled.get(*index).map_or("", String::as_str)),
                 Piece::Group(index) => {
                     let group = groups.and_then(|groups| groups.get(*index));
                     made.push_str(group.map_or("", |group| group.as_str()));
@@ -92,10 +117,20 @@ impl Substitution {
     }
 }
 
-fn pieces(text: &str, regex: &Regex) -> Result<Vec<Piece>, SyntaxError> {
+/// Where the next `%{…}` at or behind byte `from` is. One that is not closed reaches to the end.
+fn braces(text: &str, from: usize) -> Option<(usize, usize)> {
+    let rest = text.get(from..)?;
+    let start = from + rest.find("%{")?;
+    let length = text.get(start..)?.find('}').map_or(text.len() - start, |end| end + 1);
+    Some((start, start + length))
+}
+
+/// The texts and groups of a part of the replacement.
+fn pieces(text: &str, part: std::ops::Range<usize>, regex: &Regex) -> Result<Vec<Piece>, SyntaxError> {
     let mut pieces = Vec::new();
     let mut literal = String::new();
-    let mut rest = text;
+    let text = text.get(..part.end).unwrap_or_default();
+    let mut rest = text.get(part.start..).unwrap_or_default();
     while let Some(backslash) = rest.find('\\') {
         let (before, behind) = rest.split_at(backslash);
         literal.push_str(before);
@@ -152,7 +187,13 @@ impl Process for Gsub {
     fn run(&self, work: &mut Work<'_>) -> Result<Outcome, Failed> {
         let mut all = Ok(Outcome::Keep);
         for one in &self.fields {
-            if let Err(failed) = change_field(&one.field, work, |text| one.apply(text)) {
+            // An event without the field needs nothing to be filled in.
+            if work.get(&one.field).is_none() {
+                continue;
+            }
+            let filled = one.filled(work);
+            let changed = filled.and_then(|filled| change_field(&one.field, work, |text| one.apply(text, &filled)));
+            if let Err(failed) = changed {
                 all = Err(failed);
             }
         }
@@ -190,6 +231,20 @@ mod tests {
         check("ä", "ae", "größe ä", "größe ae");
     }
 
+    /// Guarantee: fields are filled in as they are; where one is missing the text stays, which is a failure.
+    #[test]
+    fn templates_are_filled_in() {
+        check_fields(
+            gsub(&[
+                ("a", "(x)", r"<\1%{[b]}|%{[n]:-}%{+yyyy}\\>"),
+                ("a", "q", "%{[none]}"),
+                ("none", "x", "%{[none]}"),
+            ]),
+            json!({"a": "xq", "b": r"\1$1"}),
+            json!({"a": r"<x\1$1|-1970\>q", "b": r"\1$1", "tags": ["a", "_gsub_failed"]}),
+        );
+    }
+
     #[test]
     fn several_run_in_order_and_lists_are_changed() {
         check_fields(
@@ -216,9 +271,14 @@ mod tests {
 
     #[test]
     fn errors_say_what_is_wrong() {
-        for (pattern, replacement, word) in
-            [("(", "", "unclosed group"), ("a", r"\1", "no group 1"), ("a", r"\k<x>", "`x`"), ("a", r"\k<x", "`>`")]
-        {
+        for (pattern, replacement, word) in [
+            ("a", "%{b}", "%{[a.b]}"),
+            ("a", "x%{[b", "`}`"),
+            ("(", "", "unclosed group"),
+            ("a", r"\1", "no group 1"),
+            ("a", r"\k<x>", "`x`"),
+            ("a", r"\k<x", "`>`"),
+        ] {
             let error = Substitution::new(path("a"), pattern, replacement).expect_err(pattern);
             assert!(error.message.contains(word), "{error}");
         }
