@@ -206,7 +206,18 @@ fn located(pattern: &str, expanded: &expand::Expanded, definitions: &Definitions
         let at = definitions.get(&name).map_or(at + 1, |definition| expand::column(&definition, at));
         (name.to_string(), at)
     });
-    Error::Syntax { column: expand::column(pattern, place.user_at), within, message: problem.message }
+    // The group around a definition is ours: what it lacks, the definition has too much of.
+    let construct = expand::construct(pattern, place.user_at)
+        .filter(|_| {
+            within.is_none()
+                && ["a `(` without", "a `)` without"].iter().any(|start| problem.message.starts_with(start))
+        })
+        .filter(|_| pattern.get(place.user_at..).is_some_and(|rest| rest.starts_with("%{")));
+    let message = match construct {
+        Some(construct) => format!("the definition of %{{{}}} has {}", construct.syntax, problem.message),
+        None => problem.message,
+    };
+    Error::Syntax { column: expand::column(pattern, place.user_at), within, message }
 }
 
 /// The fields of the groups: by the first appearance of a full name, as Ruby lists them.

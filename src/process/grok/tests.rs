@@ -256,6 +256,8 @@ fn check_error(pattern: &str, column: usize, part: &str) {
     let mut definitions = Definitions::new(Set::Legacy);
     definitions.define("BAD", r"x(?<q>.)\k<q>");
     definitions.define("LOOP", "a%{LOOP}");
+    definitions.define("OPEN", "a(b");
+    definitions.define("CLOSED", "a)b");
     let error = Grok::compile(pattern, &definitions, true, Engine::Linear).map(drop).expect_err(pattern);
     assert_eq!(error.column(), column, "{pattern}: {error}");
     assert!(error.to_string().contains(part), "{pattern}: {error}");
@@ -269,6 +271,8 @@ fn errors_name_the_construct_and_its_column() {
     check_error("%{INT} %{BAD:x}", 8, r"in the pattern BAD, column 9: the backreference `\k<q>`");
     check_error("%{INT} %{IPV5:x}", 8, "%{IPV5} is not defined; did you mean IPV");
     check_error("a %{LOOP:x}", 3, "LOOP → LOOP");
+    check_error("x %{OPEN:o}", 3, "the definition of %{OPEN} has a `(` without its `)`");
+    check_error("x %{CLOSED}", 3, "the definition of %{CLOSED} has a `)` without its `(`");
     check_error("a(b", 2, "a `(` without its `)`");
     check_error("ab)", 3, "a `)` without its `(`");
     check_error("[a", 1, "without its `]`");
