@@ -82,9 +82,11 @@ pub trait DiskFile: Send {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DiskEntry {
     pub name: String,
-    /// In bytes; 0 for a directory.
+    /// In bytes; 0 for what is no regular file.
     pub len: u64,
     pub is_dir: bool,
+    /// A regular file. What is neither (a pipe, a link to nothing) is only in the way.
+    pub is_file: bool,
 }
 
 /// The disk of this machine.
@@ -122,13 +124,17 @@ impl Disk for RealDisk {
         for entry in fs::read_dir(dir)? {
             let entry = entry?;
             let Ok(name) = entry.file_name().into_string() else { continue };
-            let metadata = match entry.metadata() {
-                // Removed since it was listed.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            // Through links: a directory may have been put on another disk.
+            let metadata = match fs::metadata(entry.path()) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => match entry.metadata() {
+                    // Removed since it was listed.
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                    link => link?,
+                },
                 metadata => metadata?,
             };
-            let is_dir = metadata.is_dir();
-            entries.push(DiskEntry { name, len: if is_dir { 0 } else { metadata.len() }, is_dir });
+            let (is_dir, is_file) = (metadata.is_dir(), metadata.is_file());
+            entries.push(DiskEntry { name, len: if is_file { metadata.len() } else { 0 }, is_dir, is_file });
         }
         entries.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(entries)

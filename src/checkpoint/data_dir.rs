@@ -71,6 +71,12 @@ impl DataDir {
         Ok(DataDir { path: path.to_owned(), _lock: lock })
     }
 
+    /// Whether an agent has the directory `path` now. Nothing is written; what can't be looked at is not used.
+    pub fn is_used(path: &Path) -> bool {
+        let lock = File::open(path.join("lock"));
+        lock.is_ok_and(|lock| flock(&lock, FlockOperation::NonBlockingLockShared) == Err(rustix::io::Errno::WOULDBLOCK))
+    }
+
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path
@@ -91,9 +97,11 @@ mod tests {
         let mode = std::fs::metadata(&path).expect("it was created").permissions().mode();
         assert_eq!(mode & 0o777, 0o700);
         let refused = DataDir::open(&path).expect_err("the first has it").to_string();
+        assert!(DataDir::is_used(&path));
         assert!(refused.contains(&format!("pid {}", std::process::id())), "{refused}");
         assert!(refused.contains(path.to_str().expect("UTF-8")), "{refused}");
         drop(first);
+        assert!(!DataDir::is_used(&path));
         DataDir::open(&path).expect("the first has let go");
     }
 

@@ -11,9 +11,10 @@ use anyhow::{Context as _, bail};
 use serde_json::{Map, Value, json};
 
 use super::{Exit, SpoolArgs, SpoolCatArgs, SpoolCommand, SpoolPlace, status};
+use crate::checkpoint::DataDir;
 use crate::disk::{Disk as _, RealDisk};
-use crate::spool::inspect::{self, Damage, Listing};
-use crate::spool::{Frame, Meta};
+use crate::spool::inspect::{self, Damage, Flaws, Listing};
+use crate::spool::{Frame, Meta, OpenError};
 
 /// Where in a data_dir the spools are, each in a directory with its output's name.
 const SPOOLS: &str = "spool";
@@ -35,8 +36,8 @@ pub fn run(args: &SpoolArgs) -> anyhow::Result<Exit> {
     Ok(exit)
 }
 
-/// The outputs that have a spool, and where it is.
-fn spools(place: &SpoolPlace) -> anyhow::Result<Vec<(String, PathBuf)>> {
+/// The outputs that have a spool, and where it is; and the data_dir that they are in.
+fn spools(place: &SpoolPlace) -> anyhow::Result<(PathBuf, Vec<(String, PathBuf)>)> {
     let data_dir = status::data_dir(&place.config, place.data_dir.as_deref())?;
     let dir = data_dir.join(SPOOLS);
     let entries = match RealDisk.list(&dir) {
@@ -54,19 +55,63 @@ fn spools(place: &SpoolPlace) -> anyhow::Result<Vec<(String, PathBuf)>> {
             bail!("output {wanted} has no spool in {}; without --output all are shown", dir.display());
         }
     }
-    Ok(spools)
+    Ok((data_dir, spools))
+}
+
+/// What the flaws of a spool make of the exit code. Bytes behind the last whole frame are none while an agent writes there.
+fn exit_of(flaws: &Flaws, data_dir: &Path) -> Exit {
+    let is_fine = flaws.damage.is_empty() && (flaws.torn.is_empty() || DataDir::is_used(data_dir));
+    if is_fine { Exit::Fine } else { Exit::Failed }
+}
+
+/// The flaws of a spool, a line each.
+fn flaws_text(flaws: &Flaws) -> impl Iterator<Item = String> {
+    let damage = flaws.damage.iter().map(|damage| format!("damaged: {}", place_of(damage)));
+    let torn = flaws.torn.iter().map(|torn| {
+        format!(
+            "torn: {}: no whole frame; it was being written when the agent or the machine stopped (then nothing is lost with it), \
+             or was damaged since, or is being written now",
+            place_of(torn)
+        )
+    });
+    damage.chain(torn)
+}
+
+/// Looks at each spool; one that can't be read hides none of the others.
+fn of_each(
+    place: &SpoolPlace,
+    mut look: impl FnMut(&str, &Path) -> anyhow::Result<Flaws>,
+) -> anyhow::Result<(Exit, usize)> {
+    let (data_dir, spools) = spools(place)?;
+    let (mut exit, count) = (Exit::Fine, spools.len());
+    for (output, dir) in spools {
+        let looked = look(&output, &dir);
+        let of_this = match looked {
+            Ok(flaws) => exit_of(&flaws, &data_dir),
+            Err(error) if error.is::<OpenError>() => {
+                eprintln!("error: output {output}: {error}");
+                Exit::Failed
+            }
+            // Who reads us has enough.
+            Err(error) => return Err(error),
+        };
+        if of_this != Exit::Fine {
+            exit = of_this;
+        }
+    }
+    Ok((exit, count))
 }
 
 fn ls(place: &SpoolPlace, out: &mut dyn Write) -> anyhow::Result<Exit> {
-    let spools = spools(place)?;
-    if spools.is_empty() {
+    let (exit, count) = of_each(place, |output, dir| {
+        let listing = inspect::list(&RealDisk, dir, now_ms())?;
+        out.write_all(table(output, dir, &listing).as_bytes())?;
+        Ok(listing.flaws)
+    })?;
+    if count == 0 {
         writeln!(out, "nothing is spooled")?;
     }
-    for (output, dir) in spools {
-        let listing = inspect::list(&RealDisk, &dir, now_ms())?;
-        out.write_all(table(&output, &dir, &listing).as_bytes())?;
-    }
-    Ok(Exit::Fine)
+    Ok(exit)
 }
 
 fn table(output: &str, dir: &Path, listing: &Listing) -> String {
@@ -92,11 +137,8 @@ fn table(output: &str, dir: &Path, listing: &Listing) -> String {
         let oldest = time(lane.oldest_ms);
         line(format_args!("  {name:<28} {:>12} {:>12} {:>12}   {oldest}", lane.bytes, lane.frames, lane.records));
     }
-    if listing.torn_bytes > 0 {
-        line(format_args!("  {} bytes at the end are being written, or are torn", listing.torn_bytes));
-    }
-    for damage in &listing.damage {
-        line(format_args!("  damaged: {}", place_of(damage)));
+    for flaw in flaws_text(&listing.flaws) {
+        line(format_args!("  {flaw}"));
     }
     text
 }
@@ -112,7 +154,7 @@ fn cat(args: &SpoolCatArgs, out: &mut dyn Write) -> anyhow::Result<Exit> {
             && args.partition.is_none_or(|partition| partition == meta.lane.partition)
     };
     let mut written = Ok(());
-    for (_, dir) in spools(&args.place)? {
+    let (exit, _) = of_each(&args.place, |_, dir| {
         let mut visit = |frame: Frame| {
             // Who reads us has enough, or can't be written to: that is no fault of the spool.
             written = print(out, &frame);
@@ -121,13 +163,13 @@ fn cat(args: &SpoolCatArgs, out: &mut dyn Write) -> anyhow::Result<Exit> {
                 Err(error) => Err(error.kind().into()),
             }
         };
-        let damage = inspect::frames(&RealDisk, &dir, &mut wanted, &mut visit);
+        let flaws = inspect::frames(&RealDisk, dir, &mut wanted, &mut visit);
         std::mem::replace(&mut written, Ok(()))?;
-        for damage in damage? {
-            eprintln!("damaged: {}", place_of(&damage));
-        }
-    }
-    Ok(Exit::Fine)
+        let flaws = flaws?;
+        flaws_text(&flaws).for_each(|flaw| eprintln!("{flaw}"));
+        Ok(flaws)
+    })?;
+    Ok(exit)
 }
 
 fn print(out: &mut dyn Write, frame: &Frame) -> io::Result<()> {
@@ -160,25 +202,24 @@ fn print(out: &mut dyn Write, frame: &Frame) -> io::Result<()> {
 }
 
 fn verify(place: &SpoolPlace, out: &mut dyn Write) -> anyhow::Result<Exit> {
-    let mut exit = Exit::Fine;
-    for (output, dir) in spools(place)? {
+    let (exit, _) = of_each(place, |output, dir| {
         let (mut frames, mut records) = (0u64, 0u64);
         let mut visit = |frame: Frame| {
             frames += 1;
             records += u64::from(frame.meta.records);
             Ok(())
         };
-        let damage = inspect::frames(&RealDisk, &dir, &mut |_, _| true, &mut visit)?;
-        for damage in &damage {
-            writeln!(out, "damaged: {}", place_of(damage))?;
-            exit = Exit::Failed;
+        let flaws = inspect::frames(&RealDisk, dir, &mut |_, _| true, &mut visit)?;
+        for flaw in flaws_text(&flaws) {
+            writeln!(out, "{flaw}")?;
         }
-        let damaged = damage.len();
+        let damaged = flaws.damage.len();
         writeln!(
             out,
             "output {output}: {frames} frames with {records} records are whole, {damaged} places are damaged"
         )?;
-    }
+        Ok(flaws)
+    })?;
     Ok(exit)
 }
 
@@ -277,6 +318,43 @@ mod tests {
         let (verified, exit) = printed(|out| verify(&place(data_dir.path()), out));
         assert!(exit == Exit::Failed && verified.contains("damaged: ") && verified.contains("2 frames"), "{verified}");
         assert_eq!(std::fs::read(&path).expect("there"), bytes);
+    }
+
+    /// Scenario: bytes are changed at the end of a spool, and another one was written by a newer agent. Guarantee: all commands say
+    /// both, fail, and show what is whole; beside an agent that runs, bytes at the end are no fault.
+    #[test]
+    fn each_spool_is_shown_whatever_is_wrong_with_others() {
+        let data_dir = tempfile::tempdir().expect("a directory");
+        spooled(data_dir.path(), &[0, 1]);
+        let args = SpoolCatArgs { place: place(data_dir.path()), topic: None, partition: None, all: false };
+        let commands = || {
+            let place = &args.place;
+            let run =
+                [printed(|out| ls(place, out)), printed(|out| cat(&args, out)), printed(|out| verify(place, out))];
+            let [(listed, a), (shown, b), (verified, c)] = run;
+            assert!(a == b && b == c, "{a:?} {b:?} {c:?}");
+            (listed, shown.lines().count(), verified, a)
+        };
+        let path = data_dir.path().join("spool/main/00000000000000000001.seg");
+        let mut bytes = std::fs::read(&path).expect("there");
+        *bytes.last_mut().expect("not empty") ^= 1;
+        std::fs::write(&path, &bytes).expect("writable");
+        let (listed, shown, verified, exit) = commands();
+        assert_eq!((shown, exit), (1, Exit::Failed), "{listed}{verified}");
+        assert!(listed.contains("torn: ") && verified.contains("torn: "), "{listed}{verified}");
+        let agent = DataDir::open(data_dir.path()).expect("nobody has it");
+        assert_eq!(commands().3, Exit::Fine);
+        drop(agent);
+        // Damage of the first frame's head, and a later version beside it.
+        std::fs::create_dir(data_dir.path().join("spool/a")).expect("made");
+        let mut prologue = crate::spool::frame::prologue();
+        prologue[8] = 9;
+        let crc = crc32c::crc32c(&prologue[..12]).to_le_bytes();
+        prologue[12..].copy_from_slice(&crc);
+        std::fs::write(data_dir.path().join("spool/a/00000000000000000001.seg"), prologue).expect("written");
+        let (listed, shown, verified, exit) = commands();
+        assert_eq!((shown, exit), (1, Exit::Failed), "{listed}{verified}");
+        assert!(listed.contains("output main") && verified.contains("output main"), "{listed}{verified}");
     }
 
     /// Scenario: a record that a processor failed for waits in the spool. Guarantee: its mark is shown for what it is, not as a header.

@@ -565,6 +565,7 @@ impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
             topic.is_overdue = topic.wanted_since.is_some_and(|since| now.saturating_sub(since) > stalled_after);
         }
         self.spill_stalled();
+        self.take_back(now);
         self.read_again(now);
         self.relieve_of_the_stuck(now);
         self.look_for_silent_brokers(now);
@@ -669,7 +670,7 @@ impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
 
     fn take(&mut self, source: SourceKey, share: &Share, way: Way, urgent: bool, now: Duration) -> Parcel {
         match way {
-            Way::Append(partition) => self.append(share, partition),
+            Way::Append(partition) => self.append(source, share, partition),
             Way::Drop => self.drop_newest(share),
             Way::Produce(partition) => {
                 if let (Place::Any, Some(topic)) = (share.place, self.topics.get_mut(&share.topic)) {

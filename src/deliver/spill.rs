@@ -3,7 +3,7 @@
 //! ```text
 //!   a lane stalls ────────► its urgent parcels are copied; they stay in flight
 //!   a topic is at fault ──► all its parcels are copied, and leave memory but for the first
-//!   urgent arrivals where a lane is blocked ──► to the spool only
+//!   urgent arrivals where a lane is blocked ──► to the spool only; if it can't be written and the lane flows, they are sent
 //!
 //!   the reader asks for each frame, in the order of the log (may_read) ──► Take: it is a parcel again (read)
 //!                                                                     └──► Skip: until the lane flows again (read_again)
@@ -91,7 +91,8 @@ struct InMemory {
 #[derive(Debug)]
 struct Append {
     lane: LaneKey,
-    bytes: u64,
+    source: SourceKey,
+    share: Share,
 }
 
 impl Spooled {
@@ -178,14 +179,14 @@ impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
     }
 
     /// Takes a share for the spool.
-    pub(super) fn append(&mut self, share: &Share, partition: i32) -> Parcel {
+    pub(super) fn append(&mut self, source: SourceKey, share: &Share, partition: i32) -> Parcel {
         let key = LaneKey { topic: Arc::clone(&share.topic), partition };
         self.spill_all(&key);
         let parcel = self.new_parcel();
         self.lane(&key).unread_frames += 1;
         self.spooled.unread.insert(key.clone());
         self.spooled.append_bytes += share.bytes;
-        self.spooled.appends.insert(parcel, Append { lane: key.clone(), bytes: share.bytes });
+        self.spooled.appends.insert(parcel, Append { lane: key.clone(), source, share: share.clone() });
         self.actions.push_back(Action::Append { parcel, lane: key, records: share.records.clone(), done: Vec::new() });
         parcel
     }
@@ -193,7 +194,7 @@ impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
     /// The parcel is durable in the spool, as this frame.
     pub fn committed(&mut self, parcel: Parcel, lane: &LaneKey, frame: FrameId) {
         if let Some(append) = self.spooled.appends.remove(&parcel) {
-            self.spooled.append_bytes -= append.bytes;
+            self.spooled.append_bytes -= append.share.bytes;
             self.actions.push_back(Action::Settle { parcel, how: Settled::Spooled });
             self.touched.insert(Blocker::Spool);
             return self.wake();
@@ -248,6 +249,59 @@ impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
         self.fewer_unread(lane, unread.saturating_sub(coming + torn));
         self.advance(lane, now);
         self.wake();
+    }
+
+    /// While nothing can be written, what is on its way to the spool need not wait for the disk where its lane flows: once it is the
+    /// next of its lane, it is sent, as what is read from the spool is. It is copied too as soon as that works, if it is not
+    /// acknowledged by then.
+    pub(super) fn take_back(&mut self, now: Duration) {
+        if self.spooled.trouble.is_none() || self.spooled.is_closing {
+            return;
+        }
+        let mut coming: BTreeMap<LaneKey, Vec<Parcel>> = BTreeMap::new();
+        for (parcel, append) in &self.spooled.appends {
+            coming.entry(append.lane.clone()).or_default().push(*parcel);
+        }
+        for (key, mut parcels) in coming {
+            parcels.sort_unstable();
+            while let Some(parcel) = parcels.first().copied() {
+                let Append { source, share, .. } = &self.spooled.appends[&parcel];
+                // All that is in the spool itself goes first.
+                let is_next = self.lanes.get(&key).is_some_and(|lane| lane.unread_frames == parcels.len() as u64)
+                    && self.is_placed(&key)
+                    && !self.has_unplaced(&key.topic);
+                let behind_all = FrameId(u64::MAX);
+                if !is_next || self.turn_of(&key, behind_all, share.bytes, now) != Turn::Take {
+                    break;
+                }
+                let (bytes, flight) = (share.bytes, Flight::new(parcel, share, *source, true, Copied::Coming));
+                self.spooled.appends.remove(&parcel);
+                self.spooled.append_bytes -= bytes;
+                self.spooled.copies.insert(parcel, bytes);
+                self.spooled.copies_bytes += bytes;
+                self.join(&key, flight, now);
+                self.fewer_unread(&key, 1);
+                parcels.remove(0);
+            }
+        }
+        self.wake();
+    }
+
+    /// Adds a parcel that is, or was to be, in the spool alone to a lane, behind all others there, and sends it if the lane flows.
+    fn join(&mut self, key: &LaneKey, flight: Flight, now: Duration) {
+        let (parcel, records) = (flight.parcel, flight.records.clone());
+        let is_first = self.lanes.get(key).is_none_or(|lane| lane.flights.is_empty());
+        self.push(key, flight, now);
+        let to_lane = self.lanes.get_mut(key).expect("just pushed to");
+        match to_lane.state {
+            State::Direct => self.produce(key, vec![(parcel, records)]),
+            State::Probing { at, sent: false } if is_first && at <= now => {
+                to_lane.state = State::Probing { at, sent: true };
+                self.produce(key, vec![(parcel, records.start..records.start + 1)]);
+            }
+            // It goes with what is in the lane already, behind it.
+            State::Probing { .. } | State::Draining | State::Split { .. } => {}
+        }
     }
 
     /// Whether a parcel that was to be copied still is: it may be acknowledged, or given up.
@@ -527,19 +581,8 @@ impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
             };
             let key = LaneKey { topic: Arc::clone(&share.topic), partition };
             let parcel = self.new_parcel();
-            let is_first = self.lanes.get(&key).is_none_or(|lane| lane.flights.is_empty());
-            self.push(&key, Flight::new(parcel, share, source, true, Copied::In(frame)), now);
             parcels.push(parcel);
-            let to_lane = self.lanes.get_mut(&key).expect("just pushed to");
-            match to_lane.state {
-                State::Direct => self.produce(&key, vec![(parcel, share.records.clone())]),
-                State::Probing { at, sent: false } if is_first && at <= now => {
-                    to_lane.state = State::Probing { at, sent: true };
-                    self.produce(&key, vec![(parcel, share.records.start..share.records.start + 1)]);
-                }
-                // It goes with what is in the lane already, behind it.
-                State::Probing { .. } | State::Draining | State::Split { .. } => {}
-            }
+            self.join(&key, Flight::new(parcel, share, source, true, Copied::In(frame)), now);
         }
         self.fewer_unread(lane, 1);
         self.advance(lane, now);

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::machine::{Action, Limits, Machine, Offered, WhenFull};
+use super::spill::Trouble;
 use super::waiting::Blocker;
 use crate::batch::{LaneKey, Place, Settled, Share, SourceKey};
 use crate::output::{Fault, Parcel, RecordFault, TopicFault};
@@ -810,4 +811,56 @@ fn a_rebuild_does_not_send_what_a_processor_failed_for() {
         }
     }
     assert_eq!(sent, [0, 2]);
+}
+
+/// Scenario: arrivals wait behind a frame of the spool to be written there, and the disk takes nothing; the partition flows again.
+/// Guarantee: once the frame was read they are sent, in order, and what arrives then too: nothing waits for the disk. What was
+/// acknowledged need not be copied; what is in flight when the disk is well again is, and is not read a second time.
+#[test]
+fn what_the_disk_does_not_take_goes_to_a_partition_that_flows() {
+    let lane = LaneKey { topic: topic(), partition: 0 };
+    let mut machine = Machine::new(Limits { append_bytes_max: 1_000, ..limits() });
+    machine.topic(&topic(), Ok(PARTITIONS), Duration::ZERO);
+    machine.recovered(&[(lane.clone(), 1)], &[(topic(), PARTITIONS)]);
+    machine.spool(1 << 20, HashSet::new(), None);
+    let one = || [share(Place::At(0), 0..1, 100)];
+    let mut offered = Vec::new();
+    for source in [1, 2, 3] {
+        let Offered::Taken(parcels) = machine.offer(source, SourceKey(source), &one(), true, Duration::ZERO) else {
+            panic!("there is room")
+        };
+        offered.extend(parcels);
+    }
+    let trouble = Trouble { is_full: false, message: "read-only".into() };
+    machine.spool(1 << 20, HashSet::new(), Some(trouble));
+    let produced = |machine: &mut Machine<u64>, second| {
+        machine.tick(Duration::from_secs(second));
+        let parcel = |action| match action {
+            Action::Produce { parcel, .. } => Some(parcel),
+            _ => None,
+        };
+        actions(machine).into_iter().filter_map(parcel).collect::<Vec<_>>()
+    };
+    assert_eq!(produced(&mut machine, 1), [], "the frame goes first");
+    assert!(matches!(machine.offer(4, SourceKey(4), &one(), true, Duration::ZERO), Offered::Held(_)));
+    assert_eq!(machine.may_read(&lane, FrameId(1), 100, Duration::ZERO), Turn::Take);
+    let mut sent = machine.read(&lane, FrameId(1), SourceKey(9), &one(), Duration::ZERO);
+    sent.extend(offered.iter().copied());
+    assert_eq!(produced(&mut machine, 1), sent);
+    assert!(machine.lanes(Duration::from_secs(1)).iter().all(|lane| lane.state == "direct"));
+    assert!(matches!(machine.offer(4, SourceKey(4), &one(), true, Duration::ZERO), Offered::Taken(_)));
+    machine.report(0, offered[0], 0..1, Ok(()), Duration::from_secs(1));
+    let said = actions(&mut machine);
+    assert!(said.contains(&Action::Settle { parcel: offered[0], how: Settled::Delivered }), "{said:?}");
+    assert_eq!([0, 1, 2].map(|at| machine.wants_copy(offered[at])), [false, true, true]);
+    machine.spool(1 << 20, HashSet::new(), None);
+    machine.committed(offered[1], &lane, FrameId(2));
+    assert_eq!(machine.may_read(&lane, FrameId(2), 100, Duration::from_secs(1)), Turn::Have);
+    machine.report(0, offered[1], 0..1, Ok(()), Duration::from_secs(1));
+    machine.report(0, offered[2], 0..1, Ok(()), Duration::from_secs(1));
+    machine.committed(offered[2], &lane, FrameId(3));
+    let said = actions(&mut machine);
+    for frame in [2, 3] {
+        assert!(said.contains(&Action::Done { lane: lane.clone(), frame: FrameId(frame) }), "{said:?}");
+    }
 }

@@ -415,8 +415,8 @@ impl Disk for SimDisk {
         let node = state.find(dir)?;
         let names = state.dir(node)?.names.clone();
         let entry = |(name, node): (String, NodeId)| match state.nodes.get(&node) {
-            Some(Node::File(file)) => DiskEntry { name, len: file.bytes.len() as u64, is_dir: false },
-            _ => DiskEntry { name, len: 0, is_dir: true },
+            Some(Node::File(file)) => DiskEntry { name, len: file.bytes.len() as u64, is_dir: false, is_file: true },
+            _ => DiskEntry { name, len: 0, is_dir: true, is_file: false },
         };
         Ok(names.into_iter().map(entry).collect())
     }

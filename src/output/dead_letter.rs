@@ -8,6 +8,7 @@ pub mod entry;
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use entry::{Entry, EntryError};
@@ -155,7 +156,14 @@ impl FileDeadLetter {
         if lines.is_empty() {
             return Ok(refused);
         }
-        file.write_all(&lines).and_then(|()| file.sync_data()).map_err(|error| {
+        let written = file.write_all(&lines).and_then(|()| file.sync_data()).and_then(|()| {
+            // Removed or replaced since it was looked at: then nobody has what is in it. One that was moved has a name.
+            match file.metadata()?.nlink() {
+                0 => Err(io::Error::new(io::ErrorKind::NotFound, "it was removed or replaced meanwhile")),
+                _ => Ok(()),
+            }
+        });
+        written.map_err(|error| {
             // Half a line would spoil the next one; what can't be cut back is ended when the file is opened again.
             let cut = file.set_len(before);
             let why = cut.err().map(|cut| format!(" (and it can't be cut back: {cut})")).unwrap_or_default();
@@ -181,9 +189,7 @@ impl DeadLetter for FileDeadLetter {
         if entries.is_empty() {
             return Vec::new();
         }
-        if self.file.is_some() && !self.path.exists() {
-            self.file = None;
-        }
+        self.file.take_if(|file| !is_at(file, &self.path));
         self.count();
         let answers = self.append(entries).unwrap_or_else(|error| {
             let refused = Refused { no_room_bytes: None, message: error.to_string() };
@@ -211,6 +217,12 @@ impl DeadLetter for FileDeadLetter {
             trouble: self.refused.as_ref().map(|refused| refused.message.clone()),
         }
     }
+}
+
+/// Whether a file is the one at `path`: somebody may have moved it away, or put another one in its place.
+fn is_at(file: &File, path: &Path) -> bool {
+    let (Ok(file), Ok(there)) = (file.metadata(), fs::metadata(path)) else { return false };
+    (file.dev(), file.ino()) == (there.dev(), there.ino())
 }
 
 /// Whether a file is empty or its last byte ends a line.
@@ -402,6 +414,27 @@ mod tests {
             let status = letter.status();
             assert_eq!((status.records, status.is_full, status.trouble.is_some()), (0, false, true));
         }
+    }
+
+    /// Scenario: somebody edits the file, as editors do: another one is put in its place by renaming; or moves it away, and something
+    /// stands there that can't be written. Guarantee: a record counts as kept only where it can be found.
+    #[test]
+    fn a_file_that_was_replaced_gets_no_more_records() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let (path, other) = (dir.path().join("main.jsonl"), dir.path().join("other"));
+        let mut letter = FileDeadLetter::new(path.clone(), 10_000);
+        bury(&mut letter, b"first").expect("there is room");
+        fs::write(&other, "").expect("written");
+        fs::rename(&other, &path).expect("replaced");
+        bury(&mut letter, b"second").expect("there is room");
+        let read: Vec<Entry> = lines(&path).into_iter().map(|line| line.entry.expect("a record")).collect();
+        assert_eq!(read, [entry(b"second")]);
+        fs::rename(&path, &other).expect("moved away");
+        fs::create_dir(&path).expect("nothing is there");
+        bury(&mut letter, b"third").expect_err("a directory takes no records");
+        fs::remove_dir(&path).expect("empty");
+        bury(&mut letter, b"third").expect("nothing is in the way");
+        assert_eq!((lines(&other).len(), lines(&path).len()), (1, 1));
     }
 
     /// Scenario: the machine stopped while a record was being written. Guarantee: the next one is whole; the torn one is named

@@ -9,6 +9,9 @@ use std::sync::Arc;
 use super::{Content, NewFrame};
 use crate::batch::{FAILED_HEADER, Header, LaneKey, NONE, Position, Record, SourceKey};
 
+/// No log comes to an id as high as this, nor to one that overflows when others are counted from it.
+pub const ID_MAX: u64 = u64::MAX >> 1;
+
 /// The format that this agent writes, and the newest that it reads.
 pub const VERSION: u32 = 1;
 /// Length of a segment's prologue.
@@ -202,6 +205,9 @@ fn parse_records_head(head: &[u8]) -> Result<RecordsHead<'_>, Fault> {
     let (id, source, offset, check, written_ms, partition, records) = parse(&mut fields).map_err(|_: Fault| wrong)?;
     let payload_bytes = fields.u32().map_err(|_| wrong)?;
     let topic = std::str::from_utf8(fields.0).map_err(|_| Fault::Damaged("the topic's name is no UTF-8"))?;
+    if id > ID_MAX {
+        return Err(Fault::Damaged("no log has given so many ids"));
+    }
     Ok(RecordsHead {
         id,
         source: SourceKey(source),
@@ -478,12 +484,15 @@ pub fn decode_cursors(body: &[u8]) -> Result<Cursors, Fault> {
             let partition = fields.u32()?.cast_signed();
             let below = fields.u64()?;
             let (unacked, acked) = (fields.ids()?, fields.ids()?);
+            if below.max(acked.last().copied().unwrap_or(0)) > ID_MAX {
+                return Err(WRONG);
+            }
             if unacked.last().is_some_and(|last| *last >= below) || acked.first().is_some_and(|first| *first < below) {
                 return Err(WRONG);
             }
             lanes.insert(LaneKey { topic, partition }, Cursor { below, unacked, acked });
         }
-        if fields.0.is_empty() { Ok(Cursors { full, next_id, lanes }) } else { Err(WRONG) }
+        if fields.0.is_empty() && next_id <= ID_MAX { Ok(Cursors { full, next_id, lanes }) } else { Err(WRONG) }
     };
     decode().map_err(|_: Fault| WRONG)
 }

@@ -1,6 +1,8 @@
 //! Looking into a spool from outside: nothing is changed, so it works beside an agent that runs.
 //!
-//! What such an agent removes or writes meanwhile is passed over. Damage is told, never fatal.
+//! What such an agent removes or writes meanwhile is passed over. Damage is told, never fatal. Bytes behind the last whole frame
+//! are told apart from it: an agent may be writing them, or was when it or the machine stopped; but a frame that was damaged
+//! there later looks the same.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -20,9 +22,16 @@ pub struct Listing {
     /// With frames that are not acknowledged, in the order of their names.
     pub lanes: Vec<RecoveredLane>,
     pub partitions: Vec<(Topic, u32)>,
+    pub flaws: Flaws,
+}
+
+/// Bytes of a spool that are no frames.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Flaws {
+    /// Where frames were.
     pub damage: Vec<Damage>,
-    /// What was being written to the newest segment, or was when the machine stopped: no damage.
-    pub torn_bytes: u64,
+    /// Behind the last frame that is whole: being written, or torn, or damaged.
+    pub torn: Vec<Damage>,
 }
 
 /// A segment.
@@ -61,22 +70,24 @@ pub fn list(disk: &dyn Disk, dir: &Path, now_ms: u64) -> Result<Listing, OpenErr
         live_bytes: segment.live.bytes,
         oldest_ms: segment.oldest_ms(),
     };
-    let damage = |damage: &recover::Damage| Damage {
-        path: path_of(dir, damage.segment),
-        offset: damage.offset,
-        bytes: damage.bytes,
-    };
+    let damage = |damage: &recover::Damage| damage_in(dir, damage);
     Ok(Listing {
         segments: survey.segments.iter().map(listed).collect(),
         lanes: recover::lanes_of(&survey, now_ms),
-        damage: survey.damage.iter().map(damage).collect(),
-        torn_bytes: survey.torn_bytes,
+        flaws: Flaws {
+            damage: survey.damage.iter().map(damage).collect(),
+            torn: survey.torn.iter().map(damage).collect(),
+        },
         partitions: survey.partitions,
     })
 }
 
+fn damage_in(dir: &Path, damage: &recover::Damage) -> Damage {
+    Damage { path: path_of(dir, damage.segment), offset: damage.offset, bytes: damage.bytes }
+}
+
 /// Reads the frames of the spool in `dir` for which `wanted` says so (given whether it is not acknowledged), in the order of ids,
-/// and gives them to `visit`. The damage that was met on the way.
+/// and gives them to `visit`. What is no frame.
 ///
 /// # Errors
 /// As [`list`]; and what `visit` says, as [`OpenError::Io`].
@@ -85,8 +96,9 @@ pub fn frames(
     dir: &Path,
     wanted: &mut dyn FnMut(&Meta, bool) -> bool,
     visit: &mut dyn FnMut(Frame) -> io::Result<()>,
-) -> Result<Vec<Damage>, OpenError> {
+) -> Result<Flaws, OpenError> {
     let survey = survey(disk, dir)?;
+    let torn = survey.torn.iter().map(|torn| damage_in(dir, torn)).collect();
     let mut damage = Vec::new();
     for segment in &survey.segments {
         let path = path_of(dir, segment.number);
@@ -97,10 +109,10 @@ pub fn frames(
         match read {
             // Removed since it was listed.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            read => read.map_err(|source| OpenError::Io { path, source })?,
+            read => read.map_err(|cause| OpenError::Io { path, cause })?,
         }
     }
-    Ok(damage)
+    Ok(Flaws { damage, torn })
 }
 
 fn read_segment(

@@ -299,8 +299,9 @@ impl Log {
     pub(super) fn new_segment(&mut self, upkeep: bool) -> io::Result<()> {
         let number = self.next_number;
         let path = path_of(&self.dir, number);
-        let file = self.create(&path)?;
+        // Whatever is in the way of this one (a directory, say) is not in the way of the next.
         self.next_number += 1;
+        let file = self.create(&path)?;
         if !file.is_empty()? {
             // Nothing of ours has this number. It is left alone.
             return Err(io::Error::new(io::ErrorKind::AlreadyExists, format!("{} is in the way", path.display())));
@@ -474,7 +475,13 @@ impl Log {
 
 /// Creates the directory, durably.
 pub(super) fn make_directory(disk: &dyn Disk, dir: &Path) -> io::Result<()> {
-    disk.create_dir(dir)?;
+    disk.create_dir(dir).map_err(|error| match error.kind() {
+        io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory => io::Error::new(
+            error.kind(),
+            "something that is no directory is in its place, or in that of a directory above it: move it away",
+        ),
+        _ => error,
+    })?;
     match dir.parent() {
         Some(above) if above.as_os_str().is_empty() => disk.sync_dir(Path::new(".")),
         Some(above) => disk.sync_dir(above),

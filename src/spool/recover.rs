@@ -22,8 +22,8 @@ use crate::disk::Disk;
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// The disk or the system refused; worth another try.
-    #[error("the spool {} can't be read: {source}", path.display())]
-    Io { path: PathBuf, source: io::Error },
+    #[error("the spool {} can't be read: {cause}", path.display())]
+    Io { path: PathBuf, cause: io::Error },
     /// A later version of the agent wrote it.
     #[error(
         "the spool segment {} has format version {found}, this agent knows versions up to {known}; start the newer agent again \
@@ -70,6 +70,8 @@ pub(super) struct Survey {
     pub damage: Vec<Damage>,
     /// Beyond what counts of the newest segment.
     pub torn_bytes: u64,
+    /// The same, and segments of which nothing counts: where they are.
+    pub torn: Vec<Damage>,
     /// Frames in there that are whole; they do not count.
     ghosts: Vec<(LaneKey, u64)>,
     /// Segments that were made and never used.
@@ -94,7 +96,7 @@ impl Log {
     /// # Errors
     /// [`OpenError::Newer`] leaves everything as it is.
     pub fn open(disk: Arc<dyn Disk>, dir: &Path, options: Options, now_ms: u64) -> Result<(Log, Recovered), OpenError> {
-        make_directory(&*disk, dir).map_err(|source| OpenError::Io { path: dir.to_owned(), source })?;
+        make_directory(&*disk, dir).map_err(|cause| OpenError::Io { path: dir.to_owned(), cause })?;
         let survey = survey(&*disk, dir)?;
         let mut log = Log::new(disk, dir, options);
         let recovered = Recovered {
@@ -119,15 +121,23 @@ impl Log {
                 log.lanes.get_mut(number).disown(id);
             }
         }
-        log.tidy(&survey.unused, survey.torn_bytes);
+        log.tidy(&survey.unused, &survey.torn);
         Ok((log, recovered))
     }
 
     /// Removes what means nothing, and cuts the torn tail. What can't be removed now is tried again; what can't be cut is
     /// disowned by the next segment.
-    fn tidy(&mut self, unused: &[u64], torn_bytes: u64) {
+    fn tidy(&mut self, unused: &[u64], torn: &[Damage]) {
+        let torn_bytes = |number: u64| torn.iter().find(|torn| torn.segment == number).map_or(0, |torn| torn.bytes);
         for number in unused {
-            self.discard(path_of(&self.dir, *number));
+            let (path, bytes) = (path_of(&self.dir, *number), torn_bytes(*number));
+            if bytes > 0 {
+                tracing::warn!(
+                    file = %path.display(), bytes,
+                    "a segment of the spool without a whole frame is removed: it was being begun when the machine stopped, or it is damaged"
+                );
+            }
+            self.discard(path);
         }
         let left = |name: &str| name == SPARE || name.ends_with(".tmp");
         for entry in self.disk.list(&self.dir).unwrap_or_default() {
@@ -136,7 +146,7 @@ impl Log {
             }
         }
         let Some(last) = self.segments.last() else { return };
-        let (path, len) = (path_of(&self.dir, last.number), last.len);
+        let (path, len, torn_bytes) = (path_of(&self.dir, last.number), last.len, torn_bytes(last.number));
         let cut = self.disk.append(&path).and_then(|mut file| {
             // Also gives back what was allocated ahead.
             file.truncate(len)?;
@@ -182,19 +192,22 @@ pub(super) fn lanes_of(survey: &Survey, now_ms: u64) -> Vec<RecoveredLane> {
 pub(super) fn survey(disk: &dyn Disk, dir: &Path) -> Result<Survey, OpenError> {
     let io = |path: &Path| {
         let path = path.to_owned();
-        move |source| OpenError::Io { path, source }
+        move |cause| OpenError::Io { path, cause }
     };
     let entries = disk.list(dir).map_err(io(dir))?;
     let numbers: Vec<u64> =
-        entries.iter().filter(|entry| !entry.is_dir).filter_map(|entry| number_of(&entry.name)).collect();
+        entries.iter().filter(|entry| entry.is_file).filter_map(|entry| number_of(&entry.name)).collect();
+    // What is no file has a number too that no segment can have.
+    let last_number = entries.iter().filter_map(|entry| number_of(&entry.name)).max();
     let mut survey = Survey {
         segments: Vec::new(),
         lanes: Lanes::default(),
         partitions: Vec::new(),
         next_id: 1,
-        next_number: numbers.last().map_or(1, |last| last + 1),
+        next_number: last_number.map_or(1, |last| last + 1),
         damage: Vec::new(),
         torn_bytes: 0,
+        torn: Vec::new(),
         ghosts: Vec::new(),
         unused: Vec::new(),
     };
@@ -232,14 +245,17 @@ impl Survey {
     fn find_newest(&mut self, disk: &dyn Disk, dir: &Path, files: &mut Vec<(u64, u64)>) -> Result<(), OpenError> {
         while let Some((number, len)) = files.last_mut() {
             let path = path_of(dir, *number);
-            let tail = tail_of(disk, &path, *number, *len).map_err(|source| OpenError::Io { path, source })?;
+            let tail = tail_of(disk, &path, *number, *len).map_err(|cause| OpenError::Io { path, cause })?;
+            let torn = |offset, bytes| (bytes > 0).then_some(Damage { segment: *number, offset, bytes });
             self.next_id = self.next_id.max(tail.last_id + 1);
             if tail.was_used {
                 self.torn_bytes = *len - tail.end;
+                self.torn.extend(torn(tail.end, self.torn_bytes));
                 *len = tail.end;
                 self.ghosts = tail.ghosts;
                 return Ok(());
             }
+            self.torn.extend(torn(0, *len));
             self.unused.push(*number);
             files.pop();
         }
@@ -252,7 +268,7 @@ impl Survey {
         let mut found = Vec::new();
         for (number, end) in files.iter().rev() {
             let path = path_of(dir, *number);
-            let states = states_of(disk, &path, *number, *end).map_err(|source| OpenError::Io { path, source })?;
+            let states = states_of(disk, &path, *number, *end).map_err(|cause| OpenError::Io { path, cause })?;
             let is_whole = states.iter().any(|state| matches!(state, State::Cursors(cursors) if cursors.full))
                 && states.iter().any(|state| matches!(state, State::Partitions(_)));
             found.push(states);
@@ -282,7 +298,7 @@ impl Survey {
             let path = path_of(dir, *number);
             let mut segment = Segment::new(*number, last_id + 1);
             segment.len = *end;
-            self.count_segment(disk, &path, &mut segment, known).map_err(|source| OpenError::Io { path, source })?;
+            self.count_segment(disk, &path, &mut segment, known).map_err(|cause| OpenError::Io { path, cause })?;
             last_id = segment.last_id;
             self.segments.push(segment);
         }

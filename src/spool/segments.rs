@@ -128,11 +128,14 @@ pub(super) fn temporary_path_of(dir: &Path, number: u64) -> PathBuf {
     dir.join(format!("{number:020}.tmp"))
 }
 
+/// What no log ever comes to: a file with a higher number is none of ours, and no number can overflow.
+const NUMBER_MAX: u64 = u64::MAX >> 1;
+
 /// The number of the segment of this name.
 pub(super) fn number_of(name: &str) -> Option<u64> {
     let digits = name.strip_suffix(".seg")?;
     if digits.len() != 20 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
     }
-    digits.parse().ok().filter(|number| *number > 0)
+    digits.parse().ok().filter(|number| (1..=NUMBER_MAX).contains(number))
 }

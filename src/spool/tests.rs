@@ -488,6 +488,69 @@ fn a_newer_version_is_refused() {
     assert_eq!(disk.list(Path::new(DIR)).expect("there"), before);
 }
 
+/// Scenario: things lie in the directory that have names of segments: of the highest number there is, of one that no log comes to;
+/// a directory, a pipe, a link to nothing. Guarantee: it is looked at and opened without them, and frames are appended beside them;
+/// a spool that is a link to a directory elsewhere is like any other.
+#[test]
+fn what_has_a_segments_name_and_is_none_is_in_nobodys_way() {
+    let home = tempfile::tempdir().expect("a temporary directory");
+    let (dir, elsewhere) = (home.path().join("main"), home.path().join("elsewhere"));
+    std::fs::create_dir(&elsewhere).expect("made");
+    std::os::unix::fs::symlink(&elsewhere, &dir).expect("linked");
+    let named = |number: u64| dir.join(format!("{number:020}.seg"));
+    for number in [u64::MAX, u64::MAX / 2 + 1] {
+        std::fs::write(named(number), frame::prologue()).expect("written");
+    }
+    std::fs::create_dir(named(1)).expect("made");
+    rustix::fs::mkfifoat(rustix::fs::CWD, named(2), rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR).expect("made");
+    std::os::unix::fs::symlink(home.path().join("nothing"), named(3)).expect("linked");
+    let disk: std::sync::Arc<dyn Disk> = std::sync::Arc::new(crate::disk::RealDisk);
+    let open = || Log::open(std::sync::Arc::clone(&disk), &dir, Options::default(), 1_000).expect("the log opens").0;
+    let mut log = open();
+    // Made while it is open.
+    std::fs::create_dir(named(4)).expect("made");
+    let (batch, key) = (encoded(&values(1, 10)), lane("a", 0));
+    log.append(&[new_frame(&batch, &key)], 1).expect_err("a directory is in the way");
+    log.append(&[new_frame(&batch, &key)], 1).expect("appended");
+    drop(log);
+    assert_eq!(read_all(&mut open()).len(), 1);
+    let listing = inspect::list(&crate::disk::RealDisk, &dir, 1).expect("listed");
+    assert_eq!((listing.segments.len(), listing.flaws), (1, inspect::Flaws::default()));
+    let spools = disk.list(home.path()).expect("there");
+    assert!(spools.iter().any(|entry| entry.name == "main" && entry.is_dir), "{spools:?}");
+}
+
+/// Scenario: a frame whose checksums fit has an id that no log comes to. Guarantee: it is damage, as anything that was not written here.
+#[test]
+fn an_id_that_no_log_comes_to_is_damage() {
+    let seat = Seat { segment: 1, offset: 0 };
+    for (id, is_one) in [(frame::ID_MAX, true), (frame::ID_MAX + 1, false), (u64::MAX, false)] {
+        let (mut records, mut cursors) = (Vec::new(), Vec::new());
+        let (batch, key) = (encoded(&values(1, 10)), lane("a", 0));
+        frame::put_records(&mut records, seat, 0, id, 1, &new_frame(&batch, &key));
+        frame::put_cursors(&mut cursors, seat, 0, &frame::Cursors { next_id: id, ..Default::default() });
+        assert_eq!([records, cursors].map(|bytes| frame::parse(&bytes, seat).is_ok()), [is_one; 2], "{id}");
+    }
+}
+
+/// Scenario: of the newest segment nothing is whole any more. Guarantee: whoever looks is told where, before it is removed at the start.
+#[test]
+fn a_segment_of_which_nothing_is_whole_is_told_of() {
+    let disk = SimDisk::new(1, 1 << 20);
+    let (mut log, _) = open(&disk);
+    append(&mut log, &[&lane("a", 0)], 10);
+    drop(log);
+    let path = Path::new(DIR).join("00000000000000000001.seg");
+    let len = disk.list(Path::new(DIR)).expect("there").iter().map(|entry| entry.len).max().expect("one file");
+    disk.corrupt(&path, 0, &vec![7; usize::try_from(len).expect("short")]).expect("within");
+    let torn = inspect::Damage { path, offset: 0, bytes: len };
+    let flaws = inspect::Flaws { damage: Vec::new(), torn: vec![torn] };
+    assert_eq!(inspect::list(&disk, Path::new(DIR), 1).expect("listed").flaws, flaws);
+    assert_eq!(inspect::frames(&disk, Path::new(DIR), &mut |_, _| true, &mut |_| Ok(())).expect("read"), flaws);
+    drop(open(&disk));
+    assert_eq!(disk.list(Path::new(DIR)).expect("there"), []);
+}
+
 /// Scenario: the disk changes one byte of a value, behind the agent's back, while the agent runs. Guarantee: the frame is counted as
 /// damaged and not sent with what stands there; the next one comes.
 #[test]
@@ -535,7 +598,7 @@ fn some_cursors() -> impl Strategy<Value = frame::Cursors> {
         frame::Cursor { below, unacked, acked }
     });
     let lanes = proptest::collection::btree_map(("[a-z.]{1,20}", -1i32..50), cursor, 0..10);
-    (any::<bool>(), any::<u64>(), lanes).prop_map(|(full, next_id, lanes)| {
+    (any::<bool>(), 0..=frame::ID_MAX, lanes).prop_map(|(full, next_id, lanes)| {
         let lanes = lanes.into_iter().map(|((topic, partition), cursor)| (lane(&topic, partition), cursor)).collect();
         frame::Cursors { full, next_id, lanes }
     })
