@@ -812,6 +812,10 @@ impl Core {
                     let holding = self.holdings.get_mut(&parcel).expect("it stays in memory");
                     after.settled.extend(holding.receipt.take().map(|receipt| (receipt, Settled::Spooled)));
                 }
+                Action::Renumber { parcel, to } => {
+                    let holding = self.holdings.remove(&parcel).expect("a parcel is held until it settles");
+                    self.holdings.insert(to, holding);
+                }
                 Action::Append { parcel, lane, records, done } => {
                     let holding = self.holdings.get(&parcel).expect("a parcel is held until it settles");
                     let encoded = Arc::clone(&holding.encoded);

@@ -114,6 +114,11 @@ pub enum Action<W> {
         /// Those of them that need not be written.
         done: Vec<Range<u32>>,
     },
+    /// The parcel has another number from now on. What was said of appending it still goes by the one it had.
+    Renumber {
+        parcel: Parcel,
+        to: Parcel,
+    },
     /// The parcel is in the spool, and stays in memory: settle its receipt.
     Spooled {
         parcel: Parcel,

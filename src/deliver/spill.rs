@@ -43,6 +43,8 @@ pub(super) struct Spooled {
     /// Parcels on their way to the spool that are nowhere else in memory.
     appends: HashMap<Parcel, Append>,
     append_bytes: u64,
+    /// Those that were taken back: what they are called by whoever writes them, and what they are called now.
+    taken_back: HashMap<Parcel, Parcel>,
     /// Parcels in flight whose copies are on their way: their bytes.
     copies: HashMap<Parcel, u64>,
     copies_bytes: u64,
@@ -199,6 +201,7 @@ impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
             self.touched.insert(Blocker::Spool);
             return self.wake();
         }
+        let parcel = self.spooled.taken_back.remove(&parcel).unwrap_or(parcel);
         self.spooled.copies_bytes -= self.spooled.copies.remove(&parcel).unwrap_or(0);
         let flight = self.parcels.get(&parcel).cloned().and_then(|key| self.lanes.get_mut(&key)?.flight(parcel));
         let Some(flight) = flight else {
@@ -274,12 +277,16 @@ impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
                 if !is_next || self.turn_of(&key, behind_all, share.bytes, now) != Turn::Take {
                     break;
                 }
-                let (bytes, flight) = (share.bytes, Flight::new(parcel, share, *source, true, Copied::Coming));
+                let (source, share) = (*source, share.clone());
                 self.spooled.appends.remove(&parcel);
-                self.spooled.append_bytes -= bytes;
-                self.spooled.copies.insert(parcel, bytes);
-                self.spooled.copies_bytes += bytes;
-                self.join(&key, flight, now);
+                self.spooled.append_bytes -= share.bytes;
+                // It comes behind what was read since from the spool, and numbers say the order.
+                let to = self.new_parcel();
+                self.actions.push_back(Action::Renumber { parcel, to });
+                self.spooled.taken_back.insert(parcel, to);
+                self.spooled.copies.insert(to, share.bytes);
+                self.spooled.copies_bytes += share.bytes;
+                self.join(&key, Flight::new(to, &share, source, true, Copied::Coming), now);
                 self.fewer_unread(&key, 1);
                 parcels.remove(0);
             }
@@ -306,9 +313,11 @@ impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
 
     /// Whether a parcel that was to be copied still is: it may be acknowledged, or given up.
     pub fn wants_copy(&mut self, parcel: Parcel) -> bool {
-        if self.spooled.appends.contains_key(&parcel) || self.parcels.contains_key(&parcel) {
+        let is_now = self.spooled.taken_back.get(&parcel).copied().unwrap_or(parcel);
+        if self.spooled.appends.contains_key(&parcel) || self.parcels.contains_key(&is_now) {
             return true;
         }
+        let parcel = self.spooled.taken_back.remove(&parcel).unwrap_or(parcel);
         self.spooled.copies_bytes -= self.spooled.copies.remove(&parcel).unwrap_or(0);
         false
     }

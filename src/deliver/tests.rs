@@ -833,31 +833,37 @@ fn what_the_disk_does_not_take_goes_to_a_partition_that_flows() {
     }
     let trouble = Trouble { is_full: false, message: "read-only".into() };
     machine.spool(1 << 20, HashSet::new(), Some(trouble));
-    let produced = |machine: &mut Machine<u64>, second| {
-        machine.tick(Duration::from_secs(second));
-        let parcel = |action| match action {
-            Action::Produce { parcel, .. } => Some(parcel),
-            _ => None,
-        };
-        actions(machine).into_iter().filter_map(parcel).collect::<Vec<_>>()
+    let sent = |machine: &mut Machine<u64>| {
+        machine.tick(Duration::from_secs(1));
+        let (mut sent, mut numbers) = (Vec::new(), Vec::new());
+        for action in actions(machine) {
+            match action {
+                Action::Produce { parcel, .. } => sent.push(parcel),
+                Action::Renumber { parcel, to } => numbers.push((parcel, to)),
+                _ => {}
+            }
+        }
+        (sent, numbers)
     };
-    assert_eq!(produced(&mut machine, 1), [], "the frame goes first");
+    assert_eq!(sent(&mut machine).0, [], "the frame goes first");
     assert!(matches!(machine.offer(4, SourceKey(4), &one(), true, Duration::ZERO), Offered::Held(_)));
     assert_eq!(machine.may_read(&lane, FrameId(1), 100, Duration::ZERO), Turn::Take);
-    let mut sent = machine.read(&lane, FrameId(1), SourceKey(9), &one(), Duration::ZERO);
-    sent.extend(offered.iter().copied());
-    assert_eq!(produced(&mut machine, 1), sent);
+    let read = machine.read(&lane, FrameId(1), SourceKey(9), &one(), Duration::ZERO);
+    let (sent, numbers) = sent(&mut machine);
+    let (were, are): (Vec<Parcel>, Vec<Parcel>) = numbers.into_iter().unzip();
+    assert_eq!((were, sent), (offered.clone(), [&read[..], &are].concat()));
+    assert!(are.is_sorted() && are[0] > read[0], "{are:?} come behind {read:?}");
     assert!(machine.lanes(Duration::from_secs(1)).iter().all(|lane| lane.state == "direct"));
     assert!(matches!(machine.offer(4, SourceKey(4), &one(), true, Duration::ZERO), Offered::Taken(_)));
-    machine.report(0, offered[0], 0..1, Ok(()), Duration::from_secs(1));
+    machine.report(0, are[0], 0..1, Ok(()), Duration::from_secs(1));
     let said = actions(&mut machine);
-    assert!(said.contains(&Action::Settle { parcel: offered[0], how: Settled::Delivered }), "{said:?}");
+    assert!(said.contains(&Action::Settle { parcel: are[0], how: Settled::Delivered }), "{said:?}");
     assert_eq!([0, 1, 2].map(|at| machine.wants_copy(offered[at])), [false, true, true]);
     machine.spool(1 << 20, HashSet::new(), None);
     machine.committed(offered[1], &lane, FrameId(2));
     assert_eq!(machine.may_read(&lane, FrameId(2), 100, Duration::from_secs(1)), Turn::Have);
-    machine.report(0, offered[1], 0..1, Ok(()), Duration::from_secs(1));
-    machine.report(0, offered[2], 0..1, Ok(()), Duration::from_secs(1));
+    machine.report(0, are[1], 0..1, Ok(()), Duration::from_secs(1));
+    machine.report(0, are[2], 0..1, Ok(()), Duration::from_secs(1));
     machine.committed(offered[2], &lane, FrameId(3));
     let said = actions(&mut machine);
     for frame in [2, 3] {

@@ -363,6 +363,12 @@ impl World {
                 }
                 Action::SetAside { brokers, .. } => self.set_aside_due = Some(brokers),
                 Action::Append { parcel, lane, records, done } => self.append(parcel, lane, records, &done),
+                Action::Renumber { parcel, to } => {
+                    let holding = self.holdings.remove(&parcel).expect("it is held");
+                    assert!(!holding.in_window, "it was to be written, and nothing else");
+                    let holding = Holding { in_window: true, ..holding };
+                    assert!(self.holdings.insert(to, holding).is_none(), "a parcel number is never used twice");
+                }
                 Action::Spooled { parcel } => {
                     let holding = self.holdings.get_mut(&parcel).expect("it stays in memory");
                     match holding.receipt.take() {
