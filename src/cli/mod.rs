@@ -388,7 +388,7 @@ Examples:
   logferry spool dead                        the records that Kafka refused for good, and why
   logferry spool drain -c logferry.yaml      send all of it now, reading nothing
 
-Exit codes: 0 fine, 1 it can't be read, something is damaged, or something remains, 2 usage, 78 bad config.")]
+Exit codes: 0 fine, 1 something can't be read, is damaged or torn, or remains, 2 usage, 78 bad config.")]
 pub struct SpoolArgs {
     #[command(subcommand)]
     pub command: SpoolCommand,
@@ -404,7 +404,7 @@ pub enum SpoolCommand {
     Cat(SpoolCatArgs),
     /// Check every checksum
     ///
-    /// What is being written at this moment is no damage.
+    /// Bytes at the end that are no whole frame are named; they are a fault where no agent runs that may be writing them.
     Verify(SpoolPlace),
     Dead(SpoolDeadArgs),
     Drain(SpoolDrainArgs),

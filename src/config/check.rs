@@ -393,7 +393,7 @@ impl Checker<'_> {
             self.say_at(&path("max_line_bytes"), message);
         } else if let Some(max) = record_max.filter(|max| common.max_line_bytes() > *max) {
             let message = format!(
-                "`max_line_bytes` is more than `max_record_bytes` ({}) of the output: lines between the two can't be sent",
+                "`max_line_bytes` is more than `max_record_bytes` ({}) of the output: lines between the two are cut to fit",
                 render_size(max.0)
             );
             self.warn_at(&path("max_line_bytes"), message);

@@ -823,7 +823,8 @@ pub struct KafkaOutput {
     /// The most that one batch holds, before compression. 1kB to 12MiB, and no more than the window of records in flight.
     pub batch_bytes: Size,
     /// The largest record: key, value and headers. Not more than the topic's `max.message.bytes` (and the brokers'
-    /// `message.max.bytes`) allow.
+    /// `message.max.bytes`) allow. Of one that would be larger the message is cut until it fits; it is marked (`truncated` in
+    /// `log.flags`) and counted. One that is too large without its message goes to the dead letter.
     pub max_record_bytes: Size,
     /// Who creates topics that do not exist.
     pub create_topics: CreateTopics,

@@ -293,6 +293,44 @@ fn a_full_disk_holds_and_heals() {
     Check::raw(&kafka.records(&topic), &[&writer]).complete();
 }
 
+/// Scenario: Kafka is away, lines come by a pipe until the disk of `data_dir` is full; Kafka comes back, and the disk stays full.
+/// Guarantee: what is in the spool, what was to be written there, and what comes after it all arrives, in order: a partition that
+/// flows does not wait for the disk.
+#[test]
+fn a_disk_that_stays_full_holds_up_no_kafka_that_is_back() {
+    let Some(kafka) = Cluster::single(Release::Current) else { return };
+    let topic = kafka.topic("full-for-good", 1);
+    let mut agent = Agent::new("full-for-good");
+    let Some(disk) = SmallDisk::mount(&agent.data(), "24M") else { return };
+    agent.configure(&format!(
+        "inputs:\n  in: {{ type: stdin }}\noutputs:\n  main:\n    type: kafka\n    brokers: [{}]\n    topic: {topic}\n    codec: raw\n",
+        kafka.bootstrap()
+    ));
+    let path = agent.folder().join("lines");
+    let mut writer = Writer::new(&path, "p");
+    writer.write(200_000);
+    agent.spawn(&[], Stdio::piped());
+    let mut pipe = agent.stdin();
+    agent.wait_ready();
+    kafka.kill9(1);
+    let lines = std::fs::read(&path).expect("just written");
+    let feeding = std::thread::spawn(move || std::io::Write::write_all(&mut pipe, &lines));
+    let ballast = agent.data().join("ballast");
+    // A little at a time: what is on its way to the spool when the disk has no more room is what this is about.
+    agent.wait_status("the spool to have no room", |status| {
+        let file = std::fs::OpenOptions::new().create(true).append(true).open(&ballast).expect("it can be made");
+        let _no_room = std::io::Write::write_all(&mut &file, &[0; 256 << 10]);
+        let spool = &status["outputs"][0]["spool"];
+        (spool["trouble"].as_str()?.contains("No space left") && spool["records"].as_u64()? > 0).then_some(())
+    });
+    kafka.restart(1);
+    kafka.wait_count(&topic, 200_000);
+    feeding.join().expect("no panic").expect("all of it was read");
+    agent.wait_status("nothing to wait", |status| status["outputs"][0]["lanes"].as_array()?.is_empty().then_some(()));
+    drop(disk);
+    Check::raw(&kafka.records(&topic), &[&writer]).complete();
+}
+
 /// Scenario: Kafka is away and lines are spooled; somebody deletes the spool's directory while the agent runs, and lines go on.
 /// Guarantee: what went with the directory is counted and said; the agent goes on, and everything after it arrives.
 #[test]
