@@ -13,6 +13,7 @@
 
 use std::ops::Range;
 
+use compact_str::CompactString;
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::json;
@@ -62,6 +63,8 @@ pub struct Common {
     pub(crate) json_rest: Vec<u8>,
     /// The bits of the names in `object`, and of those that lines bring.
     roots: u64,
+    /// Names at the root that are as the agent made them: the user has added nothing there, nor do lines.
+    agents_own: Vec<CompactString>,
     /// What `event.id` starts from.
     id_seed: [u8; 16],
 }
@@ -148,7 +151,9 @@ impl Common {
         let id_seed = id_seed(host_id, file_id);
         let of_lines = ["log", "event", "tags", "stream"];
         let roots = of_lines.iter().fold(object.name_bits(), |bits, name| bits | name_bit(name));
-        Self { roots, object, agent, ecs_log, ecs_rest, ecs_members, json_object, json_rest, id_seed }
+        let is_agents = |(key, value): &(&str, &Value)| !of_lines.contains(key) && agent.get(key) == Some(*value);
+        let agents_own = object.iter().filter(is_agents).map(|(key, _)| key.into()).collect();
+        Self { roots, agents_own, object, agent, ecs_log, ecs_rest, ecs_members, json_object, json_rest, id_seed }
     }
 
     /// `event.id` of the line at `offset` whose raw bytes hash to `line_hash`.
@@ -163,6 +168,11 @@ impl Common {
     /// The shared fields have something at this root.
     pub(crate) fn has_root(&self, root: &str) -> bool {
         self.may_have_root(root) && self.object.get(root).is_some()
+    }
+
+    /// What is at this root of the shared fields is as the agent made it.
+    pub(crate) fn is_agents_own(&self, root: &str) -> bool {
+        self.agents_own.iter().any(|name| name == root)
     }
 
     /// If not, nothing that is shared or a line's own is at this root.

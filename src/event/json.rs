@@ -36,6 +36,9 @@ const ESCAPED_MAX: usize = 6;
 /// Texts up to this length, most names and values, are looked at before they are copied.
 const SHORT: usize = 128;
 
+/// Texts up to this length are copied without a call.
+const TINY: usize = 32;
+
 /// What a block may take, and the copy of a block that reaches behind it.
 const ROOM: usize = (ESCAPED_MAX + 1) * BLOCK;
 
@@ -273,8 +276,40 @@ fn write_short<const N: usize>(out: &mut Vec<u8>, before: &[u8; N], text: &str, 
     }
     out.reserve(text.len() + 2 * N);
     out.extend_from_slice(before);
-    out.extend_from_slice(text);
+    if text.len() <= TINY {
+        append_tiny(out, text);
+    } else {
+        out.extend_from_slice(text);
+    }
     out.extend_from_slice(behind);
+    true
+}
+
+/// Appends up to [`TINY`] bytes: by two copies that overlap, of lengths that the compiler knows.
+#[inline]
+fn append_tiny(out: &mut Vec<u8>, text: &[u8]) {
+    out.reserve(TINY);
+    let room: &mut [MaybeUninit<u8>; TINY] = out.spare_capacity_mut().first_chunk_mut().expect("reserved above");
+    let is_copied = put_ends::<16>(room, text) || put_ends::<8>(room, text) || put_ends::<4>(room, text);
+    if !is_copied {
+        for (place, byte) in room.iter_mut().zip(text) {
+            place.write(*byte);
+        }
+    }
+    // SAFETY: the first `text.len()` bytes, at most `TINY`, are initialised: the two ends cover all, or each was written alone.
+    unsafe { out.set_len(out.len() + text.len()) };
+}
+
+/// Initialises as much of `room` as `text` is long with it, if it is between `N` and twice that.
+#[inline]
+fn put_ends<const N: usize>(room: &mut [MaybeUninit<u8>; TINY], text: &[u8]) -> bool {
+    let (Some(first), Some(last)) = (text.first_chunk::<N>(), text.last_chunk::<N>()) else { return false };
+    let behind = text.len() - N;
+    if behind > N {
+        return false;
+    }
+    room[..N].copy_from_slice(&first.map(MaybeUninit::new));
+    room[behind..behind + N].copy_from_slice(&last.map(MaybeUninit::new));
     true
 }
 
@@ -397,7 +432,8 @@ mod tests {
 
     #[test]
     fn texts_about_a_block_long() {
-        for length in [0, 1, 63, 64, 65, 127, 128, 129, 191, 192, 193, 600] {
+        for length in [0, 1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65, 127, 128, 129, 191, 192, 193, 600]
+        {
             for special in ['"', '\u{1}', 'x'] {
                 let text: String = std::iter::repeat_n(special, length).collect();
                 assert_eq!(written(text.as_bytes()), serde_json::to_string(&text).expect("a string"));

@@ -261,6 +261,13 @@ impl Work<'_> {
 
 /// The value is what the agent itself added at `path`.
 fn is_agents(view: &EventView<'_>, path: &FieldPath, value: &ValueRef<'_>) -> bool {
+    // Apache's `agent`, in each line.
+    if path.segments().len() == 1 && view.event.is_shared_at(path) && view.common.is_agents_own(path.root()) {
+        return true;
+    }
+    if !matches!(path.root(), "log" | "event") {
+        return view.common.agent.lookup(path).is_some_and(|added| ValueRef::from(added) == *value);
+    }
     agents(view, path).is_some_and(|added| ValueRef::from(&added) == *value)
 }
 
