@@ -774,7 +774,7 @@ impl Compiler {
     fn tried(&mut self, set: &Set, counts: Counts, choice: Choice) -> Option<u32> {
         let is_everything = matches!(ByteClass::new(set).scan, Scan::Everything);
         let is_endless = counts.max == u32::MAX && (choice == Choice::Greedy || is_everything);
-        if self.around.is_inner || self.around.is_repeated || !is_endless {
+        if self.around.is_inner || self.around.is_repeated || !is_endless || self.program.tried == TRIED_MAX {
             return None;
         }
         self.program.tried += 1;
@@ -887,6 +887,9 @@ impl Compiler {
         }
     }
 }
+
+/// Runs that note where they were tried: the notes are made anew for each line.
+const TRIED_MAX: u32 = 64;
 
 /// A table costs about as much as so many instructions.
 const PIECE_COST_MIN: u32 = 4;
