@@ -699,7 +699,7 @@ impl<'a> EventView<'a> {
             }
             "message" => match self.message() {
                 MessageRef::Line { bytes, .. } => rest.is_empty().then(|| ValueRef::Str(lossy(bytes))),
-                MessageRef::Value(value) => found(value.probe(rest)).map(ValueRef::from),
+                MessageRef::Value(value) => value.read(rest).map(ValueRef::from),
                 MessageRef::Removed => None,
             },
             _ => self.field(segments),
@@ -841,7 +841,7 @@ impl<'a> EventView<'a> {
         };
         match overlay.map(|value| value.probe(rest)) {
             None | Some(Probe::Missing) => self.shared_field(segments),
-            Some(Probe::Blocked) => None,
+            Some(Probe::Blocked) => overlay?.read(rest).map(ValueRef::from),
             Some(Probe::Found(value)) => {
                 if matches!(value, Value::Object(_)) && self.is_shared_object(segments) {
                     let merged = self.merged_root(root)?;
@@ -867,8 +867,8 @@ impl<'a> EventView<'a> {
                 let name = self.event.stream.name().filter(|_| rest.is_empty());
                 name.map(|name| ValueRef::Str(Cow::Borrowed(name)))
             }
-            ("tags", []) if self.event.own.as_ref().is_some_and(|own| !own.tags.is_empty()) => {
-                self.tags().map(ValueRef::from)
+            ("tags", rest) if self.event.own.as_ref().is_some_and(|own| !own.tags.is_empty()) => {
+                self.tags()?.read(rest).map(|value| ValueRef::from(value.clone()))
             }
             _ => self.common.object.lookup_segments(segments).map(ValueRef::from),
         }

@@ -455,7 +455,8 @@ means bytes. Durations are whole numbers with `ms`, `s`, `m`, `h` or `d`, also j
 
 ## Fields
 
-A field's name is its path: `log.file.path`, or in Logstash's form `[log][file][path]`; `[log.file.path]` is the same. Every
+A field's name is its path: `log.file.path`, or in Logstash's form `[log][file][path]`; `[log.file.path]` is the same. Of a
+list, `[x][0]` is the first element and `[x][-1]` the last; they can be read, not set. Every
 event has `@timestamp`, `message`, `log.file.path` (of files), `log.file.id`, `log.offset`, `log.length`, `event.id`,
 `host.name`, `agent.type`, `agent.version` and `input.name`, and what its input's `fields` and `tags` say. Fields below
 `@metadata` are for templates and conditions; they are never sent.

@@ -74,6 +74,21 @@ impl Value {
             _ => Probe::Blocked,
         }
     }
+
+    /// The value below this one, for reading: in a list, a number is the element of that place, from 0, and below zero one from its
+    /// end.
+    pub(super) fn read(&self, segments: &[Box<str>]) -> Option<&Value> {
+        let Some((first, rest)) = segments.split_first() else { return Some(self) };
+        match self {
+            Self::Object(object) => object.get(first)?.read(rest),
+            Self::Array(values) => {
+                let place: isize = first.parse().ok()?;
+                let place = if place < 0 { values.len().checked_add_signed(place)? } else { place.unsigned_abs() };
+                values.get(place)?.read(rest)
+            }
+            _ => None,
+        }
+    }
 }
 
 impl From<serde_json::Value> for Value {
@@ -287,10 +302,7 @@ impl Object {
 
     pub(super) fn lookup_segments(&self, segments: &[Box<str>]) -> Option<&Value> {
         let (first, rest) = segments.split_first()?;
-        match self.get(first)?.probe(rest) {
-            Probe::Found(value) => Some(value),
-            Probe::Blocked | Probe::Missing => None,
-        }
+        self.get(first)?.read(rest)
     }
 
     /// The error is the depth at which a value is no object.

@@ -3,7 +3,7 @@
 //! was.
 
 use super::{Failed, Outcome, Process, Work};
-use crate::event::FieldPath;
+use crate::event::{FieldPath, ValueRef};
 
 /// `rename: {fields: [{from, to}], overwrite: false}`.
 #[derive(Clone, Debug)]
@@ -33,7 +33,11 @@ impl Rename {
     fn moved(&self, from: &FieldPath, to: &FieldPath, work: &mut Work<'_>) -> bool {
         let Some(value) = work.get(from) else { return true };
         let is_time = to.root() == "@timestamp";
-        if from.root() == "@timestamp" || is_below(to, from) || !is_time && !self.overwrite && work.has(to) {
+        if from.root() == "@timestamp"
+            || is_element(from, work)
+            || is_below(to, from)
+            || !is_time && !self.overwrite && work.has(to)
+        {
             return false;
         }
         // First set, then removed: where it can't be set, it stays.
@@ -44,6 +48,13 @@ impl Rename {
         work.remove(from);
         true
     }
+}
+
+/// `path` is an element of a list: that can be read, and does not move.
+fn is_element(path: &FieldPath, work: &Work<'_>) -> bool {
+    let parents = path.segments().split_last().map(|(_, parents)| parents.iter().map(|segment| &**segment));
+    let parent = parents.and_then(FieldPath::from_segments);
+    parent.is_some_and(|parent| matches!(work.get(&parent), Some(ValueRef::Array(_))))
 }
 
 /// `path` is in the object at `parent`.
@@ -94,6 +105,8 @@ mod tests {
         let replacing = Rename { overwrite: true, ..rename(&[("a", "b"), ("b", "b.c")]) };
         check_fields(replacing, event(), json!({"b": 1, "h": "x", "tags": ["a", "_rename_failed"]}));
         check_fields(rename(&[("h", "host.name")]), event(), json!({"a": 1, "b": 2}));
+        let list = || json!({"l": ["x", "y"], "tags": ["a", "_rename_failed"]});
+        check_fields(rename(&[("l.0", "first")]), json!({"l": ["x", "y"]}), list());
     }
 
     #[test]

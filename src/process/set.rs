@@ -145,6 +145,23 @@ mod tests {
         );
     }
 
+    /// Guarantee: elements of lists are read by their places, as in Logstash, and set by none.
+    #[test]
+    fn elements_of_lists_are_read() {
+        let fields = json!({
+            "first": "%{[l][0]}", "last": "%{[l][-1]}", "inner": "%{[l.1.k.0]:none}", "none": "%{[l][9]:none}%{[l][-9]:none}%{[l][x]:none}",
+            "tag": "%{[tags][0]}", "l.0": "z",
+        });
+        check_fields(
+            set(fields, true),
+            json!({"l": ["x", {"k": [7]}, "y"]}),
+            json!({
+                "l": ["x", {"k": [7]}, "y"], "first": "x", "last": "y", "inner": "7", "none": "nonenonenone", "tag": "a",
+                "tags": ["a", "_set_failed"],
+            }),
+        );
+    }
+
     #[test]
     fn what_is_there_may_stay() {
         check_fields(
