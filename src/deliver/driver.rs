@@ -697,6 +697,9 @@ impl Deliver {
 
     pub(super) fn finish(&self, after: After) {
         for (receipt, how) in after.settled {
+            if how == Settled::Dropped {
+                tracing::warn!(output = %self.name, "the spool is full: what arrives is dropped, as when_full: drop_newest says");
+            }
             receipt.settle(how);
         }
         for who in after.woken {

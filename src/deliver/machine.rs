@@ -660,7 +660,12 @@ impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
             .iter()
             .map(|(key, lane)| {
                 let waiting = self.waiting.count(&Blocker::Lane(key.clone()));
-                lane.status(key, waiting, now, self.limits.stalled_after)
+                let mut status = lane.status(key, waiting, now, self.limits.stalled_after);
+                if status.state == "unknown" && self.partitions(&key.topic).is_some() {
+                    // Records without a key: their partition is chosen when they leave the spool.
+                    status.state = "logged";
+                }
+                status
             })
             .collect();
         for (name, topic) in &self.topics {

@@ -90,7 +90,7 @@ pub fn offer_all(who: Waiter, portions: Vec<Portion<'_>>, urgent: bool) -> Offer
         };
     }
     let delivers: Vec<&Deliver> = portions.iter().map(|portion| portion.deliver).collect();
-    let mut dropped = Vec::new();
+    let mut dropped: Vec<(&Deliver, Encoded, Receipt, &'static str)> = Vec::new();
     for ((portion, core), answer) in portions.into_iter().zip(&mut cores).zip(answers) {
         let deliver = portion.deliver;
         match answer.blocker {
@@ -104,12 +104,14 @@ pub fn offer_all(who: Waiter, portions: Vec<Portion<'_>>, urgent: bool) -> Offer
                 core.machine.forget(who);
                 let count = portion.encoded.records.len() as u64;
                 *core.dropped.entry(reason(&blocker)).or_default() += count;
-                dropped.push((deliver, portion.encoded, portion.receipt));
+                dropped.push((deliver, portion.encoded, portion.receipt, reason(&blocker)));
             }
         }
     }
     finish_all(delivers.into_iter(), cores);
-    for (deliver, encoded, receipt) in dropped {
+    for (deliver, encoded, receipt, reason) in dropped {
+        let (output, records) = (&deliver.name, encoded.records.len());
+        tracing::warn!(%output, reason, records, "records are dropped: the output can't take them now, and is `required: false`");
         deliver.recycle(encoded.buf);
         receipt.settle(Settled::Dropped);
     }

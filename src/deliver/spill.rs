@@ -256,42 +256,56 @@ impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
 
     /// While nothing can be written, what is on its way to the spool need not wait for the disk where its lane flows: once it is the
     /// next of its lane, it is sent, as what is read from the spool is. It is copied too as soon as that works, if it is not
-    /// acknowledged by then.
+    /// acknowledged by then. What has keys and no partition yet waits for the disk: it has to be taken apart.
     pub(super) fn take_back(&mut self, now: Duration) {
-        if self.spooled.trouble.is_none() || self.spooled.is_closing {
+        if self.spooled.trouble.is_none() || self.spooled.is_closing || self.spooled.appends.is_empty() {
             return;
         }
-        let mut coming: BTreeMap<LaneKey, Vec<Parcel>> = BTreeMap::new();
+        let mut coming: BTreeMap<Arc<str>, Vec<Parcel>> = BTreeMap::new();
         for (parcel, append) in &self.spooled.appends {
-            coming.entry(append.lane.clone()).or_default().push(*parcel);
+            coming.entry(Arc::clone(&append.lane.topic)).or_default().push(*parcel);
         }
-        for (key, mut parcels) in coming {
+        for (topic, mut parcels) in coming {
             parcels.sort_unstable();
-            while let Some(parcel) = parcels.first().copied() {
-                let Append { source, share, .. } = &self.spooled.appends[&parcel];
-                // All that is in the spool itself goes first.
-                let is_next = self.lanes.get(&key).is_some_and(|lane| lane.unread_frames == parcels.len() as u64)
-                    && self.is_placed(&key)
-                    && !self.has_unplaced(&key.topic);
-                let behind_all = FrameId(u64::MAX);
-                if !is_next || self.turn_of(&key, behind_all, share.bytes, now) != Turn::Take {
-                    break;
-                }
-                let (source, share) = (*source, share.clone());
-                self.spooled.appends.remove(&parcel);
-                self.spooled.append_bytes -= share.bytes;
-                // It comes behind what was read since from the spool, and numbers say the order.
-                let to = self.new_parcel();
-                self.actions.push_back(Action::Renumber { parcel, to });
-                self.spooled.taken_back.insert(parcel, to);
-                self.spooled.copies.insert(to, share.bytes);
-                self.spooled.copies_bytes += share.bytes;
-                self.join(&key, Flight::new(to, &share, source, true, Copied::Coming), now);
-                self.fewer_unread(&key, 1);
-                parcels.remove(0);
-            }
+            self.take_back_of(&topic, &parcels, now);
         }
         self.wake();
+    }
+
+    /// The same of one topic, in the order of arrival.
+    fn take_back_of(&mut self, topic: &Arc<str>, parcels: &[Parcel], now: Duration) {
+        // What is in the spool itself goes first.
+        let mut held: BTreeSet<LaneKey> = BTreeSet::new();
+        for key in self.unread_of(topic) {
+            let coming = parcels.iter().filter(|parcel| self.spooled.appends[*parcel].lane == *key).count() as u64;
+            if self.lanes.get(key).is_some_and(|lane| lane.unread_frames > coming) {
+                held.insert(key.clone());
+            }
+        }
+        for parcel in parcels {
+            let Append { lane: key, source, share } = &self.spooled.appends[parcel];
+            let (key, source, share, is_placed) = (key.clone(), *source, share.clone(), self.is_placed(key));
+            let is_behind = match is_placed {
+                true => held.contains(&key) || held.iter().any(|other| !self.is_placed(other)),
+                false => share.place != Place::Any || !held.is_empty(),
+            };
+            if is_behind || self.turn_of(&key, FrameId(u64::MAX), share.bytes, now) != Turn::Take {
+                held.insert(key);
+                continue;
+            }
+            self.spooled.appends.remove(parcel);
+            self.spooled.append_bytes -= share.bytes;
+            // It comes behind what was read since from the spool, and numbers say the order.
+            let to = self.new_parcel();
+            self.actions.push_back(Action::Renumber { parcel: *parcel, to });
+            self.spooled.taken_back.insert(*parcel, to);
+            self.spooled.copies.insert(to, share.bytes);
+            self.spooled.copies_bytes += share.bytes;
+            let partition = if is_placed { key.partition } else { self.keyless_lane(topic) };
+            let to_lane = LaneKey { topic: Arc::clone(topic), partition };
+            self.join(&to_lane, Flight::new(to, &share, source, true, Copied::Coming), now);
+            self.fewer_unread(&key, 1);
+        }
     }
 
     /// Adds a parcel that is, or was to be, in the spool alone to a lane, behind all others there, and sends it if the lane flows.

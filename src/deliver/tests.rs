@@ -870,3 +870,43 @@ fn what_the_disk_does_not_take_goes_to_a_partition_that_flows() {
         assert!(said.contains(&Action::Done { lane: lane.clone(), frame: FrameId(frame) }), "{said:?}");
     }
 }
+
+/// Scenario: records without a key wait behind a frame to be written to a disk that takes nothing; the topic is known. Guarantee: they
+/// are sent behind it, to whatever partition flows. Records with keys that were taken before the topic was known wait.
+#[test]
+fn what_has_no_key_goes_to_any_partition_when_the_disk_takes_nothing() {
+    let (now, unplaced) = (Duration::from_secs(3), LaneKey { topic: topic(), partition: -1 });
+    let sent = |machine: &mut Machine<u64>| {
+        machine.spool(1 << 20, HashSet::new(), Some(Trouble { is_full: true, message: "full".into() }));
+        machine.tick(now);
+        actions(machine).iter().filter(|action| matches!(action, Action::Produce { .. })).count()
+    };
+    let offer = |machine: &mut Machine<u64>, place| {
+        machine.spool(1 << 20, HashSet::new(), None);
+        for source in [1, 2] {
+            let offered = machine.offer(source, SourceKey(source), &[share(place, 0..1, 100)], true, now);
+            assert!(matches!(offered, Offered::Taken(_)), "{offered:?}");
+        }
+    };
+    let mut machine = Machine::new(Limits { append_bytes_max: 1_000, ..limits() });
+    machine.recovered(&[(unplaced.clone(), 1)], &[(topic(), PARTITIONS)]);
+    offer(&mut machine, Place::Any);
+    assert_eq!(sent(&mut machine), 0, "the frame goes first");
+    assert_eq!(machine.lanes(now)[0].state, "logged", "its topic is known");
+    assert_eq!(machine.may_read(&unplaced, FrameId(1), 100, now), Turn::Take);
+    assert_eq!(machine.read(&unplaced, FrameId(1), SourceKey(9), &[share(Place::At(0), 0..1, 100)], now).len(), 1);
+    actions(&mut machine);
+    assert_eq!(sent(&mut machine), 2);
+
+    let mut machine = Machine::new(Limits { append_bytes_max: 1_000, ..limits() });
+    machine.spool(1 << 20, HashSet::new(), None);
+    // Asked for, and nobody has answered for long.
+    assert!(matches!(
+        machine.offer(1, SourceKey(1), &[share(Place::Unknown, 0..1, 100)], true, Duration::ZERO),
+        Offered::Held(_)
+    ));
+    machine.tick(now);
+    offer(&mut machine, Place::Unknown);
+    machine.topic(&topic(), Ok(PARTITIONS), now);
+    assert_eq!(sent(&mut machine), 0);
+}

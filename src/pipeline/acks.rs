@@ -169,10 +169,12 @@ impl SourceAck {
         room
     }
 
-    /// The source is woken once everything that is outstanding now is settled; not at all if nothing is.
-    pub fn wake_when_settled(&self) {
+    /// The source is woken once everything that is outstanding now is settled. Whether something is: if not, nobody wakes it.
+    pub fn wake_when_settled(&self) -> bool {
         let mut state = self.lock();
-        state.awaits = if state.flights.is_empty() { Awaits::Nothing } else { Awaits::All };
+        let is_outstanding = !state.flights.is_empty();
+        state.awaits = if is_outstanding { Awaits::All } else { Awaits::Nothing };
+        is_outstanding
     }
 
     /// Where to read from again, if something was abandoned. What was outstanding counts no more.

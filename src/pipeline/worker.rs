@@ -213,10 +213,10 @@ impl Worker {
                     Handed::Later(wait) => return Next::Delayed(wait),
                 }
                 work.position_read = resume;
-                if more {
+                // What was settled on the spot (dropped, say) the source has not heard of: it may be finished now.
+                if more || !work.ack.wake_when_settled() {
                     return Next::Ready;
                 }
-                work.ack.wake_when_settled();
                 self.arm(work);
                 Next::Idle
             }
@@ -234,7 +234,7 @@ impl Worker {
             Ok(Read::Finished) => Next::Finished,
             Ok(Read::Drained | Read::Idle | Read::Batch { .. }) => {
                 work.wants.iter_mut().for_each(Wants::clear);
-                work.ack.wake_when_settled();
+                let _wakes = work.ack.wake_when_settled();
                 self.arm(work);
                 Next::Idle
             }

@@ -301,28 +301,35 @@ fn a_disk_that_stays_full_holds_up_no_kafka_that_is_back() {
     let Some(kafka) = Cluster::single(Release::Current) else { return };
     let topic = kafka.topic("full-for-good", 1);
     let mut agent = Agent::new("full-for-good");
-    let Some(disk) = SmallDisk::mount(&agent.data(), "24M") else { return };
+    let Some(disk) = SmallDisk::mount(&agent.data(), "40M") else { return };
     agent.configure(&format!(
         "inputs:\n  in: {{ type: stdin }}\noutputs:\n  main:\n    type: kafka\n    brokers: [{}]\n    topic: {topic}\n    codec: raw\n",
         kafka.bootstrap()
     ));
     let path = agent.folder().join("lines");
     let mut writer = Writer::new(&path, "p");
-    writer.write(200_000);
+    writer.write(10);
     agent.spawn(&[], Stdio::piped());
     let mut pipe = agent.stdin();
-    agent.wait_ready();
+    std::io::Write::write_all(&mut pipe, &std::fs::read(&path).expect("just written")).expect("it reads");
+    kafka.wait_count(&topic, 10);
     kafka.kill9(1);
-    let lines = std::fs::read(&path).expect("just written");
+    let first = std::fs::metadata(&path).expect("just written").len();
+    writer.write(199_990);
+    let lines = std::fs::read(&path).expect("just written").split_off(usize::try_from(first).expect("short"));
     let feeding = std::thread::spawn(move || std::io::Write::write_all(&mut pipe, &lines));
     let ballast = agent.data().join("ballast");
-    // A little at a time: what is on its way to the spool when the disk has no more room is what this is about.
     agent.wait_status("the spool to have no room", |status| {
-        let file = std::fs::OpenOptions::new().create(true).append(true).open(&ballast).expect("it can be made");
-        let _no_room = std::io::Write::write_all(&mut &file, &[0; 256 << 10]);
         let spool = &status["outputs"][0]["spool"];
-        (spool["trouble"].as_str()?.contains("No space left") && spool["records"].as_u64()? > 0).then_some(())
+        if spool["records"].as_u64()? == 0 {
+            return None;
+        }
+        // From now on there is what its first segment has allocated, and no more.
+        let file = std::fs::OpenOptions::new().create(true).append(true).open(&ballast).expect("it can be made");
+        let _no_room = std::io::Write::write_all(&mut &file, &[0; 8 << 20]);
+        spool["trouble"].as_str().filter(|trouble| trouble.contains("No space left")).map(|_| ())
     });
+    assert!(!feeding.is_finished(), "the pipe is held");
     kafka.restart(1);
     kafka.wait_count(&topic, 200_000);
     feeding.join().expect("no panic").expect("all of it was read");
