@@ -568,7 +568,7 @@ impl Side {
         let at = self.letter_files.last_mut().expect("there is always one");
         let path = at.path.clone();
         let _made_by_now = std::fs::create_dir_all(path.parent().expect("it is in a directory"));
-        at.path.add_extension(moved.to_string());
+        at.path.set_extension(format!("jsonl.{moved}"));
         if path.exists() {
             std::fs::rename(&path, &at.path).expect("it is there");
         }

@@ -176,6 +176,9 @@ fn table(status: &Status) -> String {
         seconds(status.cpu_seconds_total)
     ));
     line(format!("a kill -9 now would repeat at most {}", bytes(status.duplicates_bound_bytes)));
+    if let Some(trouble) = &status.checkpoints_trouble {
+        line(format!("checkpoints can't be saved, so that grows: {trouble}"));
+    }
     line(format!("given up: {}", reasons(&status.drops)));
     if let Some(error) = &status.config.last_error {
         line(format!("the last reload of the config failed: {error}"));

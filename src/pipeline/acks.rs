@@ -90,6 +90,8 @@ pub struct Ledger {
     outstanding_bytes: AtomicU64,
     /// Raw bytes settled whose position is not committed.
     settled_bytes: AtomicU64,
+    /// Why the last commit failed.
+    trouble: Mutex<Option<String>>,
 }
 
 impl SourceAck {
@@ -339,13 +341,20 @@ impl Ledger {
         (positions.drain().map(|((key, output), position)| (key, output, position)).collect(), bytes)
     }
 
-    /// The commit is done.
-    pub fn committed(&self, bytes: u64) {
+    /// The commit is done. Whether the one before had failed.
+    pub fn committed(&self, bytes: u64) -> bool {
         self.settled_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).take().is_some()
     }
 
-    /// The commit failed: what has not moved on meanwhile is to be committed again.
-    pub fn put_back(&self, positions: Vec<(SourceKey, OutputId, Position)>) {
+    /// Why the last commit failed; `None`: it did not.
+    pub fn trouble(&self) -> Option<String> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The commit failed, for this reason: what has not moved on meanwhile is to be committed again.
+    pub fn put_back(&self, positions: Vec<(SourceKey, OutputId, Position)>, trouble: String) {
+        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(trouble);
         let mut newer = self.lock();
         for (key, output, position) in positions {
             newer.entry((key, output)).or_insert(position);

@@ -402,10 +402,14 @@ fn start_committer(ledger: Arc<Ledger>, store: Arc<Store>) -> anyhow::Result<(Se
 fn commit(ledger: &Ledger, store: &Store) {
     let (positions, bytes) = ledger.take();
     match store.commit(&positions) {
-        Ok(()) => ledger.committed(bytes),
+        Ok(()) => {
+            if ledger.committed(bytes) {
+                tracing::info!(file = %store.path().display(), "checkpoints can be saved again");
+            }
+        }
         Err(error) => {
             tracing::error!(file = %store.path().display(), %error, "checkpoints can't be saved; a crash now would repeat more");
-            ledger.put_back(positions);
+            ledger.put_back(positions, error.to_string());
         }
     }
 }

@@ -285,6 +285,7 @@ impl StatusSource for Inner {
             },
             cpu_seconds_total: process::cpu_seconds(),
             duplicates_bound_bytes: self.ledger.duplicates_bound_bytes(),
+            checkpoints_trouble: self.ledger.trouble(),
             config: self.config.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             log_lines_suppressed_total: logs::suppressed_total(),
             ..Status::default()

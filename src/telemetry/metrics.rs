@@ -129,6 +129,11 @@ impl Families<'_> {
             "What a kill -9 now would repeat at most",
             alone(status.duplicates_bound_bytes),
         )?;
+        self.gauge(
+            "checkpoints_broken",
+            "1 while checkpoints can't be saved",
+            alone(u64::from(status.checkpoints_trouble.is_some())),
+        )?;
         let config = &status.config;
         self.counter(
             "config_reloads",
@@ -580,6 +585,7 @@ pub(crate) mod tests {
             memory: MemoryStatus { used_bytes: 5, max_bytes: 50, rss_bytes: 500 },
             cpu_seconds_total: 0.25,
             duplicates_bound_bytes: 77,
+            checkpoints_trouble: Some("checkpoint store x: no space".into()),
             config: ConfigStatus {
                 reloads_total: [("failed".into(), 1), ("ok".into(), 2)].into(),
                 last_reload_success_timestamp_seconds: 1.5e9,
@@ -635,6 +641,7 @@ pub(crate) mod tests {
             "logferry_output_spool_broken{output=\"main\"} 1",
             "logferry_output_dropped_records_total{output=\"main\",reason=\"drop_oldest\"} 5",
             "logferry_duplicates_bound_bytes 77",
+            "logferry_checkpoints_broken 1",
             "logferry_cpu_seconds_total 0.25",
             "logferry_config_reloads_total{result=\"failed\"} 1",
             "logferry_config_last_reload_success_timestamp_seconds 1500000000.0",

@@ -71,6 +71,8 @@ pub struct Status {
     pub cpu_seconds_total: f64,
     /// A `kill -9` now would repeat at most so many bytes of payload: what is read and not yet in a saved checkpoint.
     pub duplicates_bound_bytes: u64,
+    /// Why checkpoints can't be saved, while they can't: that is why the bound grows.
+    pub checkpoints_trouble: Option<String>,
     /// Records given up by all inputs and outputs, by reason: the sum of their `dropped` and `failed_total`.
     pub drops: ByReason,
     /// Lines of the agent's own log that were not written because their cause had been logged often enough.
