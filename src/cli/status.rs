@@ -555,6 +555,7 @@ mod tests {
         let expect = r#"logferry 0.1.0 on node-1 (pid 7): running for 12.5 s
 memory: 5 B of 50 B for payload, 500 B resident; CPU 250 ms
 a kill -9 now would repeat at most 77 B
+checkpoints can't be saved, so that grows: checkpoint store x: no space
 given up: 11 records (drop_oldest 5, exclude_lines 4, too_large 2)
 the last reload of the config failed: restart to change data_dir
 
