@@ -564,17 +564,22 @@ impl Side {
 
     /// The dead letter is moved away, and what stands in its place can't be written.
     fn block_letter(&mut self) {
-        let moved = self.letter_files.len();
-        let at = self.letter_files.last_mut().expect("there is always one");
-        let path = at.path.clone();
-        let _made_by_now = std::fs::create_dir_all(path.parent().expect("it is in a directory"));
-        at.path.set_extension(format!("jsonl.{moved}"));
-        if path.exists() {
-            std::fs::rename(&path, &at.path).expect("it is there");
-        }
-        std::fs::create_dir(&path).expect("nothing is there");
-        self.letter_files.push(LetterFile { path, read_bytes: 0 });
         self.is_letter_blocked = true;
+        loop {
+            let moved = self.letter_files.len();
+            let at = self.letter_files.last_mut().expect("there is always one");
+            let path = at.path.clone();
+            std::fs::create_dir_all(path.parent().expect("it is in a directory")).expect("it can be made");
+            if path.exists() {
+                at.path.set_extension(format!("jsonl.{moved}"));
+                std::fs::rename(&path, &at.path).expect("it is there");
+                self.letter_files.push(LetterFile { path: path.clone(), read_bytes: 0 });
+            }
+            // The agent may have begun a new one since.
+            if std::fs::create_dir(&path).is_ok() {
+                return;
+            }
+        }
     }
 
     fn unblock_letter(&mut self) {
@@ -877,9 +882,13 @@ impl Run {
         }
     }
 
-    /// Whether all of a generation is in the log of each broker or in its dead letter.
+    /// Whether all of a generation is in the log of each broker or in its dead letter. Of a line that is dropped only one behind it
+    /// can tell that it was read.
     fn has_arrived(&mut self, generation: &Generation) -> bool {
         self.read_logs();
+        if generation.lines.last().is_some_and(|last| self.lines[*last].fate == Fate::Dropped) {
+            return false;
+        }
         generation.lines.iter().all(|line| self.sides.iter().all(|side| self.is_done(&self.lines[*line], side)))
     }
 
