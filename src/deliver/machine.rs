@@ -551,11 +551,18 @@ impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
         self.touched.insert(Blocker::Window);
     }
 
-    /// Other bounds. Of a window that is smaller now, what is in flight beyond it comes back first.
+    /// Other bounds. Of a window that is smaller now, what is in flight beyond it comes back first. What is done when the spool is
+    /// full stays, until the spool says what it does and has room for ([`Machine::set_when_full`]).
     pub fn set_limits(&mut self, limits: Limits) {
-        self.limits = limits;
+        self.limits = Limits { when_full: self.limits.when_full, ..limits };
         self.touched.extend(self.waiting.blockers());
         self.wake();
+    }
+
+    /// What is done from now on when the spool is full. To be said with the room that it has: more room than before must not come
+    /// too late for what would be dropped.
+    pub fn set_when_full(&mut self, when_full: WhenFull) {
+        self.limits.when_full = when_full;
     }
 
     /// What is due by `now`: probes, burials, forgotten topics. Call it at least every 100 ms.

@@ -209,6 +209,7 @@ impl Spooler {
         self.spool.log.set_max_bytes(bytes_max);
         // What did not fit may fit now.
         (self.retry_at, self.retry_after) = (None, RETRY_FIRST);
+        self.trouble = self.trouble.take().filter(|trouble| !trouble.is_full);
     }
 
     fn pause(&self) -> Duration {
@@ -453,6 +454,7 @@ impl Spooler {
             trouble: trouble.as_ref().map(|trouble| Arc::clone(&trouble.message)),
             bytes_max: self.spool.bytes_max,
         });
+        core.machine.set_when_full(self.spool.when_full);
         core.machine.spool(room, greedy, trouble);
         self.deliver.act_and_finish(core);
     }

@@ -417,8 +417,11 @@ pub(super) fn is_special(root: &str) -> bool {
 
 /// A bit for a name: what of many names is none of some others is mostly told by these, without looking at any.
 pub(super) fn name_bit(name: &str) -> u64 {
-    let first = name.as_bytes().first().copied().unwrap_or(0);
-    1 << ((usize::from(first) + 5 * name.len()) & 63)
+    let bytes = name.as_bytes();
+    let at = |index: usize| bytes.get(index).copied().map_or(0, u32::from);
+    // Names of a line are much like those of the agent: `ident`, `input`.
+    let word = at(0) | at(1) << 8 | at(bytes.len().wrapping_sub(1)) << 16 | (bytes.len() as u32) << 24;
+    1 << (word.wrapping_mul(0x9e37_79b1) >> 26)
 }
 
 /// `{a: {b: value}}` for `a.b`.
