@@ -8,7 +8,6 @@ use std::path::Path;
 
 use super::client::OpenError;
 use super::ffi;
-use super::gate::INNER_LINGER;
 use super::options::{Compression, Connection, KafkaOptions, Sasl, Secret, Tls};
 
 /// One property.
@@ -135,9 +134,10 @@ pub(super) fn producer_properties(options: &KafkaOptions) -> Vec<Property> {
     ]
 }
 
-/// The rest of `linger` is waited for in front of librdkafka ([`super::gate`]).
 fn linger_ms(options: &KafkaOptions) -> String {
-    format!("{}", options.linger.min(INNER_LINGER).as_secs_f64() * 1e3)
+    /// librdkafka's own bound: 15 minutes.
+    const LINGER_MAX_MS: f64 = 900_000.0;
+    format!("{}", (options.linger.as_secs_f64() * 1e3).min(LINGER_MAX_MS))
 }
 
 fn compression_name(compression: Compression) -> &'static str {
@@ -395,7 +395,7 @@ mod tests {
         let properties = producer_properties(&options());
         assert_eq!(value(&properties, "queue.buffering.max.kbytes"), Some("20480"));
         assert_eq!(value(&properties, "message.max.bytes"), Some("1000512"));
-        assert_eq!(value(&properties, "linger.ms"), Some("1"), "the rest is waited for in front of it");
+        assert_eq!(value(&properties, "linger.ms"), Some("2.5"));
         let small = KafkaOptions { max_record_bytes: 1_000, window_bytes: 1, batch_bytes: 1 << 20, ..options() };
         let properties = producer_properties(&small);
         assert_eq!(value(&properties, "message.max.bytes"), Some("1048576"), "a batch is not cut to a record's size");

@@ -4,7 +4,6 @@
 //!  options  what the config says           conf     its librdkafka properties
 //!  ffi      the C functions, made safe     client   one instance: its queue, its end on a thread of its own
 //!  producer hand-over and reports          slots    what is in flight, kept alive until its report   (P)
-//!  gate     what waits in front of librdkafka, since it would not send it yet                        (P)
 //!  topics   partition counts, in the back  fault    error codes → whom they accuse                   (P)
 //!  reader   a topic from its beginning     admin    topics made, removed, looked at (with describe)
 //!  mock     librdkafka's own broker        resolver host names in a static binary
@@ -22,7 +21,6 @@ mod conf;
 mod describe;
 mod fault;
 mod ffi;
-mod gate;
 mod knock;
 mod oauth;
 mod resolver;

@@ -1,12 +1,10 @@
 //! Produces to Kafka without copying payloads, and reports in runs.
 //!
 //! ```text
-//!  produce ─► slot (Arc<Encoded>) ─► gate: until nothing of the partition is under way
-//!                                     │
-//!  poll ──────────────────────────────┴─► rd_kafka_produceva(payload pointer, opaque = slot, record)
-//!   ▲                                            │ librdkafka compresses, sends, retries
-//!   │                     refused on the spot ─┐ ▼
-//!   └── runs of records of one slot with one result ◄── delivery report events
+//!  produce ─► slot (Arc<Encoded>) ─► rd_kafka_produceva(payload pointer, opaque = slot, record)
+//!     │                                          │ librdkafka batches, compresses, sends, retries
+//!     └ refused on the spot ─┐                   ▼
+//!  poll ◄────────────────────┴── runs of records of one slot with one result ◄── delivery report events
 //! ```
 //!
 //! **Why the unsafe is sound.** librdkafka keeps a pointer to each payload until it reports the record. The pointer leads
@@ -24,7 +22,7 @@ use std::ops::Range;
 use std::ptr;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde::Deserialize;
 
@@ -32,7 +30,6 @@ use super::client::{self, Client, Event, Kind, OpenError, TopicHandle, What, loc
 use super::conf::{self, NativeConf};
 use super::fault::{self, At};
 use super::ffi::{self, Named};
-use super::gate::{Gate, Pass};
 use super::knock;
 use super::options::{Connection, KafkaOptions};
 use super::slots::{InFlight, Slots, opaque, parse_opaque};
@@ -54,8 +51,6 @@ struct Shared {
     topics: Topics,
     client: Client,
     slots: Mutex<Slots>,
-    /// What librdkafka does not have yet; whoever polls hands it over.
-    gate: Mutex<Gate>,
     /// What the next poll says beside librdkafka's own events.
     pending: Mutex<Pending>,
     /// Held while polling: one poller at a time, so that runs come in order.
@@ -104,7 +99,6 @@ impl KafkaProducer {
             topics: Topics::new(options.create_topics),
             client,
             slots: Mutex::default(),
-            gate: Mutex::new(Gate::new(options.batch_bytes, options.linger)),
             pending: Mutex::default(),
             runs: Mutex::default(),
             brokers: Mutex::default(),
@@ -148,8 +142,13 @@ impl Producer for KafkaProducer {
         let in_flight =
             InFlight { encoded: Arc::clone(encoded), parcel, topic: Arc::clone(topic), partition, remaining };
         let slot = lock(&shared.slots).insert(in_flight);
-        let wakes = lock(&shared.gate).push(topic, partition, slot, encoded, records, Instant::now());
-        if wakes {
+        let mut refused = Vec::new();
+        match shared.topics.handle(&shared.client, topic) {
+            Ok(handle) => shared.hand_over(&handle, encoded, partition, slot, records, &mut refused),
+            Err(code) => refused.push(Run { slot, records, code }),
+        }
+        if !refused.is_empty() {
+            lock(&shared.pending).refused.append(&mut refused);
             shared.client.queue().wake();
         }
     }
@@ -170,15 +169,13 @@ impl Producer for KafkaProducer {
         let shared = &*self.shared;
         let mut runs = lock(&shared.runs);
         let before = events.len();
-        shared.let_through();
         shared.take_pending(&mut runs, events);
-        let mut wait = if events.len() > before { Duration::ZERO } else { shared.sleep(timeout) };
+        let mut wait = if events.len() > before { Duration::ZERO } else { timeout };
         for _ in 0..EVENTS_PER_POLL {
             let Some(event) = shared.client.poll(wait) else { break };
             shared.take(event, &mut runs, events);
             wait = Duration::ZERO;
         }
-        shared.let_through();
         shared.take_pending(&mut runs, events);
     }
 
@@ -218,37 +215,18 @@ impl Drop for KafkaProducer {
 }
 
 impl Shared {
-    /// Hands over what may go, and says what of it is refused with the next report. Only by whoever polls.
-    fn let_through(&self) {
-        let mut passes = Vec::new();
-        let mut gate = lock(&self.gate);
-        gate.wake();
-        gate.let_through(Instant::now(), &mut passes);
-        drop(gate);
-        let mut refused = Vec::new();
-        for pass in passes {
-            match self.topics.handle(&self.client, &pass.topic) {
-                Ok(handle) => self.hand_over(&handle, &pass, &mut refused),
-                Err(code) => refused.push(Run { slot: pass.slot, records: pass.records, code }),
-            }
-        }
-        if !refused.is_empty() {
-            lock(&self.pending).refused.append(&mut refused);
-        }
-    }
-
-    /// How long whoever polls may sleep.
-    fn sleep(&self, timeout: Duration) -> Duration {
-        let now = Instant::now();
-        lock(&self.gate).sleep(now, now + timeout)
-    }
-
     /// Hands the records over one by one. A refused record is a run of its own; a refusal that is not for the record's own
     /// sake refuses the rest too, else what follows would overtake it.
-    fn hand_over(&self, handle: &TopicHandle, pass: &Pass, refused: &mut Vec<Run>) {
-        let Pass { encoded, slot, records, .. } = pass;
-        let slot = *slot;
-        let mut message = Message::new(handle, pass.partition);
+    fn hand_over(
+        &self,
+        handle: &TopicHandle,
+        encoded: &Arc<Encoded>,
+        partition: i32,
+        slot: u32,
+        records: Range<u32>,
+        refused: &mut Vec<Run>,
+    ) {
+        let mut message = Message::new(handle, partition);
         for (index, record) in records.clone().zip(&encoded.records[records.start as usize..]) {
             let code = if self.is_too_large(encoded, record) {
                 Named::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE as c_int
@@ -308,20 +286,19 @@ impl Shared {
         if runs.is_empty() {
             return;
         }
-        let (mut ended, now) = (Vec::new(), Instant::now());
-        let (mut slots, mut gate) = (lock(&self.slots), lock(&self.gate));
+        let mut ended = Vec::new();
+        let mut slots = lock(&self.slots);
         for run in runs.drain(..) {
             let in_flight = slots.get(run.slot);
             let result = if run.code == 0 { Ok(()) } else { Err(run_fault(&run, in_flight)) };
             if let Err(Fault::Topic { .. }) = &result {
                 self.topics.suspect(&in_flight.topic);
             }
-            gate.reported(&in_flight.topic, in_flight.partition, run.records.end - run.records.start, now);
             events.push(OutputEvent::Report { parcel: in_flight.parcel, records: run.records.clone(), result });
             ended.extend(slots.reported(run.slot, run.records.end - run.records.start));
         }
         // Freeing a batch returns its permit, which others wait for: not under the lock.
-        drop((slots, gate));
+        drop(slots);
         drop(ended);
     }
 
