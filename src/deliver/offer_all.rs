@@ -103,8 +103,9 @@ pub fn offer_all(who: Waiter, portions: Vec<Portion<'_>>, urgent: bool) -> Offer
             Some(blocker) => {
                 core.machine.forget(who);
                 let count = portion.encoded.records.len() as u64;
-                *core.dropped.entry(reason(&blocker)).or_default() += count;
-                dropped.push((deliver, portion.encoded, portion.receipt, reason(&blocker)));
+                let reason = reason(&blocker);
+                *core.dropped.entry(reason).or_default() += count;
+                dropped.push((deliver, portion.encoded, portion.receipt, reason));
             }
         }
     }

@@ -95,9 +95,7 @@ impl ColumnType {
         match self {
             Self::Time(formats) => {
                 let time = formats.iter().find_map(|format| format.of_text_in_utc(text, read_at))?;
-                let mut text = Vec::with_capacity(30);
-                time.render(&mut text);
-                Some(Value::String(CompactString::from_utf8_lossy(&text)))
+                Some(time.to_string().into())
             }
             Self::Integer => text.parse().ok().map(Value::Int),
             Self::Float => text.parse().ok().filter(|number: &f64| number.is_finite()).map(Value::Float),
@@ -122,13 +120,10 @@ impl Process for Csv {
 
     fn run(&self, work: &mut Work<'_>) -> Result<Outcome, Failed> {
         let Some(text) = self.place.text(work)? else { return Ok(Outcome::Keep) };
-        let is_empty_row = |values: &[Value]| values.iter().all(|value| value.as_str().is_none_or(str::is_empty));
-        if self.skip_empty_rows && text.trim_end_matches(['\r', '\n']).is_empty() {
-            work.tag(Self::EMPTY_TAG);
-            return Ok(Outcome::Keep);
-        }
-        let values = self.values(&text)?;
-        if self.skip_empty_rows && is_empty_row(&values) {
+        let is_empty = |value: &Value| value.as_str().is_none_or(str::is_empty);
+        let is_skipped = self.skip_empty_rows && text.trim_end_matches(['\r', '\n']).is_empty();
+        let values = if is_skipped { Vec::new() } else { self.values(&text)? };
+        if self.skip_empty_rows && values.iter().all(is_empty) {
             work.tag(Self::EMPTY_TAG);
             return Ok(Outcome::Keep);
         }
@@ -138,7 +133,7 @@ impl Process for Csv {
         }
         let mut all = Ok(Outcome::Keep);
         for (index, value) in values.into_iter().enumerate() {
-            if self.skip_empty && value.as_str().is_none_or(str::is_empty) {
+            if self.skip_empty && is_empty(&value) {
                 continue;
             }
             let named;

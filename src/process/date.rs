@@ -16,7 +16,7 @@ use compact_str::CompactString;
 use regex_automata::util::pool::Pool;
 
 use super::{Failed, Outcome, Process, Work};
-use crate::event::{FieldPath, SyntaxError, Timestamp, Value, ValueRef};
+use crate::event::{FieldPath, SyntaxError, Timestamp, ValueRef};
 use format::Format;
 use zone::Place;
 
@@ -175,10 +175,7 @@ impl Process for Date {
             work.event.timestamp = time;
             return Ok(Outcome::Keep);
         }
-        let mut text = Vec::with_capacity(30);
-        time.render(&mut text);
-        let text = std::str::from_utf8(&text).expect("digits are ASCII");
-        work.set(&self.target, Value::from(text))?;
+        work.set(&self.target, time.to_string())?;
         Ok(Outcome::Keep)
     }
 }

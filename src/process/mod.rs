@@ -90,6 +90,7 @@ pub use uppercase::Uppercase;
 pub use user_agent::{AgentFacts, Agents, AskAgents, UserAgent};
 pub use when::When;
 
+use std::borrow::Cow;
 use std::fmt::Debug;
 use std::sync::Arc;
 
@@ -265,20 +266,17 @@ fn is_agents(view: &EventView<'_>, path: &FieldPath, value: &ValueRef<'_>) -> bo
     if path.segments().len() == 1 && view.event.is_shared_at(path) && view.common.is_agents_own(path.root()) {
         return true;
     }
-    if !matches!(path.root(), "log" | "event") {
-        return view.common.agent.lookup(path).is_some_and(|added| ValueRef::from(added) == *value);
-    }
-    agents(view, path).is_some_and(|added| ValueRef::from(&added) == *value)
+    agents(view, path).is_some_and(|added| ValueRef::from(&*added) == *value)
 }
 
 /// What the agent itself added at `path`.
-fn agents(view: &EventView<'_>, path: &FieldPath) -> Option<Value> {
+fn agents<'a>(view: &EventView<'a>, path: &FieldPath) -> Option<Cow<'a, Value>> {
     if !matches!(path.root(), "log" | "event") {
-        return view.common.agent.lookup(path).cloned();
+        return view.common.agent.lookup(path).map(Cow::Borrowed);
     }
     let mut agent = view.common.agent.clone();
     agent.merge(view.intrinsic());
-    agent.lookup(path).cloned()
+    agent.lookup(path).cloned().map(Cow::Owned)
 }
 
 impl From<SetError> for Failed {

@@ -49,7 +49,7 @@ impl Place {
         let merged = match work.get(target) {
             Some(ValueRef::Object(there)) => {
                 let mut there = there.into_owned();
-                lay(&mut there, fields, self.overwrite, agents(&work.view(), target).as_ref());
+                lay(&mut there, fields, self.overwrite, agents(&work.view(), target).as_deref());
                 there
             }
             Some(_) if !self.may_replace(target, work) => return Err(Failed),
@@ -84,7 +84,7 @@ impl Place {
             let value = match (work.get(&path), value) {
                 (Some(ValueRef::Object(there)), Value::Object(new)) => {
                     let mut there = there.into_owned();
-                    lay(&mut there, new, self.overwrite, agents(&work.view(), &path).as_ref());
+                    lay(&mut there, new, self.overwrite, agents(&work.view(), &path).as_deref());
                     Value::Object(there)
                 }
                 (Some(_), _) if !self.may_replace(&path, work) => continue,

@@ -68,9 +68,7 @@ pub(super) struct Survey {
     /// Higher than that of any file.
     pub next_number: u64,
     pub damage: Vec<Damage>,
-    /// Beyond what counts of the newest segment.
-    pub torn_bytes: u64,
-    /// The same, and segments of which nothing counts: where they are.
+    /// Beyond what counts of the newest segment, and segments of which nothing counts.
     pub torn: Vec<Damage>,
     /// Frames in there that are whole; they do not count.
     ghosts: Vec<(LaneKey, u64)>,
@@ -104,7 +102,7 @@ impl Log {
             partitions: survey.partitions.clone(),
             damaged_frames: survey.damage.len() as u64,
             damaged_bytes: survey.damage.iter().map(|damage| damage.bytes).sum(),
-            torn_bytes: survey.torn_bytes,
+            torn_bytes: survey.segments.last().map_or(0, |newest| torn_bytes(&survey.torn, newest.number)),
         };
         log.segments = survey.segments;
         for damage in &survey.damage {
@@ -128,9 +126,8 @@ impl Log {
     /// Removes what means nothing, and cuts the torn tail. What can't be removed now is tried again; what can't be cut is
     /// disowned by the next segment.
     fn tidy(&mut self, unused: &[u64], torn: &[Damage]) {
-        let torn_bytes = |number: u64| torn.iter().find(|torn| torn.segment == number).map_or(0, |torn| torn.bytes);
         for number in unused {
-            let (path, bytes) = (path_of(&self.dir, *number), torn_bytes(*number));
+            let (path, bytes) = (path_of(&self.dir, *number), torn_bytes(torn, *number));
             if bytes > 0 {
                 tracing::warn!(
                     file = %path.display(), bytes,
@@ -146,7 +143,7 @@ impl Log {
             }
         }
         let Some(last) = self.segments.last() else { return };
-        let (path, len, torn_bytes) = (path_of(&self.dir, last.number), last.len, torn_bytes(last.number));
+        let (path, len, torn_bytes) = (path_of(&self.dir, last.number), last.len, torn_bytes(torn, last.number));
         let cut = self.disk.append(&path).and_then(|mut file| {
             // Also gives back what was allocated ahead.
             file.truncate(len)?;
@@ -163,6 +160,11 @@ impl Log {
             }
         }
     }
+}
+
+/// What is torn of a segment.
+fn torn_bytes(torn: &[Damage], segment: u64) -> u64 {
+    torn.iter().find(|torn| torn.segment == segment).map_or(0, |torn| torn.bytes)
 }
 
 pub(super) fn lanes_of(survey: &Survey, now_ms: u64) -> Vec<RecoveredLane> {
@@ -206,7 +208,6 @@ pub(super) fn survey(disk: &dyn Disk, dir: &Path) -> Result<Survey, OpenError> {
         next_id: 1,
         next_number: last_number.map_or(1, |last| last + 1),
         damage: Vec::new(),
-        torn_bytes: 0,
         torn: Vec::new(),
         ghosts: Vec::new(),
         unused: Vec::new(),
@@ -249,8 +250,7 @@ impl Survey {
             let torn = |offset, bytes| (bytes > 0).then_some(Damage { segment: *number, offset, bytes });
             self.next_id = self.next_id.max(tail.last_id + 1);
             if tail.was_used {
-                self.torn_bytes = *len - tail.end;
-                self.torn.extend(torn(tail.end, self.torn_bytes));
+                self.torn.extend(torn(tail.end, *len - tail.end));
                 *len = tail.end;
                 self.ghosts = tail.ghosts;
                 return Ok(());

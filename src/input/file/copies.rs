@@ -44,7 +44,6 @@ impl Registry {
         // Nothing is decided before the file is in our hands: another may have its path by now, and what was forgotten of it
         // would be a file of its own, with the `log.file.id` that it had.
         let Some(file) = known.content() else { return self.look_again(path.as_deref()) };
-        let read = known.open.as_ref().map_or(position, |open| open.link.read());
         let (size, has_left) = (known.size, self.has_left(key));
         let mut next = Entry {
             identity: Identity { generation: known.entry.identity.generation + 1, ..known.entry.identity },
@@ -63,7 +62,7 @@ impl Registry {
         // A directory that is rotated while it is listed may show a file under neither of its names.
         let copy = (0..LISTINGS_MAX).find_map(|_| self.find_copy(key, &was, position, fingerprint));
         self.retire(key, fingerprint);
-        if let Some(copy) = copy.as_ref().filter(|copy| matches!(copy.content, Content::Plain(_))) {
+        if let Some(copy) = &copy {
             self.mark_copy(key, copy);
         }
         // Before the next generation is known, whose name it is from now on.
@@ -73,19 +72,19 @@ impl Registry {
             Err(error) => self.complain(&next.path, "read", &error),
         }
         // The old one is known until the new one is: there is no moment at which its inode is a stranger's.
-        let next = self.register(next, path.as_deref(), file.file());
-        if next.is_none() {
+        let Some(next) = self.register(next, path.as_deref(), file.file()) else {
             return self.bring_back(key, path.as_deref());
-        }
+        };
         match copy {
             Some(copy) => self.read_copy(key, copy, position),
-            None => self.lose(key, size.saturating_sub(read.offset)),
-        }
-        if let Some(next) = next {
-            self.start(next, file, Position::default(), false);
-            if has_left {
-                self.leave_quietly(next);
+            None => {
+                let read = self.position_of(key).unwrap_or(position);
+                self.lose(key, size.saturating_sub(read.offset));
             }
+        }
+        self.start(next, file, Position::default(), false);
+        if has_left {
+            self.leave_quietly(next);
         }
     }
 
@@ -121,14 +120,11 @@ impl Registry {
         }
     }
 
-    /// What is left of a generation is read from a copy.
+    /// What is left of a generation is read from a copy, which is marked as one.
     fn read_copy(&mut self, key: SourceKey, copy: Sibling, position: Position) {
-        // Compressed files are never read for themselves, so nothing has to be remembered of them; their size is not known.
         let (size, has_more) = match &copy.content {
-            Content::Plain(_) => {
-                self.mark_copy(key, &copy);
-                (copy.stat.size, copy.stat.size > position.offset)
-            }
+            Content::Plain(_) => (copy.stat.size, copy.stat.size > position.offset),
+            // Its size is not known.
             Content::Packed(_) => {
                 tracing::info!(input = %self.options.name, file = %shown(&copy.path), offset = position.offset, "the rest of a rotated file is read from its compressed form");
                 (position.offset, true)
@@ -282,8 +278,11 @@ impl Registry {
         }
     }
 
-    /// Remembers that a file is a copy of a source's bytes.
+    /// Remembers that a file is a copy of a source's bytes. A compressed one is never read for itself, so nothing has to be remembered.
     pub(super) fn mark_copy(&mut self, of: SourceKey, copy: &Sibling) {
+        if matches!(copy.content, Content::Packed(_)) {
+            return;
+        }
         match self.files.find(&copy.stat) {
             Some(known) => {
                 if let Some(known) = self.files.get_mut(known) {
@@ -418,6 +417,7 @@ impl Registry {
         if let Some(was) = was
             && let Some(copy) = self.find_copy(key, was, position, fingerprint)
         {
+            self.mark_copy(key, &copy);
             self.read_copy(key, copy, position);
             return;
         }
