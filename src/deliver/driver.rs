@@ -77,7 +77,7 @@ pub struct Deliver {
     started: Instant,
     stopping: AtomicBool,
     aborting: AtomicBool,
-    /// Threads between taking receipts out of the machine and settling them.
+    /// Threads that have taken receipts out of the machine and not settled all of them yet.
     finishing: AtomicUsize,
     pub(super) patience: Mutex<Patience>,
     pub(super) burials: Burials,
@@ -687,8 +687,10 @@ impl Deliver {
 
     /// Does what the machine says. What takes other locks comes back, and must be finished once this lock is let go.
     pub(super) fn act(&self, core: &mut Core) -> After {
-        self.finishing.fetch_add(1, Ordering::AcqRel);
         let after = core.act();
+        if !after.settled.is_empty() {
+            self.finishing.fetch_add(1, Ordering::AcqRel);
+        }
         if core.to_spool.is_due(core.machine.presses()) {
             self.spool_due.notify_one();
         }
@@ -696,6 +698,7 @@ impl Deliver {
     }
 
     pub(super) fn finish(&self, after: After) {
+        let settles = !after.settled.is_empty();
         for (receipt, how) in after.settled {
             if how == Settled::Dropped {
                 tracing::warn!(output = %self.name, "the spool is full: what arrives is dropped, as when_full: drop_newest says");
@@ -721,7 +724,9 @@ impl Deliver {
                 (self.recycle)(encoded.buf);
             }
         }
-        self.finishing.fetch_sub(1, Ordering::AcqRel);
+        if settles {
+            self.finishing.fetch_sub(1, Ordering::AcqRel);
+        }
     }
 
     pub(super) fn now(&self) -> Duration {
@@ -838,6 +843,29 @@ mod tests {
     use super::super::offer_all::tests::{Desk, Pair};
     use super::*;
     use crate::output::Replicas;
+
+    /// Scenario: everything is acknowledged, and its threads go on with their chores. Guarantee: it is clean whenever that is asked: a
+    /// stop asks once, at its end.
+    #[test]
+    fn what_has_come_to_rest_stays_clean() {
+        let pair = Pair::new();
+        let deliver = &pair.delivers[0];
+        pair.know(0, "t");
+        assert!(pair.offers(0, 1, 100, false));
+        pair.desks[0].acknowledge_all();
+        pair.wait("the acknowledgement", || deliver.is_at_rest());
+        let asked = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !asked.load(Ordering::Acquire) {
+                    deliver.forget(2);
+                }
+            });
+            let unclean = (0..20_000).filter(|_| !deliver.is_clean()).count();
+            asked.store(true, Ordering::Release);
+            assert_eq!(unclean, 0);
+        });
+    }
 
     /// Scenario: a broker is silent; the partitions that need it are set aside with the producer that they have, and another one is
     /// made for the others. Guarantee: what arrives goes to the producer of its partition: it can't overtake what is in flight
