@@ -9,8 +9,8 @@
 use super::ast::{Node, only_char};
 use super::bytes::{Next, Scan, stands_at};
 
-/// Texts of a pattern that are looked for.
-const LITERALS_MAX: usize = 24;
+/// Texts of a pattern that are looked for, the last ones: each takes as long as to match a few bytes.
+const LITERALS_MAX: usize = 6;
 /// Marks of a program.
 const MARKS_MAX: usize = 4;
 /// What is at least as common is in every line.
@@ -63,7 +63,7 @@ fn commonness(byte: u8) -> u8 {
     }
 }
 
-/// What every match has, in this order, and how many bytes are between at least.
+/// The last of what every match has, in this order, and how many bytes are between at least.
 #[derive(Debug)]
 pub(super) struct Required {
     needles: Vec<Needle>,
@@ -78,6 +78,7 @@ struct Needle {
     /// Bytes between the one before, or the start of the match, and this one.
     before: usize,
     kind: Kind,
+    length: usize,
 }
 
 #[derive(Debug)]
@@ -91,7 +92,7 @@ impl Required {
     /// The last place a match can start at: before what every match has. `None`: there is no match.
     pub(super) fn last_start(&self, text: &[u8]) -> Option<usize> {
         let mut end = text.len().checked_sub(self.behind)?;
-        for Needle { before, kind } in self.needles.iter().rev() {
+        for Needle { before, kind, .. } in self.needles.iter().rev() {
             let at = match kind {
                 Kind::Literal(literal) => literal.rfind(&text[..end]),
                 Kind::OneOf(bytes) => bytes.rfind(&text[..end]),
@@ -222,12 +223,18 @@ impl Literals {
             length_min = length_min.saturating_add(*before).saturating_add(length);
             let is_rare = what.commonness() < COMMONNESS_MAX;
             match what.kind() {
-                Some(kind) if (is_rare || !is_any_rare) && needles.len() < LITERALS_MAX => {
-                    needles.push(Needle { before: between, kind });
+                Some(kind) if is_rare || !is_any_rare => {
+                    needles.push(Needle { before: between, kind, length });
                     behind = 0;
                 }
                 _ => behind = between.saturating_add(length),
             }
+        }
+        let looked_for = needles.split_off(needles.len().saturating_sub(LITERALS_MAX));
+        let before = needles.iter().fold(0_usize, |sum, one| sum.saturating_add(one.before).saturating_add(one.length));
+        needles = looked_for;
+        if let Some(first) = needles.first_mut() {
+            first.before = first.before.saturating_add(before);
         }
         Required { needles, behind: behind.saturating_add(self.gap), length_min }
     }

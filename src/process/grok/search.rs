@@ -1,13 +1,17 @@
 //! From a tree to a matcher that finds the leftmost match in linear time (P).
 //!
-//! First the fast program, with as much patience as a line that matches needs. At the first way that fails at the end of the
-//! text, or after a few others, it is looked whether the text has what every match has, and where; where all ways failed
-//! behind such a text, wherever it is, the search ends (see `literals`); after some more, a lazy automaton without captures is
-//! asked whether there can be a match: so a line that does not match costs about what one that does. Then the fast program goes
-//! on for as many steps as a line that is not out to hurt needs, and last the plain program with its notes starts over: it takes
-//! each instruction at each place once.
+//! First the fast program, with little patience. Where all ways failed behind a text that every match has (see `literals`),
+//! wherever it is, the search ends. At the first way that fails at the end of the text, or after a few others, it is looked
+//! whether the text has what every match has, and where: a lazy automaton without captures goes backwards from the first such
+//! text that was not reached, and dies where the line is broken. After as many ways as failed before the matches of late, one
+//! over the whole line says whether there can be a match. So a line that does not match costs about what one that does. Then
+//! the fast program goes on for as many steps as a line that is not out to hurt needs, and last the plain program with its notes
+//! starts over: it takes each instruction at each place once.
 //!
 //! Not here: names and types of fields.
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use regex_automata::hybrid::dfa::{Cache, DFA};
 use regex_automata::nfa::thompson;
@@ -25,9 +29,12 @@ use super::vm::{self, Patience, Ran, Space};
 const NOTES_BYTES_MAX: usize = 64 << 20;
 /// Ways that failed before it is looked for what every match has.
 const FAILURES_BEFORE_LOOKING: u32 = 3;
-/// Ways that failed before the lazy automaton is asked, and one more for so many bytes: it takes as long as about so many.
+/// Ways that failed before the lazy automata are asked, at most, and one more for so many bytes: they take as long as about so
+/// many.
 const FAILURES_BEFORE_ASKING: u32 = 24;
 const BYTES_FOR_A_FAILURE: usize = 8;
+/// Places of a text at which it is looked whether a match can be there.
+const PLACES_MAX: usize = 8;
 /// Steps for each byte before the notes begin.
 const STEPS_BEFORE_NOTES: u64 = 24;
 /// Memory for the lazy automaton of a pattern.
@@ -62,8 +69,30 @@ pub(super) struct Matcher {
     plain: Program,
     starts: Starts,
     required: Required,
-    automaton: Option<Automaton>,
+    /// With the marks of the fast program; what the automata are made of.
+    root: Node,
+    /// Of a whole match; made when it is first asked.
+    automaton: OnceLock<Option<Automaton>>,
+    /// In the order of the pattern.
+    marks: Box<[Mark]>,
+    /// Ways that failed before a match, of late: so much patience is worth it.
+    usual_failures: AtomicU32,
     groups: usize,
+}
+
+/// A mark of the fast program.
+#[derive(Debug)]
+struct Mark {
+    index: u32,
+    /// Of what a match has up to here, and behind it; made when they are first asked.
+    before: OnceLock<Option<Automaton>>,
+    behind: OnceLock<Option<Automaton>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Side {
+    Before,
+    Behind,
 }
 
 type NewCache = Box<dyn Fn() -> Cache + Send + Sync + std::panic::UnwindSafe + std::panic::RefUnwindSafe>;
@@ -91,10 +120,25 @@ impl Matcher {
     pub(super) fn new(root: &Node, groups: usize) -> Result<Self, TooLarge> {
         let plain = Program::plain(root)?;
         let literals = Literals::of(root);
-        let (chosen, marks) = literals.rarest();
-        let fast = Program::fast(Marker::new(chosen).marked(root.clone()), marks)?;
-        let (required, automaton) = (literals.required(), Automaton::new(root));
-        Ok(Self { fast, plain, starts: starts(root), required, automaton, groups })
+        let (chosen, texts) = literals.rarest();
+        let mut order: Vec<(usize, u32)> = chosen.iter().copied().zip(0..).collect();
+        order.sort_unstable();
+        let marks = order
+            .into_iter()
+            .map(|(_, index)| Mark { index, before: OnceLock::new(), behind: OnceLock::new() })
+            .collect();
+        let marked = Marker::new(chosen).marked(root.clone());
+        Ok(Self {
+            fast: Program::fast(marked.clone(), texts)?,
+            plain,
+            starts: starts(root),
+            required: literals.required(),
+            root: marked,
+            automaton: OnceLock::new(),
+            marks,
+            usual_failures: AtomicU32::new(0),
+            groups,
+        })
     }
 
     /// The leftmost match; its captures are in `slots`, two for each group, `u32::MAX` where there is none.
@@ -151,21 +195,67 @@ impl Matcher {
         if let Tried::Match(_) | Tried::NoMatchAnywhere = tried {
             return tried;
         }
-        let failures = FAILURES_BEFORE_ASKING + u32::try_from(text.len() / BYTES_FOR_A_FAILURE).unwrap_or(u32::MAX);
-        let some = Patience { steps: length, failures, end: usize::MAX };
         let Some(last) = self.required.last_start(text) else { return Tried::NoMatchAnywhere };
+        let is_utf8 = simdutf8::basic::from_utf8(text).is_ok();
+        if is_utf8 && self.is_broken_at_a_mark(text, space) {
+            return Tried::NoMatchAnywhere;
+        }
+        let at_most = FAILURES_BEFORE_ASKING + u32::try_from(text.len() / BYTES_FOR_A_FAILURE).unwrap_or(u32::MAX);
+        let usual = self.usual_failures.load(Ordering::Relaxed);
+        let failures = usual.clamp(FAILURES_BEFORE_LOOKING, at_most);
+        let some = Patience { steps: length, failures, end: usize::MAX };
         if let Tried::OutOfPatience { start } = tried {
             tried = self.try_starts::<false>(text, space, From::Paused(start), first, some);
         }
         if let Tried::NoMatch = tried {
             tried = self.try_starts::<false>(text, space, From::Start(first + 1), last, some);
         }
-        let Tried::OutOfPatience { start } = tried else { return tried };
-        if self.automaton.as_ref().is_some_and(|automaton| automaton.excludes(text)) {
-            return Tried::NoMatchAnywhere;
+        if let Tried::OutOfPatience { start } = tried {
+            if is_utf8 && self.is_excluded(text) {
+                // What one odd line needed is forgotten after a while.
+                self.usual_failures.store(usual - usual / 16, Ordering::Relaxed);
+                return Tried::NoMatchAnywhere;
+            }
+            let many = Patience { steps: STEPS_BEFORE_NOTES * length, failures: u32::MAX, end: usize::MAX };
+            tried = self.try_starts::<false>(text, space, From::Paused(start), last, many);
         }
-        let many = Patience { steps: STEPS_BEFORE_NOTES * length, failures: u32::MAX, end: usize::MAX };
-        self.try_starts::<false>(text, space, From::Paused(start), last, many)
+        if matches!(tried, Tried::Match(_)) && space.failures > usual {
+            self.usual_failures.store(space.failures.min(at_most), Ordering::Relaxed);
+        }
+        tried
+    }
+
+    /// There is certainly no match in this text (UTF-8): at no place of a mark's text stands what a match has there. Of the first
+    /// behind those that were passed what is before it, for the line is broken there; of the last, if it was passed, what is behind
+    /// it.
+    fn is_broken_at_a_mark(&self, text: &[u8], space: &Space) -> bool {
+        let passed = self.marks.iter().rposition(|mark| space.has_passed(mark.index));
+        let (mark, side) = match (self.marks.get(passed.map_or(0, |at| at + 1)), self.marks.last()) {
+            (Some(missed), _) => (missed, Side::Before),
+            (None, Some(last)) => (last, Side::Behind),
+            (None, None) => return false,
+        };
+        let kept = if side == Side::Before { &mark.before } else { &mark.behind };
+        let Some(automaton) = kept.get_or_init(|| Automaton::beside(&self.root, mark.index, side)) else {
+            return false;
+        };
+        let literal = &self.fast.marks[mark.index as usize];
+        let mut end = text.len();
+        for _ in 0..PLACES_MAX {
+            let Some(at) = literal.rfind(&text[..end]) else { return true };
+            let behind = at + literal.bytes.len();
+            if !automaton.excludes_at(text, behind, side) {
+                return false;
+            }
+            end = behind - 1;
+        }
+        false
+    }
+
+    /// There is certainly no match in this text (UTF-8).
+    fn is_excluded(&self, text: &[u8]) -> bool {
+        let automaton = self.automaton.get_or_init(|| Automaton::whole(&self.root));
+        automaton.as_ref().is_some_and(|automaton| automaton.excludes(text))
     }
 
     /// Tries from each place a match can start at, up to `last`.
@@ -272,11 +362,22 @@ fn first_part(node: &Node) -> Option<&Node> {
 }
 
 impl Automaton {
-    fn new(root: &Node) -> Option<Self> {
-        let hir = hir(root);
-        let config =
-            thompson::Config::new().nfa_size_limit(Some(4 << 20)).which_captures(thompson::WhichCaptures::None);
-        let nfa = thompson::Compiler::new().configure(config).build_from_hir(&hir).ok()?;
+    /// Of a whole match.
+    fn whole(root: &Node) -> Option<Self> {
+        Self::new(&hir(root), false)
+    }
+
+    /// Of what a match has on this side of the mark.
+    fn beside(root: &Node, mark: u32, side: Side) -> Option<Self> {
+        Self::new(&hir_beside(root, mark, side)?, side == Side::Before)
+    }
+
+    fn new(hir: &Hir, is_backwards: bool) -> Option<Self> {
+        let config = thompson::Config::new()
+            .nfa_size_limit(Some(4 << 20))
+            .which_captures(thompson::WhichCaptures::None)
+            .reverse(is_backwards);
+        let nfa = thompson::Compiler::new().configure(config).build_from_hir(hir).ok()?;
         let config = DFA::config().cache_capacity(AUTOMATON_BYTES_MAX).minimum_cache_clear_count(Some(4));
         let dfa = DFA::builder().configure(config).build_from_nfa(nfa).ok()?;
         let for_cache = dfa.clone();
@@ -286,12 +387,37 @@ impl Automaton {
 
     /// There is certainly no match.
     fn excludes(&self, text: &[u8]) -> bool {
-        if std::str::from_utf8(text).is_err() {
-            return false;
-        }
         let mut cache = self.caches.get();
         let input = Input::new(text).anchored(Anchored::No).earliest(true);
         matches!(self.dfa.try_search_fwd(&mut cache, &input), Ok(None))
+    }
+
+    /// There is certainly none on this side of `at`.
+    fn excludes_at(&self, text: &[u8], at: usize, side: Side) -> bool {
+        let mut cache = self.caches.get();
+        let input = Input::new(text).anchored(Anchored::Yes).earliest(true);
+        let found = match side {
+            Side::Before => self.dfa.try_search_rev(&mut cache, &input.range(..at)),
+            Side::Behind => self.dfa.try_search_fwd(&mut cache, &input.range(at..)),
+        };
+        matches!(found, Ok(None))
+    }
+}
+
+/// What a match has on one side of the mark, as [`hir`] has it.
+fn hir_beside(node: &Node, mark: u32, side: Side) -> Option<Hir> {
+    match node {
+        Node::Passed(index) => (*index == mark).then(Hir::empty),
+        Node::Capture(_, node) => hir_beside(node, mark, side),
+        Node::Concat(nodes) => {
+            let (at, inner) =
+                nodes.iter().enumerate().find_map(|(at, node)| Some((at, hir_beside(node, mark, side)?)))?;
+            Some(Hir::concat(match side {
+                Side::Before => nodes[..at].iter().map(hir).chain([inner]).collect(),
+                Side::Behind => [inner].into_iter().chain(nodes[at + 1..].iter().map(hir)).collect(),
+            }))
+        }
+        _ => None,
     }
 }
 

@@ -134,6 +134,11 @@ impl Space {
         self.tried.resize(fast.tried as usize, (u32::MAX, 0));
     }
 
+    /// Whether this search has passed the mark somewhere, as far as that is noted.
+    pub(super) fn has_passed(&self, mark: u32) -> bool {
+        self.passed.iter().any(|passed| passed.mark == mark)
+    }
+
     /// Forgets what was noted; the text has `length` bytes.
     pub(super) fn clear_notes(&mut self, program: &Program, length: usize) {
         let places = length + 1;
