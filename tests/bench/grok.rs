@@ -1,5 +1,6 @@
 //! Grok against the crate `grok` with Oniguruma: the same lines, the same definitions, every field asked for; in one run:
-//! `cargo bench --bench grok`. Each case has a line that matches and one that does not.
+//! `cargo bench --bench grok`. Each case has a line that matches, one that does
+//! not, and the first with each of its bytes replaced in turn, as far as it does not match then.
 //!
 //! Not here: what becomes of the fields (the processor), which `hot` has for other processors.
 
@@ -63,11 +64,22 @@ fn groks(criterion: &mut Criterion) {
         let mut group = criterion.benchmark_group(name);
         group.bench_function("logferry", |bencher| bencher.iter(|| find(black_box(line))));
         group.bench_function("logferry, no match", |bencher| bencher.iter(|| find(black_box(other))));
+        let broken = broken(line, |line| find(line) == 0);
+        let mut next = broken.iter().cycle();
+        group.bench_function("logferry, broken", |bencher| {
+            bencher.iter(|| find(black_box(next.next().expect("a line can be broken"))));
+        });
         let find = |line| theirs.match_against(line).map_or(0, |found| found.iter().map(black_box).count());
         group.bench_function("oniguruma", |bencher| bencher.iter(|| find(black_box(line))));
         group.bench_function("oniguruma, no match", |bencher| bencher.iter(|| find(black_box(other))));
         group.finish();
     }
+}
+
+/// The line with each of its bytes replaced in turn, where it does not match then.
+fn broken(line: &str, mut fails: impl FnMut(&str) -> bool) -> Vec<String> {
+    let replaced = (0..line.len()).map(|at| format!("{}#{}", &line[..at], &line[at + 1..]));
+    replaced.filter(|line| fails(line)).collect()
 }
 
 criterion_group!(benches, groks);

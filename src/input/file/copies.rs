@@ -27,7 +27,7 @@ const LISTINGS_MAX: usize = 3;
 pub(super) enum Relation {
     None,
     Copy(SourceKey),
-    /// It is empty: it can't be said yet.
+    /// It is empty, or the other one is to be looked for: it can't be said yet.
     Unclear,
 }
 
@@ -347,30 +347,54 @@ impl Registry {
         let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else { return Relation::None };
         for base in names::bases(name.as_bytes()) {
             let base = directory.join(std::ffi::OsString::from_vec(base));
-            if self.files.at(&base).is_none() {
-                continue;
+            let Some(known) = self.files.at(&base) else { continue };
+            if let Some(relation) = self.found_out(known, &base, path, stat) {
+                return relation;
             }
-            // It may have been truncated a moment ago: then this file is found as its copy there.
-            self.look_at(&base);
-            if let Some(key) = self.files.at(&base) {
-                self.verify(key);
+            match self.compared(&base, stat, file) {
+                // What it was compared with may have been truncated, or renamed, since it was looked at.
+                Relation::None => {
+                    if let Some(relation) = self.found_out(known, &base, path, stat) {
+                        return relation;
+                    }
+                }
+                relation => return relation,
             }
-            if self.files.find(stat).is_some() {
-                return Relation::None;
-            }
-            let Some(key) = self.files.at(&base) else { continue };
-            let Some(known) = self.files.get(key) else { continue };
-            if stat.born_ns.zip(known.entry.identity.born_ns).is_some_and(|(copy, original)| copy < original) {
-                continue;
-            }
-            let Some(original) = known.content() else { continue };
-            let Ok(original_stat) = original.stat() else { continue };
-            if stat.size == 0 {
-                return if original_stat.size > 0 { Relation::Unclear } else { Relation::None };
-            }
-            if original_stat.size >= stat.size && looks_like_prefix(&*original, file, stat.size).unwrap_or(false) {
-                return Relation::Copy(key);
-            }
+        }
+        Relation::None
+    }
+
+    /// Looks at the file at `base`. It may have been truncated a moment ago: then the new file at `path` is found as its copy there.
+    fn found_out(&mut self, known: SourceKey, base: &Path, path: &Path, stat: &Stat) -> Option<Relation> {
+        self.look_at(base);
+        if let Some(key) = self.files.at(base) {
+            self.verify(key);
+        }
+        if self.files.find(stat).is_some() {
+            return Some(Relation::None);
+        }
+        // Where it is now, and what became of its bytes, is known once it has been looked for.
+        self.lost.iter().any(|(key, _)| *key == known).then(|| {
+            self.again_at(path);
+            Relation::Unclear
+        })
+    }
+
+    /// What the bytes of a new file say of the known one at `base`.
+    fn compared(&self, base: &Path, stat: &Stat, file: &File) -> Relation {
+        let Some((key, known)) = self.files.at(base).and_then(|key| Some((key, self.files.get(key)?))) else {
+            return Relation::None;
+        };
+        if stat.born_ns.zip(known.entry.identity.born_ns).is_some_and(|(copy, original)| copy < original) {
+            return Relation::None;
+        }
+        let Some(original) = known.content() else { return Relation::None };
+        let Ok(original_stat) = original.stat() else { return Relation::None };
+        if stat.size == 0 {
+            return if original_stat.size > 0 { Relation::Unclear } else { Relation::None };
+        }
+        if original_stat.size >= stat.size && looks_like_prefix(&*original, file, stat.size).unwrap_or(false) {
+            return Relation::Copy(key);
         }
         Relation::None
     }

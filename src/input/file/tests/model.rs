@@ -299,7 +299,11 @@ impl Model {
             Action::AppendPart => self.append(NAME, 1, true),
             Action::AppendLate => {
                 let late = self.files.get("a.log.1").filter(|late| !late.is_copy && !late.is_open).cloned();
-                if late.is_some() {
+                if let Some(late) = late {
+                    // What is settled to its end is closed, until somebody sees that it has grown.
+                    if self.unsettled(&late).is_empty() {
+                        self.files.insert("a.log.1".to_owned(), Content { held: false, ..late });
+                    }
                     self.append("a.log.1", 1, false);
                     // It may have been let go after the time it was given.
                     if !self.in_glob {

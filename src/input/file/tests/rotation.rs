@@ -342,6 +342,28 @@ fn renamed_while_its_truncation_is_found_out() {
     }
 }
 
+/// Scenario: a file that is closed is copied, truncated and renamed; while other paths are worked off, the copy is met before the
+/// file itself. Guarantee: it is known as its copy, not read again under another id (I8).
+#[test]
+fn a_copy_that_is_met_before_its_original_has_moved() {
+    let mut world = World::started(Setup { paths: vec!["*.log", "*.log.*"], ..Setup::default() });
+    world.append("a.log", "the first line\n");
+    world.expect(&["the first line"]);
+    world.stop();
+    let mut registry = world.registry();
+    registry.scan(&registry.walk());
+    world.copytruncate("a.log", "a.log.1");
+    world.rename("a.log.1", "a.log.2");
+    world.rename("a.log", "a.log.1");
+    world.append("a.log.1", "two\n");
+    registry.in_one_look(|registry| registry.again_at(&world.at("a.log.2")));
+    registry.flush();
+    drop(registry);
+    world.reopen();
+    world.run();
+    world.expect(&["two"]);
+}
+
 #[test]
 fn deleted_while_open_is_read_to_its_end() {
     let world = World::started(Setup::default());
