@@ -82,6 +82,11 @@ impl Aside {
         self.beside.as_ref().map(|beside| beside.epoch)
     }
 
+    /// The brokers that do not answer, for which something is set aside.
+    pub(super) fn silent(&self) -> impl Iterator<Item = i32> {
+        self.beside.iter().flat_map(|beside| &beside.brokers).copied()
+    }
+
     /// A lane leaves the producer of `epoch` for the newest one, without waiting for its reports.
     pub(super) fn left(&mut self, epoch: u64, key: &LaneKey) {
         if let Some(beside) = self.beside.as_mut().filter(|beside| beside.epoch == epoch) {

@@ -321,6 +321,7 @@ impl Deliver {
         let now = self.now();
         let core = self.lock();
         let (machine, producer) = (&core.machine, Arc::clone(core.newest()));
+        let silent: Vec<i32> = machine.silent_brokers().collect();
         let mut status = DeliverStatus {
             lanes: machine.lanes(now),
             topics: machine.tally().rows().to_vec(),
@@ -336,6 +337,10 @@ impl Deliver {
         };
         drop(core);
         status.brokers = producer.brokers();
+        // The newest producer has nothing to do with those: it has not tried them.
+        for broker in status.brokers.iter_mut().filter(|broker| broker.id().is_some_and(|id| silent.contains(&id))) {
+            broker.last_error = Some("it does not answer; what needs it waits until it does".to_owned());
+        }
         status
     }
 
@@ -869,7 +874,7 @@ mod tests {
 
     /// Scenario: a broker is silent; the partitions that need it are set aside with the producer that they have, and another one is
     /// made for the others. Guarantee: what arrives goes to the producer of its partition: it can't overtake what is in flight
-    /// there, nor wait behind the silent broker.
+    /// there, nor wait behind the silent broker; of that one, and of no other, the status says that it does not answer.
     #[test]
     fn records_go_to_the_producer_of_their_partition() {
         let pair = Pair::new();
@@ -885,5 +890,10 @@ mod tests {
         deliver.take_over(producer, |machine, epoch, now| machine.set_aside(epoch, &[1], now));
         assert!(pair.offers_for(0, "t", 1, 100, false) && pair.offers_for(0, "other", 2, 100, false));
         assert_eq!((handed_over(first), handed_over(&second)), (2, 1));
+        let told: Vec<_> = deliver.status().brokers.into_iter().map(|broker| broker.last_error).collect();
+        assert!(
+            matches!(&told[..], [Some(error), None] if error.starts_with("it does not answer")),
+            "the first is silent: {told:?}"
+        );
     }
 }

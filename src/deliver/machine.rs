@@ -456,6 +456,11 @@ impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
         self.touched.extend(self.waiting.blockers());
     }
 
+    /// The brokers that do not answer while others do.
+    pub fn silent_brokers(&self) -> impl Iterator<Item = i32> {
+        self.aside.silent()
+    }
+
     /// Whether lanes that go to the newest producer have records in flight on another.
     pub fn is_moving(&self) -> bool {
         self.lanes.iter().any(|(key, lane)| lane.epoch != self.epoch && self.home(key) == self.epoch)

@@ -275,7 +275,8 @@ pub(super) mod tests {
         }
 
         fn brokers(&self) -> Vec<BrokerStatus> {
-            Vec::new()
+            let broker = |id| BrokerStatus { name: format!("host:9092/{id}"), state: "UP".into(), last_error: None };
+            (1..=2).map(broker).collect()
         }
     }
 

@@ -132,3 +132,10 @@ pub struct BrokerStatus {
     /// The last error it was seen with.
     pub last_error: Option<String>,
 }
+
+impl BrokerStatus {
+    /// Its number in the cluster, once that is known.
+    pub fn id(&self) -> Option<i32> {
+        self.name.rsplit_once('/')?.1.parse().ok()
+    }
+}

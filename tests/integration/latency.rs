@@ -164,6 +164,12 @@ fn a_hanging_replica_of_one_topic_does_not_slow_another_of_the_same_leader() {
                     kafka.freeze(3, true);
                     agent.wait_status("the topic to be set aside", |status| (rebuilds(status)? > before).then_some(()));
                     eprintln!("set aside after {:?}", begun.elapsed());
+                    agent.wait_status("the silent broker to be named", |status| {
+                        let mut brokers = status["outputs"][0]["brokers"].as_array()?.iter();
+                        brokers
+                            .find(|one| one["last_error"].as_str().is_some_and(|error| error.contains("not answer")))
+                            .map(drop)
+                    });
                     wait_flow(&kafka, &topics[1]);
                 },
                 felt: &|| wait_fault(&agent, &topics[2]),
