@@ -291,7 +291,7 @@ fn outputs(out: &mut String, outputs: &[OutputStatus]) {
             push_line(out, &format!("  {}: the spool holds {holds} ({of})", output.name));
         }
         if let Some(trouble) = &spool.trouble {
-            push_line(out, &format!("  {}: the spool can't be written: {trouble}", output.name));
+            push_line(out, &format!("  {}: {trouble}", output.name));
         }
         let letter = &output.dead_letter;
         if letter.records > 0 {
@@ -570,7 +570,7 @@ nginx  file        1        0  1000 B              9  200 B           1.5 s     
 OUTPUT  TYPE   RECORDS ACKED    BYTES  SENT AGAIN  FAILED         WINDOW  LATENCY P50 / P99  REBUILDS
 main    kafka              9  2.0 KiB           3       2  10 B of 100 B      18 ms / 25 ms         1
   main: the spool holds 7 records, the oldest 2.5 s old (300 B of 1000 B on the disk)
-  main: the spool can't be written: the disk is full
+  main: the spool s can't be written: the disk is full; it is tried again
   main: the dead letter has 2 records (300 B of 400 B); `logferry spool dead` lists them
   main: the dead letter takes nothing: dead letter /d/main.jsonl is full
   main: 5 records dropped (drop_oldest 5)

@@ -111,6 +111,8 @@ pub struct SpoolStatus {
     pub stats: spool::Stats,
     /// Why it can't be written now.
     pub trouble: Option<Arc<str>>,
+    /// Why it can't be read now.
+    pub unreadable: Option<Arc<str>>,
     /// The most that it may take on the disk.
     pub bytes_max: u64,
 }
@@ -127,7 +129,8 @@ pub(super) struct Spooler {
     trouble: Option<Trouble>,
     /// The reader has more to read at once.
     has_more: bool,
-    read_failed: bool,
+    /// Why the reader does not go on.
+    unreadable: Option<Arc<str>>,
     /// Nothing was in the spool when that was last looked at.
     is_empty: bool,
 }
@@ -145,7 +148,7 @@ impl Spooler {
             ticked_at: now,
             trouble: None,
             has_more: true,
-            read_failed: false,
+            unreadable: None,
             is_empty: false,
         }
     }
@@ -377,7 +380,9 @@ impl Spooler {
             match (next, permit) {
                 (Ok(Some(frame)), Some(permit)) => self.hand_over(frame, permit),
                 (Ok(_), _) => {
-                    self.read_failed = false;
+                    if self.unreadable.take().is_some() {
+                        tracing::info!(output = %self.deliver.name, "the spool can be read again");
+                    }
                     return self.settle_count();
                 }
                 (Err(error), _) => return self.cant_read(&error),
@@ -400,9 +405,12 @@ impl Spooler {
     }
 
     fn cant_read(&mut self, error: &io::Error) {
-        if !std::mem::replace(&mut self.read_failed, true) {
-            tracing::error!(output = %self.deliver.name, %error, "the spool can't be read; trying again");
+        if self.unreadable.is_some() {
+            return;
         }
+        tracing::error!(output = %self.deliver.name, %error, "the spool can't be read; trying again");
+        let directory = self.spool.log.directory().display();
+        self.unreadable = Some(format!("the spool {directory} can't be read: {error}; it is tried again").into());
     }
 
     /// A frame becomes parcels again.
@@ -452,6 +460,7 @@ impl Spooler {
         core.spool = Some(SpoolStatus {
             stats,
             trouble: trouble.as_ref().map(|trouble| Arc::clone(&trouble.message)),
+            unreadable: self.unreadable.clone(),
             bytes_max: self.spool.bytes_max,
         });
         core.machine.set_when_full(self.spool.when_full);
@@ -520,9 +529,12 @@ pub fn now_ms() -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::super::offer_all::tests::Pair;
     use super::*;
     use crate::disk::RealDisk;
+    use crate::disk::sim::SimDisk;
 
     /// Scenario: a batch in flight is copied to the spool, and acknowledged before the reader meets its frame and before the log is
     /// told. Guarantee: it is not sent a second time, and what arrives later is not handed over as if a frame less waited.
@@ -556,5 +568,45 @@ mod tests {
         spooler.take();
         spooler.read();
         assert_eq!(spooler.spool.log.stats().live_frames, 0, "the log has been told by now");
+    }
+
+    /// Scenario: a frame waits in the spool, and the disk gives an error instead of it; then the disk is well again.
+    /// Guarantee: while nothing can be read, the status says so, and of what directory; then the frame is sent.
+    #[test]
+    fn a_spool_that_can_not_be_read_says_so_until_it_can() {
+        let (disk, dir) = (SimDisk::new(1, 1 << 26), Path::new("/data/spool"));
+        let spooler = |pair: &Pair| {
+            pair.know(0, "t");
+            let (log, _) = Log::open(Arc::new(disk.clone()), dir, spool::Options::default(), now_ms()).expect("a log");
+            let (when_full, budget) = (WhenFull::Block, Budget::new(1 << 20));
+            Spooler::new(
+                Arc::clone(&pair.delivers[0]),
+                Spool { log, bytes_max: 1 << 30, when_full, budget, place: |_, _| 0 },
+            )
+        };
+        let before = Pair::new();
+        let mut writing = spooler(&before);
+        writing.tell();
+        assert!(before.offers(0, 1, 100, true));
+        assert_eq!(before.delivers[0].spill_urgent(), 1);
+        while writing.jobs.is_empty() {
+            writing.take();
+        }
+        writing.write();
+        drop(writing);
+
+        let pair = Pair::new();
+        let mut reading = spooler(&pair);
+        let told = |spooler: &mut Spooler| {
+            spooler.read();
+            spooler.tell();
+            pair.delivers[0].status().spool.and_then(|spool| spool.unreadable)
+        };
+        disk.fail_after(0, io::ErrorKind::Other);
+        let error = told(&mut reading).expect("it can't be read");
+        assert!(error.contains("/data/spool") && error.contains("can't be read"), "{error}");
+        disk.heal();
+        assert_eq!(told(&mut reading), None);
+        assert_eq!(pair.desks[0].produced.lock().expect("unpoisoned").len(), 1);
     }
 }

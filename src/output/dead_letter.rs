@@ -135,8 +135,11 @@ impl FileDeadLetter {
     /// to be said of it.
     fn append(&mut self, entries: &[Entry]) -> io::Result<Vec<Option<Refused>>> {
         let (path, bytes_max) = (self.path.clone(), self.bytes_max);
-        let file = self.open()?;
-        let before = file.metadata()?.len();
+        let named = |error: io::Error| {
+            io::Error::new(error.kind(), format!("dead letter {} can't be written: {error}", path.display()))
+        };
+        let file = self.open().map_err(named)?;
+        let before = file.metadata().map_err(named)?.len();
         let mut lines = Vec::new();
         let refused = entries.iter().map(|entry| {
             let (line, taken) = (entry.to_line(), before + lines.len() as u64);
@@ -431,7 +434,8 @@ mod tests {
         assert_eq!(read, [entry(b"second")]);
         fs::rename(&path, &other).expect("moved away");
         fs::create_dir(&path).expect("nothing is there");
-        bury(&mut letter, b"third").expect_err("a directory takes no records");
+        let error = bury(&mut letter, b"third").expect_err("a directory takes no records").to_string();
+        assert!(error.contains(path.to_str().expect("UTF-8")), "it names the file: {error}");
         fs::remove_dir(&path).expect("empty");
         bury(&mut letter, b"third").expect("nothing is in the way");
         assert_eq!((lines(&other).len(), lines(&path).len()), (1, 1));

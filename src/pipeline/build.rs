@@ -54,6 +54,8 @@ pub type Maker = Box<dyn Fn(&CheckedOutput) -> Produce + Send>;
 
 /// How often positions are committed.
 const COMMIT_EVERY: Duration = Duration::from_secs(1);
+/// Checkpoints that can't be saved are complained of so often.
+const ALARM_EVERY: Duration = Duration::from_secs(60);
 /// Workers at most, whatever the cores.
 const WORKERS_MAX: usize = 4;
 /// The part of the memory that all sources together may keep from read to read: records that are being joined.
@@ -383,15 +385,16 @@ impl Running {
 fn start_committer(ledger: Arc<Ledger>, store: Arc<Store>) -> anyhow::Result<(Sender<Order>, JoinHandle<()>)> {
     let (stop, stopped) = channel();
     let thread = std::thread::Builder::new().name("checkpoints".into()).spawn(move || {
+        let mut alarmed_at = None;
         loop {
             match stopped.recv_timeout(COMMIT_EVERY) {
-                Err(RecvTimeoutError::Timeout) => commit(&ledger, &store),
+                Err(RecvTimeoutError::Timeout) => commit(&ledger, &store, &mut alarmed_at),
                 Ok(Order::Now(done)) => {
-                    commit(&ledger, &store);
+                    commit(&ledger, &store, &mut alarmed_at);
                     // Who asked may have gone.
                     done.send(()).ok();
                 }
-                Ok(Order::End(Last::Commit)) => return commit(&ledger, &store),
+                Ok(Order::End(Last::Commit)) => return commit(&ledger, &store, &mut alarmed_at),
                 Ok(Order::End(Last::Nothing)) | Err(RecvTimeoutError::Disconnected) => return,
             }
         }
@@ -399,16 +402,21 @@ fn start_committer(ledger: Arc<Ledger>, store: Arc<Store>) -> anyhow::Result<(Se
     Ok((stop, thread))
 }
 
-fn commit(ledger: &Ledger, store: &Store) {
+/// `alarmed_at`: when it was last said that this fails; `None`: it does not.
+fn commit(ledger: &Ledger, store: &Store, alarmed_at: &mut Option<Instant>) {
     let (positions, bytes) = ledger.take();
     match store.commit(&positions) {
         Ok(()) => {
+            *alarmed_at = None;
             if ledger.committed(bytes) {
                 tracing::info!(file = %store.path().display(), "checkpoints can be saved again");
             }
         }
         Err(error) => {
-            tracing::error!(file = %store.path().display(), %error, "checkpoints can't be saved; a crash now would repeat more");
+            if alarmed_at.is_none_or(|at| at.elapsed() >= ALARM_EVERY) {
+                *alarmed_at = Some(Instant::now());
+                tracing::error!(file = %store.path().display(), %error, "checkpoints can't be saved; a crash now would repeat more");
+            }
             ledger.put_back(positions, error.to_string());
         }
     }

@@ -241,6 +241,7 @@ impl LiveOutput {
             status.spool = spool_status(spool);
             status.dropped.insert("drop_oldest".into(), spool.stats.dropped_records);
         }
+        let unreadable = deliver.spool.as_ref().and_then(|spool| spool.unreadable.clone());
         let trouble = deliver.letter.file.trouble.clone();
         status.dead_letter = dead_letter_status(deliver.letter);
         status.dropped.insert("drop_newest".into(), deliver.records_dropped);
@@ -255,7 +256,11 @@ impl LiveOutput {
             .collect();
         status.last_error = deliver.lanes.iter().find_map(|lane| lane.cause.as_ref().map(ToString::to_string));
         status.set_lanes(
-            deliver.lanes.into_iter().map(|lane| lane_status(lane, &principal, trouble.as_deref())).collect(),
+            deliver
+                .lanes
+                .into_iter()
+                .map(|lane| lane_status(lane, &principal, trouble.as_deref(), unreadable.as_deref()))
+                .collect(),
         );
         status
     }
@@ -379,7 +384,7 @@ fn spool_status(spool: &spooler::SpoolStatus) -> SpoolStatus {
         },
         damaged_frames_total: stats.damaged_frames,
         lost_records_total: stats.lost_records,
-        trouble: spool.trouble.as_ref().map(ToString::to_string),
+        trouble: spool.trouble.as_ref().or(spool.unreadable.as_ref()).map(ToString::to_string),
     }
 }
 
@@ -395,12 +400,20 @@ fn dead_letter_status(letter: LetterStatus) -> DeadLetterStatus {
     }
 }
 
-fn lane_status(lane: lane::LaneStatus, principal: &str, letter_trouble: Option<&str>) -> LaneStatus {
+fn lane_status(
+    lane: lane::LaneStatus,
+    principal: &str,
+    letter_trouble: Option<&str>,
+    spool_unreadable: Option<&str>,
+) -> LaneStatus {
+    let unread = spool_unreadable.filter(|_| lane.state == "logged").map(|trouble| {
+        (trouble.to_owned(), "look at the disk; once it can be read, the lane goes on by itself".to_owned())
+    });
     let held = letter_trouble.filter(|_| lane.is_refused_burial).map(|trouble| {
         let fix = "`logferry spool dead` shows what is in it; once it takes records again, the lane goes on by itself";
         (trouble.to_owned(), fix.to_owned())
     });
-    let (cause, fix) = held.or_else(|| cause_and_fix(&lane, principal)).unzip();
+    let (cause, fix) = held.or(unread).or_else(|| cause_and_fix(&lane, principal)).unzip();
     LaneStatus {
         topic: lane.topic.to_string(),
         partition: (lane.partition >= 0).then_some(lane.partition),
@@ -472,7 +485,7 @@ mod tests {
             let mut lane = lane::LaneStatus::unknown_topic(&"logs.web".into(), None, 1);
             (lane.fault, lane.partition, lane.state) = (fault, partition, state);
             lane.cause = cause.map(Into::into);
-            let status = lane_status(lane, "User:ferry", None);
+            let status = lane_status(lane, "User:ferry", None, None);
             assert_eq!(status.cause.as_deref().zip(status.fix.as_deref()), expect);
             assert_eq!(status.cause.is_some(), status.fix.is_some());
         };
@@ -504,5 +517,17 @@ mod tests {
         let stalled =
             ("the partition's leader acknowledges nothing", "look at the brokers below; it goes on by itself");
         check(None, None, 0, "stalled", Some(stalled));
+        let sent = ("what is in the spool goes first", "nothing to do: it is being sent");
+        check(None, None, 0, "logged", Some(sent));
+    }
+
+    /// Scenario: what a lane waits for is in a spool that can't be read. Guarantee: it says so, and not that it is being sent.
+    #[test]
+    fn a_lane_that_waits_for_an_unreadable_spool_says_so() {
+        let mut lane = lane::LaneStatus::unknown_topic(&"logs.web".into(), None, 1);
+        (lane.partition, lane.state) = (3, "logged");
+        let status = lane_status(lane, "User:ferry", None, Some("the spool s can't be read: EIO; it is tried again"));
+        assert_eq!(status.cause.as_deref(), Some("the spool s can't be read: EIO; it is tried again"));
+        assert!(status.fix.is_some_and(|fix| fix.starts_with("look at the disk")));
     }
 }

@@ -462,6 +462,11 @@ impl Log {
         }
     }
 
+    /// Where it is.
+    pub fn directory(&self) -> &Path {
+        &self.dir
+    }
+
     /// Writes the cursors, so that nothing is repeated.
     ///
     /// # Errors

@@ -261,7 +261,7 @@ impl Families<'_> {
         )?;
         self.gauge(
             "output_spool_broken",
-            "1 while nothing can be written to the spool, else 0",
+            "1 while the spool can't be written, or not be read, else 0",
             each(|output| u64::from(output.spool.trouble.is_some())),
         )?;
         self.counter(
@@ -544,7 +544,7 @@ pub(crate) mod tests {
                 records: 7,
                 oldest_seconds: Some(2.5),
                 fsync_seconds: HistogramStatus { bounds_seconds: vec![0.01], counts: vec![1, 0], sum_seconds: 0.005 },
-                trouble: Some("the disk is full".into()),
+                trouble: Some("the spool s can't be written: the disk is full; it is tried again".into()),
                 ..SpoolStatus::default()
             },
             brokers: vec![

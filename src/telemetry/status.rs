@@ -328,7 +328,7 @@ pub struct SpoolStatus {
     pub damaged_frames_total: u64,
     /// Records that went with files that somebody removed while the agent ran.
     pub lost_records_total: u64,
-    /// Why nothing can be written to it now.
+    /// Why nothing can be written to it now, or nothing be read from it.
     pub trouble: Option<String>,
 }
 

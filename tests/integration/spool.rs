@@ -335,6 +335,8 @@ fn a_disk_that_stays_full_holds_up_no_kafka_that_is_back() {
     feeding.join().expect("no panic").expect("all of it was read");
     agent.wait_status("nothing to wait", |status| status["outputs"][0]["lanes"].as_array()?.is_empty().then_some(()));
     drop(disk);
+    let alarms = agent.stderr().matches("checkpoints can't be saved").count();
+    assert!(alarms <= 1, "said at once, and then once a minute: {alarms} times");
     Check::raw(&kafka.records(&topic), &[&writer]).complete();
 }
 
