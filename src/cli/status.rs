@@ -290,6 +290,16 @@ fn outputs(out: &mut String, outputs: &[OutputStatus]) {
             let of = format!("{} of {} on the disk", bytes(spool.used_bytes), bytes(spool.max_bytes));
             push_line(out, &format!("  {}: the spool holds {holds} ({of})", output.name));
         }
+        if spool.full {
+            let waiting = plural(spool.waiting_sources, "source waits", "sources wait");
+            push_line(
+                out,
+                &format!(
+                    "  {}: the spool is full, as spool.max_bytes or its disk bounds it; {waiting} for room",
+                    output.name
+                ),
+            );
+        }
         if let Some(trouble) = &spool.trouble {
             push_line(out, &format!("  {}: {trouble}", output.name));
         }
@@ -326,6 +336,10 @@ fn outputs(out: &mut String, outputs: &[OutputStatus]) {
     }
 }
 
+fn plural(n: u64, one: &str, many: &str) -> String {
+    format!("{} {}", count(n), if n == 1 { one } else { many })
+}
+
 fn lanes(out: &mut String, outputs: &[OutputStatus]) {
     let stuck = |lane: &&LaneStatus| lane.state != "direct" || lane.cause.is_some();
     let lanes: Vec<_> = outputs
@@ -344,7 +358,6 @@ fn lanes(out: &mut String, outputs: &[OutputStatus]) {
             (Some(what), None) | (None, Some(what)) => what.clone(),
             (None, None) => "what was in flight is waited for".to_owned(),
         };
-        let plural = |n: u64, one: &str, many: &str| format!("{} {}", count(n), if n == 1 { one } else { many });
         let (topic, state) = (&lane.topic, &lane.state);
         let in_flight = plural(lane.in_flight_records, "record in flight", "records in flight");
         let waiting = plural(lane.waiting_sources, "source waits", "sources wait");
@@ -570,6 +583,7 @@ nginx  file        1        0  1000 B              9  200 B           1.5 s     
 OUTPUT  TYPE   RECORDS ACKED    BYTES  SENT AGAIN  FAILED         WINDOW  LATENCY P50 / P99  REBUILDS
 main    kafka              9  2.0 KiB           3       2  10 B of 100 B      18 ms / 25 ms         1
   main: the spool holds 7 records, the oldest 2.5 s old (300 B of 1000 B on the disk)
+  main: the spool is full, as spool.max_bytes or its disk bounds it; 2 sources wait for room
   main: the spool s can't be written: the disk is full; it is tried again
   main: the dead letter has 2 records (300 B of 400 B); `logferry spool dead` lists them
   main: the dead letter takes nothing: dead letter /d/main.jsonl is full

@@ -137,6 +137,10 @@ pub struct DeliverStatus {
     pub brokers: Vec<BrokerStatus>,
     /// `None`: there is none, or it has not said anything yet.
     pub spool: Option<SpoolStatus>,
+    /// The spool has no room for what should go there.
+    pub is_spool_full: bool,
+    /// Sources that wait for it to take more.
+    pub waiting_for_spool: usize,
     /// Records that it did not take and did not have to, by reason.
     pub dropped: Dropped,
     pub letter: LetterStatus,
@@ -322,6 +326,7 @@ impl Deliver {
         let core = self.lock();
         let (machine, producer) = (&core.machine, Arc::clone(core.newest()));
         let silent: Vec<i32> = machine.silent_brokers().collect();
+        let (is_spool_full, waiting_for_spool) = machine.held_by_spool();
         let mut status = DeliverStatus {
             lanes: machine.lanes(now),
             topics: machine.tally().rows().to_vec(),
@@ -332,6 +337,8 @@ impl Deliver {
             waiting_sources: machine.waiting_count(),
             brokers: Vec::new(),
             spool: core.spool.clone(),
+            is_spool_full,
+            waiting_for_spool,
             dropped: core.dropped.clone(),
             letter: core.letter.clone(),
         };
@@ -523,6 +530,22 @@ impl Deliver {
             core.holdings.insert(parcel, holding);
         }
         self.act_and_finish(core);
+    }
+
+    /// A parcel on its way to the spool was taken apart by the partitions of its keys. Whether it was its turn.
+    pub(super) fn hand_back(&self, parcel: Parcel, encoded: &Arc<Encoded>) -> bool {
+        let now = self.now();
+        let mut core = self.lock();
+        let parts = core.machine.placed(parcel, &encoded.shares, now);
+        if !parts.is_empty() {
+            let holding = core.holdings.remove(&parcel).expect("a parcel is held until it settles");
+            let receipts = holding.receipt.expect("nothing has become of it").split(parts.len());
+            for (part, receipt) in parts.iter().zip(receipts) {
+                core.holdings.insert(*part, Holding { encoded: Arc::clone(encoded), receipt: Some(receipt) });
+            }
+        }
+        self.act_and_finish(core);
+        !parts.is_empty()
     }
 
     fn drive(self: &Arc<Self>) {

@@ -33,6 +33,9 @@ use crate::spool::{FrameId, Turn};
 /// 1 ms), and a pipe, whose buffer holds not much more, can go on meanwhile.
 const PRESSING_BYTES: u64 = 3 << 20;
 
+/// What a source brings at once, mostly no more: where there is no room for that, the spool is called full.
+const BATCH_BYTES: u64 = 1 << 20;
+
 /// What the machine knows of the spool.
 #[derive(Debug, Default)]
 pub(super) struct Spooled {
@@ -43,8 +46,8 @@ pub(super) struct Spooled {
     /// Parcels on their way to the spool that are nowhere else in memory.
     appends: HashMap<Parcel, Append>,
     append_bytes: u64,
-    /// Those that were taken back: what they are called by whoever writes them, and what they are called now.
-    taken_back: HashMap<Parcel, Parcel>,
+    /// Those that were taken back: what they are called by whoever writes them, and what they, or their parts, are called now.
+    taken_back: HashMap<Parcel, Vec<Parcel>>,
     /// Parcels in flight whose copies are on their way: their bytes.
     copies: HashMap<Parcel, u64>,
     copies_bytes: u64,
@@ -164,6 +167,18 @@ impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
         }
     }
 
+    /// Whether the spool keeps out what should be spooled for want of room, and how many sources wait for it.
+    pub fn held_by_spool(&self) -> (bool, usize) {
+        let waiting = self.waiting.count(&Blocker::Spool);
+        let on_the_way = self.spooled.append_bytes + self.spooled.copies_bytes;
+        let is_tight = self.spooled.room_bytes < on_the_way + BATCH_BYTES + self.limits.window_bytes_max;
+        let is_full = match &self.spooled.trouble {
+            Some(trouble) => trouble.is_full,
+            None => self.spooled.is_enabled && (is_tight || waiting > 0 && !self.spooled.greedy.is_empty()),
+        };
+        (is_full, waiting)
+    }
+
     /// Whether so much is on its way to the spool that it should not wait for more: half of what may be, at most
     /// [`PRESSING_BYTES`].
     pub fn presses(&self) -> bool {
@@ -201,17 +216,21 @@ impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
             self.touched.insert(Blocker::Spool);
             return self.wake();
         }
-        let parcel = self.spooled.taken_back.remove(&parcel).unwrap_or(parcel);
-        self.spooled.copies_bytes -= self.spooled.copies.remove(&parcel).unwrap_or(0);
-        let flight = self.parcels.get(&parcel).cloned().and_then(|key| self.lanes.get_mut(&key)?.flight(parcel));
-        let Some(flight) = flight else {
-            // It was acknowledged, or given up, while it was written.
+        let mut parcels = 0;
+        for parcel in self.written_as(parcel) {
+            let flight = self.parcels.get(&parcel).cloned().and_then(|key| self.lanes.get_mut(&key)?.flight(parcel));
+            if let Some(flight) = flight {
+                flight.copied = Copied::In(frame);
+                self.actions.push_back(Action::Spooled { parcel });
+                parcels += 1;
+            }
+        }
+        if parcels == 0 {
+            // All of it was acknowledged, or given up, while it was written.
             self.actions.push_back(Action::Done { lane: lane.clone(), frame });
             return;
-        };
-        flight.copied = Copied::In(frame);
-        self.spooled.frames.insert(frame, InMemory { lane: lane.clone(), parcels: 1, is_incomplete: false });
-        self.actions.push_back(Action::Spooled { parcel });
+        }
+        self.spooled.frames.insert(frame, InMemory { lane: lane.clone(), parcels, is_incomplete: false });
         self.unload(lane);
         self.wake();
     }
@@ -256,7 +275,7 @@ impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
 
     /// While nothing can be written, what is on its way to the spool need not wait for the disk where its lane flows: once it is the
     /// next of its lane, it is sent, as what is read from the spool is. It is copied too as soon as that works, if it is not
-    /// acknowledged by then. What has keys and no partition yet waits for the disk: it has to be taken apart.
+    /// acknowledged by then. What has keys and no partition yet has to be taken apart first ([`Machine::next_to_place`]).
     pub(super) fn take_back(&mut self, now: Duration) {
         if self.spooled.trouble.is_none() || self.spooled.is_closing || self.spooled.appends.is_empty() {
             return;
@@ -272,16 +291,67 @@ impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
         self.wake();
     }
 
+    /// Lanes of a topic with frames that are in the spool itself: those go before `coming`, all that is on its way there.
+    fn first_read(&self, topic: &Arc<str>, coming: &[Parcel]) -> BTreeSet<LaneKey> {
+        let is_read_first = |key: &&LaneKey| {
+            let coming = coming.iter().filter(|parcel| self.spooled.appends[*parcel].lane == **key).count() as u64;
+            self.lanes.get(key).is_some_and(|lane| lane.unread_frames > coming)
+        };
+        self.unread_of(topic).filter(is_read_first).cloned().collect()
+    }
+
+    /// What is to be taken apart by the partitions of its keys, and how many partitions there are: while nothing can be written, it
+    /// was taken before anybody knew them, they are known by now, and it is the next of its topic.
+    pub fn next_to_place(&self, now: Duration) -> Option<(Parcel, u32)> {
+        if self.spooled.trouble.is_none() || self.spooled.is_closing {
+            return None;
+        }
+        let mut of_topics: BTreeMap<&Arc<str>, Vec<Parcel>> = BTreeMap::new();
+        for (parcel, append) in &self.spooled.appends {
+            of_topics.entry(&append.lane.topic).or_default().push(*parcel);
+        }
+        of_topics.into_iter().find_map(|(topic, coming)| {
+            let parcel = *coming.iter().min()?;
+            let Append { lane, share, .. } = &self.spooled.appends[&parcel];
+            let has_to_be = !self.is_placed(lane) && share.place != Place::Any;
+            let is_next = has_to_be
+                && self.turn_of(lane, FrameId(u64::MAX), share.bytes, now) == Turn::Take
+                && self.first_read(topic, &coming).is_empty();
+            is_next.then_some((parcel, self.partitions(topic)?))
+        })
+    }
+
+    /// The parcel that was to be taken apart: its records by place, in its order. The parcel of each share, which are sent now; none if
+    /// it is not its turn any more. What is written, if the disk takes it before all are acknowledged, is what it was.
+    pub fn placed(&mut self, parcel: Parcel, shares: &[Share], now: Duration) -> Vec<Parcel> {
+        if self.next_to_place(now).is_none_or(|(next, _)| next != parcel) {
+            return Vec::new();
+        }
+        let append = self.spooled.appends.remove(&parcel).expect("it is the next");
+        self.spooled.append_bytes -= append.share.bytes;
+        let mut parts = Vec::with_capacity(shares.len());
+        for share in shares {
+            let partition = match share.place {
+                Place::At(partition) => partition,
+                Place::Any | Place::Unknown => self.keyless_lane(&share.topic),
+            };
+            let key = LaneKey { topic: Arc::clone(&share.topic), partition };
+            let part = self.new_parcel();
+            parts.push(part);
+            self.spooled.copies.insert(part, share.bytes);
+            self.spooled.copies_bytes += share.bytes;
+            self.join(&key, Flight::new(part, share, append.source, true, Copied::Coming), now);
+        }
+        self.spooled.taken_back.insert(parcel, parts.clone());
+        self.fewer_unread(&append.lane, 1);
+        self.take_back(now);
+        self.wake();
+        parts
+    }
+
     /// The same of one topic, in the order of arrival.
     fn take_back_of(&mut self, topic: &Arc<str>, parcels: &[Parcel], now: Duration) {
-        // What is in the spool itself goes first.
-        let mut held: BTreeSet<LaneKey> = BTreeSet::new();
-        for key in self.unread_of(topic) {
-            let coming = parcels.iter().filter(|parcel| self.spooled.appends[*parcel].lane == *key).count() as u64;
-            if self.lanes.get(key).is_some_and(|lane| lane.unread_frames > coming) {
-                held.insert(key.clone());
-            }
-        }
+        let mut held = self.first_read(topic, parcels);
         for parcel in parcels {
             let Append { lane: key, source, share } = &self.spooled.appends[parcel];
             let (key, source, share, is_placed) = (key.clone(), *source, share.clone(), self.is_placed(key));
@@ -298,7 +368,7 @@ impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
             // It comes behind what was read since from the spool, and numbers say the order.
             let to = self.new_parcel();
             self.actions.push_back(Action::Renumber { parcel: *parcel, to });
-            self.spooled.taken_back.insert(*parcel, to);
+            self.spooled.taken_back.insert(*parcel, vec![to]);
             self.spooled.copies.insert(to, share.bytes);
             self.spooled.copies_bytes += share.bytes;
             let partition = if is_placed { key.partition } else { self.keyless_lane(topic) };
@@ -327,13 +397,21 @@ impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
 
     /// Whether a parcel that was to be copied still is: it may be acknowledged, or given up.
     pub fn wants_copy(&mut self, parcel: Parcel) -> bool {
-        let is_now = self.spooled.taken_back.get(&parcel).copied().unwrap_or(parcel);
-        if self.spooled.appends.contains_key(&parcel) || self.parcels.contains_key(&is_now) {
+        let are_now = self.spooled.taken_back.get(&parcel).map_or(std::slice::from_ref(&parcel), Vec::as_slice);
+        if self.spooled.appends.contains_key(&parcel) || are_now.iter().any(|part| self.parcels.contains_key(part)) {
             return true;
         }
-        let parcel = self.spooled.taken_back.remove(&parcel).unwrap_or(parcel);
-        self.spooled.copies_bytes -= self.spooled.copies.remove(&parcel).unwrap_or(0);
+        self.written_as(parcel);
         false
+    }
+
+    /// Nobody writes a parcel any more: what it, or its parts, are called now.
+    fn written_as(&mut self, parcel: Parcel) -> Vec<Parcel> {
+        let parcels = self.spooled.taken_back.remove(&parcel).unwrap_or_else(|| vec![parcel]);
+        for parcel in &parcels {
+            self.spooled.copies_bytes -= self.spooled.copies.remove(parcel).unwrap_or(0);
+        }
+        parcels
     }
 
     /// Lanes with frames that are not in memory.

@@ -166,6 +166,7 @@ impl Spooler {
             if is_stopping {
                 break;
             }
+            self.place_waiting();
             self.read();
             self.tick();
             self.tell();
@@ -281,6 +282,27 @@ impl Spooler {
                         return;
                     }
                 }
+            }
+        }
+    }
+
+    /// While nothing can be written: what was taken before the partitions of its keys were known is taken apart once they are, and
+    /// sent.
+    fn place_waiting(&self) {
+        if self.trouble.is_none() {
+            return;
+        }
+        loop {
+            let next = self.deliver.lock().machine.next_to_place(self.deliver.now());
+            // What is not here yet comes with the next group.
+            let Some((parcel, partitions)) = next else { return };
+            let Some(job) = self.jobs.iter().find(|job| job.parcel == parcel) else { return };
+            // It is in memory twice until it is written.
+            let bytes = memory_of(job.encoded.buf.len() as u64, job.records.end - job.records.start);
+            let Some(permit) = self.spool.budget.try_take(bytes) else { return };
+            let encoded = Arc::new(job.placed(partitions, self.spool.place, permit));
+            if !self.deliver.hand_back(parcel, &encoded) {
+                return;
             }
         }
     }
@@ -473,6 +495,21 @@ impl Job {
     fn payload_bytes(&self) -> u64 {
         let records = &self.encoded.records[self.records.start as usize..self.records.end as usize];
         records.iter().map(|record| self.encoded.payload_bytes(record) as u64).sum()
+    }
+
+    /// Its records, grouped by the partitions of their keys.
+    fn placed(&self, partitions: u32, of_key: fn(&[u8], u32) -> u32, permit: BytePermit) -> Encoded {
+        let mut encoded = Encoded {
+            buf: self.encoded.buf.clone(),
+            records: self.encoded.records[self.records.start as usize..self.records.end as usize].to_vec(),
+            headers: self.encoded.headers.clone(),
+            shares: Vec::new(),
+            source: self.encoded.source,
+            resume: self.encoded.resume,
+            permit,
+        };
+        place(&mut encoded, &self.lane, Some(partitions), of_key);
+        encoded
     }
 
     fn frame(&self) -> NewFrame<'_> {

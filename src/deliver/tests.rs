@@ -872,7 +872,7 @@ fn what_the_disk_does_not_take_goes_to_a_partition_that_flows() {
 }
 
 /// Scenario: records without a key wait behind a frame to be written to a disk that takes nothing; the topic is known. Guarantee: they
-/// are sent behind it, to whatever partition flows. Records with keys that were taken before the topic was known wait.
+/// are sent behind it, to whatever partition flows.
 #[test]
 fn what_has_no_key_goes_to_any_partition_when_the_disk_takes_nothing() {
     let (now, unplaced) = (Duration::from_secs(3), LaneKey { topic: topic(), partition: -1 });
@@ -897,16 +897,89 @@ fn what_has_no_key_goes_to_any_partition_when_the_disk_takes_nothing() {
     assert_eq!(machine.read(&unplaced, FrameId(1), SourceKey(9), &[share(Place::At(0), 0..1, 100)], now).len(), 1);
     actions(&mut machine);
     assert_eq!(sent(&mut machine), 2);
+}
 
+/// Scenario: records with keys are taken for a topic that nobody has told of, and are to be written to a disk that takes nothing; then
+/// a broker tells. Guarantee: each batch is taken apart by the partitions of its keys in its turn, and its parts are sent, the
+/// second's behind the first's; what arrives then goes behind both. A copy of a batch is one frame, done with the last of its parts; one
+/// of which all is acknowledged need not be copied.
+#[test]
+fn what_has_a_key_is_placed_when_the_disk_takes_nothing() {
+    let (now, unplaced) = (Duration::from_secs(3), LaneKey { topic: topic(), partition: -1 });
     let mut machine = Machine::new(Limits { append_bytes_max: 1_000, ..limits() });
     machine.spool(1 << 20, HashSet::new(), None);
+    let offer = |machine: &mut Machine<u64>, source, place, now| {
+        machine.offer(source, SourceKey(source), &[share(place, 0..4, 100)], true, now)
+    };
     // Asked for, and nobody has answered for long.
-    assert!(matches!(
-        machine.offer(1, SourceKey(1), &[share(Place::Unknown, 0..1, 100)], true, Duration::ZERO),
-        Offered::Held(_)
-    ));
+    assert!(matches!(offer(&mut machine, 1, Place::Unknown, Duration::ZERO), Offered::Held(_)));
     machine.tick(now);
-    offer(&mut machine, Place::Unknown);
+    let mut taken = Vec::new();
+    for source in [1, 2] {
+        let Offered::Taken(parcels) = offer(&mut machine, source, Place::Unknown, now) else { panic!("it is spooled") };
+        taken.extend(parcels);
+    }
+    machine.spool(1 << 20, HashSet::new(), Some(Trouble { is_full: false, message: "read-only".into() }));
+    assert_eq!(machine.next_to_place(now), None, "nobody knows where they go");
     machine.topic(&topic(), Ok(PARTITIONS), now);
-    assert_eq!(sent(&mut machine), 0);
+    machine.tick(now);
+    assert!(!actions(&mut machine).iter().any(|action| matches!(action, Action::Produce { .. })));
+    assert!(matches!(offer(&mut machine, 3, Place::At(0), now), Offered::Held(_)), "it would overtake them");
+    let apart = [share(Place::At(0), 0..3, 75), share(Place::At(1), 3..4, 25)];
+    assert_eq!(machine.placed(taken[1], &apart, now), [], "the first goes first");
+    let mut parts = Vec::new();
+    for parcel in &taken {
+        assert_eq!(machine.next_to_place(now), Some((*parcel, PARTITIONS)));
+        parts.extend(machine.placed(*parcel, &apart, now));
+    }
+    assert_eq!(machine.next_to_place(now), None);
+    let sent = |machine: &mut Machine<u64>| {
+        let sent = |action| match action {
+            Action::Produce { parcel, partition, records, .. } => Some((parcel, partition, records)),
+            _ => None,
+        };
+        actions(machine).into_iter().filter_map(sent).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        sent(&mut machine),
+        [(parts[0], 0, 0..3), (parts[1], 1, 3..4), (parts[2], 0, 0..3), (parts[3], 1, 3..4)]
+    );
+    assert!(matches!(offer(&mut machine, 3, Place::At(0), now), Offered::Taken(_)), "it comes behind them");
+    actions(&mut machine);
+    machine.report(0, parts[0], 0..3, Ok(()), now);
+    assert!([0, 1].iter().all(|at| machine.wants_copy(taken[*at])), "not all of them is acknowledged");
+    machine.report(0, parts[2], 0..3, Ok(()), now);
+    machine.report(0, parts[3], 3..4, Ok(()), now);
+    assert!(!machine.wants_copy(taken[1]));
+    machine.spool(1 << 20, HashSet::new(), None);
+    machine.committed(taken[0], &unplaced, FrameId(1));
+    let said = actions(&mut machine);
+    assert!(said.contains(&Action::Spooled { parcel: parts[1] }), "{said:?}");
+    assert_eq!(machine.may_read(&unplaced, FrameId(1), 100, now), Turn::Have);
+    machine.report(0, parts[1], 3..4, Ok(()), now);
+    let said = actions(&mut machine);
+    assert!(said.contains(&Action::Done { lane: unplaced, frame: FrameId(1) }), "{said:?}");
+}
+
+/// Scenario: a pipe brings batches for a partition that is spooled, until there is no room for more but what is kept back for what is
+/// in flight; then there is room. Guarantee: it is told that the spool is full, and how many wait for it, as long as that is so.
+#[test]
+fn a_spool_without_room_is_called_full() {
+    let mut machine = Machine::new(limits());
+    machine.topic(&topic(), Ok(PARTITIONS), Duration::ZERO);
+    machine.recovered(&[(lane(0), 1)], &[(topic(), PARTITIONS)]);
+    let offer = |machine: &mut Machine<u64>| {
+        machine.offer(1, SourceKey(0), &[share(Place::At(0), 0..1, 10)], true, Duration::ZERO)
+    };
+    machine.spool(1 << 30, HashSet::new(), None);
+    assert_eq!(machine.held_by_spool(), (false, 0));
+    machine.spool(limits().window_bytes_max, HashSet::new(), None);
+    assert!(matches!(offer(&mut machine), Offered::Held(Blocker::Spool)));
+    assert_eq!(machine.held_by_spool(), (true, 1));
+    machine.spool(1 << 30, [lane(0)].into(), None);
+    assert!(matches!(offer(&mut machine), Offered::Held(Blocker::Spool)));
+    assert_eq!(machine.held_by_spool(), (true, 1), "this lane has its share");
+    machine.spool(1 << 30, HashSet::new(), None);
+    assert!(matches!(offer(&mut machine), Offered::Taken(_)));
+    assert_eq!(machine.held_by_spool(), (false, 0));
 }

@@ -239,6 +239,8 @@ impl LiveOutput {
         status.set_topics(deliver.topics.into_iter().map(|(topic, counts)| topic_status(topic.as_deref(), counts)));
         if let Some(spool) = &deliver.spool {
             status.spool = spool_status(spool);
+            (status.spool.full, status.spool.waiting_sources) =
+                (deliver.is_spool_full, deliver.waiting_for_spool as u64);
             status.dropped.insert("drop_oldest".into(), spool.stats.dropped_records);
         }
         let unreadable = deliver.spool.as_ref().and_then(|spool| spool.unreadable.clone());
@@ -384,6 +386,8 @@ fn spool_status(spool: &spooler::SpoolStatus) -> SpoolStatus {
         },
         damaged_frames_total: stats.damaged_frames,
         lost_records_total: stats.lost_records,
+        full: false,
+        waiting_sources: 0,
         trouble: spool.trouble.as_ref().or(spool.unreadable.as_ref()).map(ToString::to_string),
     }
 }

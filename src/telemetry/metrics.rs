@@ -260,6 +260,11 @@ impl Families<'_> {
                 .collect(),
         )?;
         self.gauge(
+            "output_spool_full",
+            "1 while the spool has no room for what should be spooled, so that spool.when_full says what becomes of it, else 0",
+            each(|output| u64::from(output.spool.full)),
+        )?;
+        self.gauge(
             "output_spool_broken",
             "1 while the spool can't be written, or not be read, else 0",
             each(|output| u64::from(output.spool.trouble.is_some())),
@@ -543,6 +548,8 @@ pub(crate) mod tests {
                 max_bytes: 1_000,
                 records: 7,
                 oldest_seconds: Some(2.5),
+                full: true,
+                waiting_sources: 2,
                 fsync_seconds: HistogramStatus { bounds_seconds: vec![0.01], counts: vec![1, 0], sum_seconds: 0.005 },
                 trouble: Some("the spool s can't be written: the disk is full; it is tried again".into()),
                 ..SpoolStatus::default()
@@ -638,6 +645,7 @@ pub(crate) mod tests {
             "logferry_output_delivery_seconds_bucket{le=\"+Inf\",output=\"main\"} 9",
             "logferry_output_delivery_seconds_count{output=\"main\"} 9",
             "logferry_output_spool_oldest_seconds{output=\"main\"} 2.5",
+            "logferry_output_spool_full{output=\"main\"} 1",
             "logferry_output_spool_broken{output=\"main\"} 1",
             "logferry_output_dropped_records_total{output=\"main\",reason=\"drop_oldest\"} 5",
             "logferry_duplicates_bound_bytes 77",

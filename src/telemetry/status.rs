@@ -328,6 +328,10 @@ pub struct SpoolStatus {
     pub damaged_frames_total: u64,
     /// Records that went with files that somebody removed while the agent ran.
     pub lost_records_total: u64,
+    /// It has no room for what should be spooled: `when_full` says what becomes of that.
+    pub full: bool,
+    /// Sources that wait for it to take more.
+    pub waiting_sources: u64,
     /// Why nothing can be written to it now, or nothing be read from it.
     pub trouble: Option<String>,
 }

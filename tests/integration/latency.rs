@@ -302,7 +302,7 @@ fn a_dead_output_does_not_slow_another_until_its_spool_is_full() {
     writer.write(200_000);
     let (bytes, records) = agent.wait_status("the spool to be full, and the file to wait", |status| {
         let spool = &output(status, "there")?["spool"];
-        let is_full = spool["used_bytes"].as_u64()? > 32 << 20 && waiting(status)? == 1;
+        let is_full = spool["full"] == true && spool["waiting_sources"] == 1 && waiting(status)? == 1;
         (is_full && output(status, "here")?["in_flight_records"] == 0).then_some(())?;
         Some((spool["live_bytes"].as_u64()?, spool["records"].as_u64()?))
     });

@@ -340,6 +340,44 @@ fn a_disk_that_stays_full_holds_up_no_kafka_that_is_back() {
     Check::raw(&kafka.records(&topic), &[&writer]).complete();
 }
 
+/// Scenario: the agent starts while Kafka is away, and the disk of `data_dir` gets full; lines with keys come by a pipe, for a topic
+/// that nobody has told of yet. Kafka comes, and the disk stays full.
+/// Guarantee: all of them arrive, in order, where the keys belong: nothing that was to be written waits for the disk.
+#[test]
+fn keys_of_a_topic_not_known_yet_do_not_wait_for_a_full_disk() {
+    let Some(kafka) = Cluster::single(Release::Current) else { return };
+    let topic = kafka.topic("full-unknown", 3);
+    kafka.kill9(1);
+    let mut agent = Agent::new("full-unknown");
+    let Some(disk) = SmallDisk::mount(&agent.data(), "8M") else { return };
+    agent.configure(&format!(
+        "inputs:\n  in: {{ type: stdin }}\noutputs:\n  main:\n    type: kafka\n    brokers: [{}]\n    topic: {topic}\n    codec: raw\n    key: \"%{{[message]}}\"\n",
+        kafka.bootstrap()
+    ));
+    agent.spawn(&[], Stdio::piped());
+    let mut pipe = agent.stdin();
+    agent.wait_ready();
+    let ballast = std::fs::File::create(agent.data().join("ballast")).expect("it can be made");
+    let _no_room = std::io::Write::write_all(&mut &ballast, &[0; 8 << 20]);
+    let path = agent.folder().join("lines");
+    let mut writer = Writer::new(&path, "p");
+    writer.write(50_000);
+    let lines = std::fs::read(&path).expect("just written");
+    let feeding = std::thread::spawn(move || std::io::Write::write_all(&mut pipe, &lines));
+    agent.wait_status("lines to be taken that the disk does not take", |status| {
+        let spool = &status["outputs"][0]["spool"];
+        let unknown = status["outputs"][0]["lanes"].as_array()?.iter().any(|lane| lane["state"] == "unknown");
+        (spool["full"] == true && unknown && status["inputs"][0]["read_records_total"].as_u64()? > 0).then_some(())
+    });
+    kafka.restart(1);
+    kafka.wait_count(&topic, 50_000);
+    feeding.join().expect("no panic").expect("all of it was read");
+    agent.wait_status("nothing to wait", |status| status["outputs"][0]["lanes"].as_array()?.is_empty().then_some(()));
+    assert_eq!(spool(&agent.status(), "appended_records_total"), Some(0), "the disk took nothing");
+    drop(disk);
+    Check::raw(&kafka.records(&topic), &[&writer]).exact();
+}
+
 /// Scenario: Kafka is away and lines are spooled; somebody deletes the spool's directory while the agent runs, and lines go on.
 /// Guarantee: what went with the directory is counted and said; the agent goes on, and everything after it arrives.
 #[test]

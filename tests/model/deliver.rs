@@ -94,7 +94,10 @@ fn step(world: &mut World) {
         76..78 => drop(world.bury()),
         78..80 => drop(world.write_log()),
         80 => drop(world.read_log(records_max)),
-        81..85 => world.topic_news(),
+        81..85 => {
+            world.topic_news();
+            while world.random.chance(80) && world.place_waiting() {}
+        }
         85..88 => drop(world.rebuild()),
         88..90 => world.commit(),
         90..92 => world.send_late(records_max),

@@ -97,6 +97,13 @@ struct Holding {
     in_window: bool,
 }
 
+impl Holding {
+    fn of(lines: &Arc<Vec<Line>>, share: Share, receipt: Option<Receipt>) -> Self {
+        let (records, bytes) = (share.records, share.bytes);
+        Self { lines: Arc::clone(lines), records, bytes, receipt, acked: HashSet::new(), in_window: true }
+    }
+}
+
 /// Burials that are being tried.
 struct Grave {
     parcel: Parcel,
@@ -620,6 +627,36 @@ impl World {
 
     fn read_frame(&mut self, id: FrameId, frame: Frame) {
         let count = self.machine.partitions(&frame.lane.topic).expect("else it is skipped");
+        let (lines, shares) = self.by_place(&frame, count);
+        let source = SourceKey(frame.source as u64);
+        let parcels = self.machine.read(&frame.lane, id, source, &shares, self.now);
+        let lines = Arc::new(lines);
+        for (parcel, share) in parcels.into_iter().zip(shares) {
+            self.holdings.insert(parcel, Holding::of(&lines, share, None));
+        }
+        self.act();
+    }
+
+    /// What is on its way to a disk that takes nothing is taken apart by the partitions of its keys. Whether there was something.
+    pub fn place_waiting(&mut self) -> bool {
+        let Some((parcel, count)) = self.machine.next_to_place(self.now) else { return false };
+        let log = self.log.as_ref().expect("something is on its way there");
+        let Some(job) = log.queue.iter().find(|job| job.parcel == parcel) else { return false };
+        let (lines, shares) = self.by_place(&job.frame.clone(), count);
+        let parts = self.machine.placed(parcel, &shares, self.now);
+        assert!(!parts.is_empty(), "it is the next");
+        let holding = self.holdings.remove(&parcel).expect("a parcel is held until it settles");
+        let receipts = holding.receipt.expect("nothing has become of it").split(parts.len());
+        let lines = Arc::new(lines);
+        for ((part, share), receipt) in parts.into_iter().zip(shares).zip(receipts) {
+            self.holdings.insert(part, Holding::of(&lines, share, Some(receipt)));
+        }
+        self.act();
+        true
+    }
+
+    /// The lines of a frame by their places: the frame's own partition, if its topic has it; else each key's.
+    fn by_place(&mut self, frame: &Frame, count: u32) -> (Vec<Line>, Vec<Share>) {
         let mut groups: Vec<(Place, Vec<Line>)> = Vec::new();
         for (line, _) in &frame.lines {
             let key = self.spec(*line).key;
@@ -650,21 +687,7 @@ impl World {
             shares.push(Share { topic, place, records: start..lines.len() as u32, payload_bytes: bytes, bytes });
         }
         self.batch_bytes_max = self.batch_bytes_max.max(shares.iter().map(|share| share.bytes).sum());
-        let source = SourceKey(frame.source as u64);
-        let parcels = self.machine.read(&frame.lane, id, source, &shares, self.now);
-        let lines = Arc::new(lines);
-        for (parcel, share) in parcels.into_iter().zip(shares) {
-            let holding = Holding {
-                lines: Arc::clone(&lines),
-                records: share.records,
-                bytes: share.bytes,
-                receipt: None,
-                acked: HashSet::new(),
-                in_window: true,
-            };
-            self.holdings.insert(parcel, holding);
-        }
-        self.act();
+        (lines, shares)
     }
 
     /// The source's file is rotated away.
@@ -1058,7 +1081,13 @@ impl World {
                 old.producer.send(&lane, 16, &mut self.random, &mut self.broker);
             }
         }
-        while self.report() || self.bury() || self.rebuild() || self.write_log() || self.read_log(100) {}
+        while self.report()
+            || self.bury()
+            || self.rebuild()
+            || self.write_log()
+            || self.place_waiting()
+            || self.read_log(100)
+        {}
         self.topic_news();
         self.pass(100);
     }
