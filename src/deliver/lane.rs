@@ -135,6 +135,8 @@ pub struct Lane {
     pub unread_frames: u64,
     /// The first frame that the spool's reader met and was told to come back to.
     pub skipped_at: Option<FrameId>,
+    /// That frame, once the reader is told to come back to it, until it has been there: others of the topic may not go before it.
+    pub going_back_to: Option<FrameId>,
     /// The producer that has what is in flight; another one only once nothing is.
     pub epoch: u64,
     /// The counters of its topic.
@@ -196,6 +198,7 @@ impl Lane {
             state: State::Direct,
             unread_frames: 0,
             skipped_at: None,
+            going_back_to: None,
             epoch,
             row,
             last_report: Duration::ZERO,

@@ -598,9 +598,12 @@ impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
         let turn = self.turn_of(key, frame, bytes, now);
         if let Some(lane) = self.lanes.get_mut(key) {
             match turn {
-                Turn::Skip => lane.skipped_at = Some(lane.skipped_at.map_or(frame, |at| at.min(frame))),
+                Turn::Skip => {
+                    lane.skipped_at = Some(lane.skipped_at.map_or(frame, |at| at.min(frame)));
+                    lane.going_back_to = None;
+                }
                 // The reader is before whatever else of it was skipped.
-                Turn::Take => lane.skipped_at = None,
+                Turn::Take => (lane.skipped_at, lane.going_back_to) = (None, None),
                 Turn::Wait | Turn::Have => {}
             }
         }
@@ -614,6 +617,9 @@ impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
         let is_older = |other: &LaneKey| {
             self.lanes.get(other).and_then(|lane| lane.skipped_at).is_some_and(|skipped| skipped < frame)
         };
+        let is_going_back = |other: &LaneKey| {
+            self.lanes.get(other).and_then(|lane| lane.going_back_to).is_some_and(|back_to| back_to < frame)
+        };
         let is_known = self.topics.get(&key.topic).is_some_and(|topic| topic.partitions.is_some());
         let is_behind_torn =
             self.spooled.torn.range(..frame).any(|(_, torn)| {
@@ -623,7 +629,8 @@ impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
             return Turn::Skip;
         }
         if !self.is_placed(key) {
-            let is_behind = self.unread_of(&key.topic).any(|other| other != key && is_older(other));
+            let is_first = |other: &LaneKey| is_older(other) || is_going_back(other);
+            let is_behind = self.unread_of(&key.topic).any(|other| other != key && is_first(other));
             let is_moving = self.lanes.iter().any(|(other, lane)| {
                 other.topic == key.topic && other.partition >= 0 && lane.epoch != self.home(other)
             });
@@ -633,7 +640,8 @@ impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
                 () => Turn::Wait,
             };
         }
-        if self.unread_of(&key.topic).any(|other| !self.is_placed(other) && is_older(other)) {
+        let is_first = |other: &LaneKey| !self.is_placed(other) && (is_older(other) || is_going_back(other));
+        if self.unread_of(&key.topic).any(is_first) {
             return Turn::Skip;
         }
         if let Some(lane) = self.lanes.get(key) {
@@ -708,7 +716,7 @@ impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
                 continue;
             }
             if let Some(lane) = self.lanes.get_mut(&key) {
-                lane.skipped_at = None;
+                (lane.skipped_at, lane.going_back_to) = (None, lane.skipped_at);
             }
             self.actions.push_back(Action::Again { lane: key });
         }
@@ -720,7 +728,7 @@ impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
         if lane.unread_frames > 0 {
             return;
         }
-        lane.skipped_at = None;
+        (lane.skipped_at, lane.going_back_to) = (None, None);
         if lane.is_empty() {
             self.lanes.remove(key);
             self.timed.remove(key);

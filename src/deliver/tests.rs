@@ -983,3 +983,36 @@ fn a_spool_without_room_is_called_full() {
     assert!(matches!(offer(&mut machine), Offered::Taken(_)));
     assert_eq!(machine.held_by_spool(), (false, 0));
 }
+
+/// Scenario: the reader has passed over a frame whose topic nobody knew, and over later ones; the topic is known, and it is told to come
+/// back, while it is about to read a later one of a partition; or the other way round. Guarantee: the later frame waits until the
+/// reader has been back.
+#[test]
+fn nothing_goes_before_a_frame_that_the_reader_is_coming_back_to() {
+    let (now, unplaced) = (Duration::from_secs(1), LaneKey { topic: topic(), partition: -1 });
+    let told_again = |machine: &mut Machine<u64>| {
+        machine.tick(now);
+        let lane = |action| if let Action::Again { lane } = action { Some(lane) } else { None };
+        actions(machine).into_iter().filter_map(lane).collect::<Vec<_>>()
+    };
+    let read = |machine: &mut Machine<u64>, lane: &LaneKey, frame| {
+        let turn = machine.may_read(lane, FrameId(frame), 10, now);
+        if turn == Turn::Take {
+            machine.read(lane, FrameId(frame), SourceKey(1), &[share(Place::At(0), 0..1, 10)], now);
+        }
+        turn
+    };
+    for (first, second) in [(&unplaced, &lane(0)), (&lane(0), &unplaced)] {
+        let mut machine = Machine::new(limits());
+        machine.spool(1 << 20, HashSet::new(), None);
+        machine.recovered(&[(first.clone(), 1), (second.clone(), 1)], &[]);
+        assert_eq!(read(&mut machine, first, 1), Turn::Skip, "nobody knows the topic");
+        machine.topic(&topic(), Ok(PARTITIONS), now);
+        assert_eq!(told_again(&mut machine), [first.clone()]);
+        assert_eq!(read(&mut machine, second, 2), Turn::Skip, "the reader has not been back");
+        assert_eq!(told_again(&mut machine), []);
+        assert_eq!(read(&mut machine, first, 1), Turn::Take);
+        assert_eq!(told_again(&mut machine), [second.clone()]);
+        assert_eq!(read(&mut machine, second, 2), Turn::Take);
+    }
+}

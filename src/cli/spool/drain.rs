@@ -22,7 +22,8 @@ use crate::telemetry::status::OutputStatus;
 /// How often it is looked whether all is sent.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
-/// Sends what is in the spools of the config's outputs, and says what remains.
+/// Sends what is in the spools of the config's outputs, and says what remains. Exit code 1 if that is anything, or if something was
+/// damaged: it was passed over, and nobody will see it again.
 ///
 /// # Errors
 /// What can't be opened or started: an agent that runs is named with its pid.
@@ -62,7 +63,8 @@ pub fn run(args: &SpoolDrainArgs, out: &mut dyn Write) -> anyhow::Result<Exit> {
     for output in &status.outputs {
         out.write_all(said(output, all).as_bytes())?;
     }
-    Ok(if all { Exit::Fine } else { Exit::Failed })
+    let is_whole = status.outputs.iter().all(|output| output.spool.damaged_frames_total == 0);
+    Ok(if all && is_whole { Exit::Fine } else { Exit::Failed })
 }
 
 /// What became of one output's spool.
@@ -72,6 +74,10 @@ fn said(output: &OutputStatus, all: bool) -> String {
     let refused: u64 = output.failed_total.values().sum();
     if refused > 0 {
         text += &format!(", {refused} refused (logferry spool dead shows them)");
+    }
+    let damaged = output.spool.damaged_frames_total;
+    if damaged > 0 {
+        text += &format!(", {damaged} damaged in the spool: what stood there is lost");
     }
     if all || (output.spool.records == 0 && output.lanes.is_empty()) {
         return text + "; the spool is empty\n";
@@ -110,6 +116,9 @@ mod tests {
         };
         let sent = "output main: 3 records acknowledged, 1 refused (logferry spool dead shows them); ";
         assert_eq!(said(&output, true), format!("{sent}the spool is empty\n"));
+        output.spool.damaged_frames_total = 2;
+        let text = said(&output, true);
+        assert!(text.ends_with(", 2 damaged in the spool: what stood there is lost; the spool is empty\n"), "{text}");
         output.spool = SpoolStatus { records: 7, ..SpoolStatus::default() };
         output.lanes = vec![LaneStatus {
             topic: "logs.web".into(),
