@@ -8,7 +8,7 @@ pub mod entry;
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use entry::{Entry, EntryError};
@@ -114,12 +114,13 @@ impl FileDeadLetter {
         if self.file.is_none() {
             let folder = self.path.parent().ok_or_else(|| io::Error::other("the dead letter has no directory"))?;
             if !folder.is_dir() {
-                fs::create_dir_all(folder)?;
+                // Log lines are in it: as the spool, it is nobody else's to read.
+                fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
                 if let Some(above) = folder.parent() {
                     File::open(above)?.sync_all()?;
                 }
             }
-            let mut file = OpenOptions::new().read(true).append(true).create(true).open(&self.path)?;
+            let mut file = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(&self.path)?;
             File::open(folder)?.sync_all()?;
             if !ends_in_line(&mut file)? {
                 // The machine stopped in the middle of a record, which counts for nothing: it must not spoil the next.
@@ -439,6 +440,16 @@ mod tests {
         fs::remove_dir(&path).expect("empty");
         bury(&mut letter, b"third").expect("nothing is in the way");
         assert_eq!((lines(&other).len(), lines(&path).len()), (1, 1));
+    }
+
+    /// Scenario: the first record of a dead letter whose directory is not there either. Guarantee: nobody else can read it.
+    #[test]
+    fn nobody_else_reads_what_was_refused() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let path = dir.path().join("dead_letter/main.jsonl");
+        bury(&mut FileDeadLetter::new(path.clone(), 10_000), b"first").expect("there is room");
+        let mode = |path: &Path| fs::metadata(path).expect("made").mode() & 0o777;
+        assert_eq!((mode(&path), mode(path.parent().expect("it has one"))), (0o600, 0o700));
     }
 
     /// Scenario: the machine stopped while a record was being written. Guarantee: the next one is whole; the torn one is named
