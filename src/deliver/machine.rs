@@ -780,8 +780,7 @@ impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
         let pending = lane.pending();
         lane.state = State::Direct;
         lane.heard(now);
-        self.tally.of(lane.row).records_resent +=
-            pending.iter().map(|(_, records)| u64::from(records.end - records.start)).sum::<u64>();
+        self.tally.of(lane.row).records_resent += count_of(&pending);
         self.produce(key, pending);
         self.touched.insert(Blocker::Lane(key.clone()));
         self.touched.insert(Blocker::Topic(Arc::clone(&key.topic)));
@@ -827,6 +826,7 @@ impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
                     self.judge(key, now);
                 } else if let Some(group) = groups.pop_front() {
                     lane.state = State::Split { groups };
+                    self.tally.of(lane.row).records_resent += count_of(&group);
                     self.produce(key, group);
                 } else if lane.is_burying() {
                     lane.state = State::Split { groups };
@@ -982,6 +982,11 @@ fn accused_apart(failures: Vec<Failure>) -> Vec<Pieces> {
         beside_neighbours = is_neighbour;
     }
     groups
+}
+
+/// How many records that are.
+fn count_of(pieces: &Pieces) -> u64 {
+    pieces.iter().map(|(_, records)| u64::from(records.end - records.start)).sum()
 }
 
 /// Two groups with the same number of records (the first may have one more), in order.

@@ -1016,3 +1016,24 @@ fn nothing_goes_before_a_frame_that_the_reader_is_coming_back_to() {
         assert_eq!(read(&mut machine, second, 2), Turn::Take);
     }
 }
+
+/// Scenario: a batch is larger than its topic takes, and its halves are not. Guarantee: they are sent one after the other, and count as
+/// sent again.
+#[test]
+fn the_halves_of_a_refused_batch_count_as_sent_again() {
+    let mut machine = Machine::<u64>::new(limits());
+    machine.topic(&topic(), Ok(PARTITIONS), Duration::ZERO);
+    let Offered::Taken(parcels) =
+        machine.offer(1, SourceKey(1), &[share(Place::At(0), 0..4, 40)], false, Duration::ZERO)
+    else {
+        panic!("there is room")
+    };
+    let too_large = || Fault::Record { reason: RecordFault::TooLarge, message: "too large".into() };
+    machine.report(0, parcels[0], 0..4, Err(too_large()), Duration::ZERO);
+    machine.report(0, parcels[0], 0..2, Ok(()), Duration::ZERO);
+    machine.report(0, parcels[0], 2..4, Ok(()), Duration::ZERO);
+    let sent = |action| if let Action::Produce { records, .. } = action { Some(records) } else { None };
+    let sent: Vec<_> = actions(&mut machine).into_iter().filter_map(sent).collect();
+    assert_eq!(sent, [0..4, 0..2, 2..4]);
+    assert_eq!(machine.tally().rows()[0].1.records_resent, 4);
+}
