@@ -47,6 +47,8 @@ pub struct Tokenizer {
     order: Vec<usize>,
     /// The names, each once.
     slots: Vec<Slot>,
+    /// Setting a field may fail when others are set already: the names of some come from the text, or one is below another.
+    may_clash: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -157,7 +159,8 @@ impl Tokenizer {
     /// No key, an unclosed one, a name that is none, prefixes or types that do not exist, a `&name` without its name, or more
     /// than 128 keys.
     pub fn parse(text: &str) -> Result<Self, SyntaxError> {
-        let mut made = Self { before: "".into(), keys: Vec::new(), order: Vec::new(), slots: Vec::new() };
+        let mut made =
+            Self { before: "".into(), keys: Vec::new(), order: Vec::new(), slots: Vec::new(), may_clash: false };
         let mut ordinals = Vec::new();
         let mut indirect = Vec::new();
         let mut at = 0;
@@ -199,15 +202,24 @@ impl Tokenizer {
         for key in made.keys.iter().filter(|key| key.kind == Kind::Reference) {
             made.slots[key.slot].is_saved = false;
         }
+        made.may_clash = made.keys.iter().any(|key| key.kind == Kind::Indirect) || made.has_clash();
         made.order = (0..made.keys.len()).collect();
         made.order.sort_by_key(|index| (made.keys[*index].kind == Kind::Indirect, ordinals[*index]));
         Ok(made)
+    }
+
+    /// A field takes no text, or has another one below it.
+    fn has_clash(&self) -> bool {
+        let saved = || self.slots.iter().filter(|slot| slot.is_saved).map(|slot| &slot.path);
+        saved()
+            .any(|path| matches!(path.root(), "@timestamp" | "@metadata") || saved().any(|other| is_above(path, other)))
     }
 
     /// The same with all fields below `target`.
     #[must_use]
     pub fn below(mut self, target: &FieldPath) -> Self {
         self.slots.iter_mut().for_each(|slot| slot.path = slot.path.below(target));
+        self.may_clash |= self.has_clash();
         self
     }
 
@@ -280,6 +292,11 @@ impl Tokenizer {
         }
         Some(())
     }
+}
+
+/// `below` is a field below `above`.
+fn is_above(above: &FieldPath, below: &FieldPath) -> bool {
+    below.segments().len() > above.segments().len() && below.segments().starts_with(above.segments())
 }
 
 /// Cuts `#12` off the end; the number, which has one or two digits.
@@ -421,8 +438,18 @@ impl Process for Dissect {
                 return Err(Failed);
             }
         }
+        let paths = || fields.iter().map(|(of, _)| self.path(of));
+        if self.tokenizer.may_clash && paths().any(|path| paths().any(|other| is_above(path, other))) {
+            return Err(Failed);
+        }
+        let before = self.tokenizer.may_clash.then(|| work.event.clone());
         for (of, value) in fields {
-            work.set(self.path(&of), value)?;
+            if let Err(error) = work.set(self.path(&of), value) {
+                if let Some(before) = before {
+                    *work.event = before;
+                }
+                return Err(error.into());
+            }
         }
         Ok(Outcome::Keep)
     }
@@ -503,6 +530,12 @@ mod tests {
             ("%{a} %{fields.service}", "1 2"),
             ("%{a} %{message.x}", "1 2"),
             ("%{host.name.x} %{a}", "1 2"),
+            ("%{a} %{a.b}", "1 2"),
+            ("%{a.b} %{a}", "1 2"),
+            ("%{a} %{?k}=%{&k}", "1 a.b=2"),
+            ("%{a} %{?k}=%{&k} %{?l}=%{&l}", "1 b=2 b.c=3"),
+            ("%{a} %{@timestamp}", "1 today"),
+            ("%{a} %{host.ip} %{@metadata}", "1 2 3"),
         ] {
             check(tokenizer, input, None);
         }
