@@ -249,32 +249,53 @@ impl Object {
     }
 
     /// Keys with dots as nested objects (`a.b: 1` → `a: {b: 1}`), as a config means them. A key that can't be a path
-    /// (`.a`, `a..b`), or whose way is blocked by a plain value, stays as it is.
+    /// (`.a`, `a..b`), or whose place another one has, stays as it is: nothing is lost, in whatever order they stand.
     #[must_use]
     pub fn expanded(self) -> Self {
+        self.expanded_but().0
+    }
+
+    /// The same, and the first key that stays as it is because another one has its place.
+    pub fn expanded_but(self) -> (Self, Option<CompactString>) {
+        let mut first = None;
         let mut expanded = Object::new();
+        let mut dotted = Vec::new();
         for (key, value) in self.entries {
             let value = match value {
-                Value::Object(object) => Value::Object(object.expanded()),
+                Value::Object(object) => {
+                    let (object, kept) = object.expanded_but();
+                    first = first.or(kept);
+                    Value::Object(object)
+                }
                 value => value,
             };
             match FieldPath::parse(&key) {
-                Ok(path) if path.segments().len() > 1 && !key.starts_with('[') && expanded.is_open(&path) => {
-                    expanded.merge(nested(path.segments(), value));
-                }
-                _ => expanded.merge(Object { entries: vec![(key, value)] }),
+                Ok(path) if path.segments().len() > 1 && !key.starts_with('[') => dotted.push((path, key, value)),
+                _ => expanded.entries.push((key, value)),
             }
         }
-        expanded
+        for (path, key, value) in dotted {
+            if expanded.has_room(path.segments(), &value) {
+                expanded.merge(nested(path.segments(), value));
+            } else {
+                first.get_or_insert_with(|| key.clone());
+                expanded.entries.push((key, value));
+            }
+        }
+        (expanded, first)
     }
 
-    /// Nothing on the way to `path` is there and no object.
-    fn is_open(&self, path: &FieldPath) -> bool {
-        let (_, parents) = path.segments().split_last().expect("a path has a segment");
-        let Some((first, rest)) = parents.split_first() else { return true };
-        match self.get(first).map(|value| value.probe(rest)) {
-            None | Some(Probe::Missing | Probe::Found(Value::Object(_))) => true,
-            Some(Probe::Blocked | Probe::Found(_)) => false,
+    /// `value` can be laid over what is here at `segments` without replacing anything.
+    fn has_room(&self, segments: &[Box<str>], value: &Value) -> bool {
+        let has_room_at = |key: &str, rest: &[Box<str>], value: &Value| match self.get(key) {
+            None => true,
+            Some(Value::Object(inner)) => inner.has_room(rest, value),
+            Some(_) => false,
+        };
+        match (segments.split_first(), value) {
+            (Some((first, rest)), value) => has_room_at(first, rest, value),
+            (None, Value::Object(new)) => new.iter().all(|(key, value)| has_room_at(key, &[], value)),
+            (None, _) => false,
         }
     }
 
@@ -487,6 +508,29 @@ mod tests {
     fn expands_dots_as_a_config_means_them() {
         let fields = object(json!({"a.b": 1, "a": {"c.d": 2}, "x": 1, "x.y": 3, ".z": 4}));
         assert_eq!(fields.expanded(), object(json!({"a": {"b": 1, "c": {"d": 2}}, "x": 1, "x.y": 3, ".z": 4})));
+    }
+
+    /// Guarantee: whatever the order of the keys, no value is lost, and the first that could not be expanded is named.
+    #[test]
+    fn a_key_whose_place_is_taken_stays_as_it_is() {
+        for (fields, expect, kept) in [
+            (json!({"a.b": 2, "a": 1}), json!({"a": 1, "a.b": 2}), Some("a.b")),
+            (json!({"a": 1, "a.b": 2}), json!({"a": 1, "a.b": 2}), Some("a.b")),
+            (json!({"a.b": 2, "a": {"b": 1}}), json!({"a": {"b": 1}, "a.b": 2}), Some("a.b")),
+            (json!({"a.b.c": 2, "a.b": 1}), json!({"a": {"b": {"c": 2}}, "a.b": 1}), Some("a.b")),
+            (
+                json!({"a.b": {"c": 1, "d": 2}, "a": {"b": {"c": 3}}}),
+                json!({"a": {"b": {"c": 3}}, "a.b": {"c": 1, "d": 2}}),
+                Some("a.b"),
+            ),
+            (json!({"x": {"a.b": 2, "a": 1}}), json!({"x": {"a": 1, "a.b": 2}}), Some("a.b")),
+            (json!({"a.b": {"c": 1}, "a": {"b": {"d": 3}}}), json!({"a": {"b": {"c": 1, "d": 3}}}), None),
+            (json!({"a.b": 1, "a.c": 2, ".d": 3}), json!({"a": {"b": 1, "c": 2}, ".d": 3}), None),
+        ] {
+            let (expanded, first) = object(fields.clone()).expanded_but();
+            assert_eq!(serde_json::Value::Object(expanded.to_json()), expect, "{fields}");
+            assert_eq!(first.as_deref(), kept, "{fields}");
+        }
     }
 
     #[test]

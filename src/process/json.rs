@@ -2,7 +2,8 @@
 //! stands twice the last counts, as everywhere.
 //!
 //! Depth, bytes and members of an object are bounded: a line can't make an event that is costly to carry on. What is no
-//! JSON, or beyond the bounds, fails and changes nothing.
+//! JSON, or beyond the bounds, fails and changes nothing. Where two keys want the same place (`{"a": 1, "a.b": 2}`, expanded) all
+//! fields are set, the one with the dots by its own name; that is a failure too, as in Filebeat.
 
 use std::fmt;
 
@@ -28,7 +29,8 @@ pub struct Json {
 }
 
 impl Json {
-    fn parse(&self, text: &str) -> Result<Value, String> {
+    /// The value, and why not all of it is as the options want it.
+    fn parse(&self, text: &str) -> Result<(Value, Option<String>), String> {
         if text.len() > self.bytes_max {
             return Err(format!("{} bytes are more than max_bytes ({})", text.len(), self.bytes_max));
         }
@@ -37,13 +39,14 @@ impl Json {
         reader.end().map_err(|error| error.to_string())?;
         match value {
             Value::Object(object) if self.expand => {
-                let expanded = Value::Object(object.expanded());
+                let (expanded, kept) = object.expanded_but();
+                let expanded = Value::Object(expanded);
                 if depth(&expanded) > self.depth_max {
                     return Err(too_deep(self.depth_max));
                 }
-                Ok(expanded)
+                Ok((expanded, kept.map(|key| format!("`{key}` is not expanded: another key has its place"))))
             }
-            value => Ok(value),
+            value => Ok((value, None)),
         }
     }
 
@@ -67,7 +70,11 @@ impl Process for Json {
             None => return Ok(Outcome::Keep),
             Some(text) => self.parse(&text),
         };
-        match parsed.and_then(|value| self.put(value, work)) {
+        let done = parsed.and_then(|(value, kept)| {
+            self.put(value, work)?;
+            kept.map_or(Ok(()), Err)
+        });
+        match done {
             Ok(()) => Ok(Outcome::Keep),
             Err(reason) => {
                 if let Some(key) = &self.error_key {
@@ -227,6 +234,16 @@ mod tests {
         check(decode(), r#"{"i":9223372036854775807,"a.b":1}"#, json!({"i": i64::MAX, "a.b": 1}));
         check(decode(), r#"{"message":"inner","x":1}"#, json!({"message": "inner", "x": 1}));
         check(Json { expand: true, ..decode() }, r#"{"a.b":1,"a":{"c.d":2}}"#, json!({"a": {"b": 1, "c": {"d": 2}}}));
+    }
+
+    #[test]
+    fn keys_that_want_one_place_lose_nothing_and_fail() {
+        let expanding = || Json { expand: true, error_key: Some(path("error.message")), ..decode() };
+        let error = json!({"message": "`a.b` is not expanded: another key has its place"});
+        for line in [r#"{"a.b":2,"a":1,"x":3}"#, r#"{"a":1,"a.b":2,"x":3}"#] {
+            let tags = ["_json_failed"];
+            check(expanding(), line, json!({"a": 1, "a.b": 2, "x": 3, "error": error, "tags": tags}));
+        }
     }
 
     #[test]

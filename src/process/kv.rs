@@ -275,7 +275,8 @@ impl Process for Kv {
             }
         }
         if !fields.is_empty() {
-            self.place.put(if self.expand { fields.expanded() } else { fields }, work)?;
+            let put = if self.expand { Place::put_expanded } else { Place::put };
+            put(&self.place, fields, work)?;
         }
         Ok(Outcome::Keep)
     }
@@ -532,6 +533,8 @@ mod tests {
         check(Kv { empty: true, field_split: chars(","), ..kv() }, "a=,b=\"\"", json!({"a": "", "b": ""}));
         check(Kv { lenient: false, field_split: chars(","), ..kv() }, "a = 1", json!({"a ": " 1"}));
         check(Kv { expand: true, ..kv() }, "a.b=1 a.c=2", json!({"a": {"b": "1", "c": "2"}}));
+        let kept = json!({"a": "2", "a.b": "1", "tags": ["_kv_failed"]});
+        check(Kv { expand: true, ..kv() }, "a.b=1 a=2", kept);
         let below = Kv { place: Place { target: Some(path("kv")), ..kv().place }, ..kv() };
         check(below, "host=1", json!({"kv": {"host": "1"}}));
     }

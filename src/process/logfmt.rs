@@ -25,7 +25,8 @@ impl Process for Logfmt {
     fn run(&self, work: &mut Work<'_>) -> Result<Outcome, Failed> {
         let Some(text) = self.place.text(work)? else { return Ok(Outcome::Keep) };
         let fields = pairs(&text)?;
-        self.place.put(if self.expand { fields.expanded() } else { fields }, work)?;
+        let put = if self.expand { Place::put_expanded } else { Place::put };
+        put(&self.place, fields, work)?;
         Ok(Outcome::Keep)
     }
 }

@@ -58,6 +58,16 @@ impl Place {
         Ok(work.set(target, merged)?)
     }
 
+    /// The same with keys with dots as levels. A key whose place another one has is set by its own name.
+    ///
+    /// # Errors
+    /// As for [`Place::put`], and if there is such a key; the others are set.
+    pub(super) fn put_expanded(&self, fields: Object, work: &mut Work<'_>) -> Result<(), Failed> {
+        let (fields, kept) = fields.expanded_but();
+        self.put(fields, work)?;
+        if kept.is_some() { Err(Failed) } else { Ok(()) }
+    }
+
     /// Sets one field, which is below the target already. What is there stays unless it is to be replaced.
     ///
     /// # Errors
