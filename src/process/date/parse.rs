@@ -313,12 +313,13 @@ fn from_week(year: i32, week: i32, weekday: i32) -> Option<Day> {
     Some(civil_from_days(first_week(year) + (week - 1) * 7 + weekday - 1))
 }
 
-/// What ISO 8601 means in Logstash: a date (of a month, a week or a year), maybe a time behind `T` or a blank with a fraction
-/// behind `.` or `,`, maybe an offset.
+/// What ISO 8601 means in Logstash, which is Joda's `dateTimeParser`: a date (of a month, a week or a year), maybe a time behind `T`,
+/// the last part of which may have a fraction behind `.` or `,`, maybe an offset. A blank for the `T`, and before the offset, goes
+/// beyond it. Not here: a time without its date, of which Joda makes one of 1970.
 pub(super) fn iso8601(text: &str) -> Option<Parts> {
     let mut cursor = Cursor::new(text);
     let mut parts = Parts::default();
-    let year = cursor.exactly(4)?;
+    let year = cursor.signed(9)?;
     parts.year = Some(year);
     if cursor.take(b'-') {
         if cursor.take(b'W') {
@@ -336,16 +337,12 @@ pub(super) fn iso8601(text: &str) -> Option<Parts> {
             }
         }
     }
-    if cursor.take(b'T') || cursor.take(b't') || cursor.take(b' ') {
-        parts.hour = Some(cursor.number(2)?);
-        if cursor.take(b':') {
-            parts.minute = cursor.number(2)?;
-            if cursor.take(b':') {
-                parts.second = cursor.number(2)?;
-                if cursor.take(b'.') || cursor.take(b',') {
-                    parts.nanosecond = cursor.fraction(usize::MAX)?;
-                }
-            }
+    let has_t = cursor.take(b'T') || cursor.take(b't');
+    if has_t || cursor.take(b' ') {
+        if cursor.digits_ahead(1) > 0 {
+            iso8601_clock(&mut cursor, &mut parts)?;
+        } else if !has_t {
+            return None;
         }
         if cursor.peek() == Some(b' ') && matches!(cursor.rest().as_bytes().get(1), Some(b'+' | b'-')) {
             cursor.skip(1);
@@ -355,6 +352,28 @@ pub(super) fn iso8601(text: &str) -> Option<Parts> {
         }
     }
     cursor.is_at_end().then_some(parts)
+}
+
+/// `10`, `10:11`, `10:11:12`, with a fraction of what stands last.
+fn iso8601_clock(cursor: &mut Cursor<'_>, parts: &mut Parts) -> Option<()> {
+    parts.hour = Some(cursor.number(2)?);
+    let mut unit_seconds = 3_600;
+    if cursor.take(b':') {
+        parts.minute = cursor.number(2)?;
+        unit_seconds = 60;
+        if cursor.take(b':') {
+            parts.second = cursor.number(2)?;
+            unit_seconds = 1;
+        }
+    }
+    if cursor.take(b'.') || cursor.take(b',') {
+        let nanoseconds = i64::from(cursor.fraction(usize::MAX)?) * unit_seconds;
+        let seconds = (nanoseconds / NANOS) as i32;
+        parts.nanosecond = (nanoseconds % NANOS) as i32;
+        parts.minute += seconds / 60;
+        parts.second += seconds % 60;
+    }
+    Some(())
 }
 
 /// Seconds since the epoch, maybe with a fraction. Those beyond 2038 are refused, as in Logstash: they are milliseconds.
