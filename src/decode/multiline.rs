@@ -341,6 +341,72 @@ mod tests {
         );
     }
 
+    /// Scenario: what Node 20 prints of an exception that nobody catches.
+    /// Guarantee: the lines before the error, its frames, and the version behind them are one record.
+    #[test]
+    fn what_node_prints_of_an_uncaught_exception() {
+        let frames = "    at f (/a.js:2:11)\n    at node:internal/main/run_main_module:28:49";
+        let version = "\n\nNode.js v20.20.2";
+        let fields = " {\n  code: 'X',\n  list: [ '/a.js' ]\n}";
+        for trace in [
+            format!("/a.js:2\n    throw new Error(\"boom\");\n    ^\n\nError: boom\n{frames}{version}"),
+            format!("/a.js:1\nthrow new Error\n^\n\nError\n{frames}{version}"),
+            format!("C:\\app\\a.js:1\nlet a = ;\n        ^\n\nSyntaxError: Unexpected token ';'\n{frames}"),
+            format!(
+                "node:internal/modules/cjs/loader:1210\n  throw err;\n  ^\n\nError: Cannot find module './nope'\nRequire stack:\n- \
+                 /a.js\n{frames}{fields}{version}"
+            ),
+            format!(
+                "node:internal/modules/esm/resolve:283\n    throw new ERR_MODULE_NOT_FOUND(\n          ^\n\nError \
+                 [ERR_MODULE_NOT_FOUND]: Cannot find module '/no.mjs'\n{frames}{fields}{version}"
+            ),
+            format!(
+                "node:events:502\n      throw er;\n      ^\n\nError: ev\n{frames}\nEmitted 'error' event at:\n{frames}\n    [... lines matching original stack trace ...]{version}"
+            ),
+            format!(
+                "node:assert:90\n  throw new AssertionError(obj);\n  ^\n\nAssertionError [ERR_ASSERTION]: not equal:\n\n1 !== 2\n\n{frames}{fields}{version}"
+            ),
+            format!("<anonymous_script>:1\n{{x\n ^\n\nSyntaxError: Expected property name\n{frames}{version}"),
+            format!(
+                "/a.js:1\nclass A extends Error {{}}; throw new A(\"a\\nb\")\n    ^\n\nA [Error]: a\nb\n{frames}{version}"
+            ),
+            format!(
+                "/a.js:1\nthrow \"text\"\n^\ntext\n(Use `node --trace-uncaught ...` to show where the exception was thrown){version}"
+            ),
+            format!("TypeError [ERR_INVALID_ARG_TYPE]: The \"path\" argument must be of type string\n{frames}{fields}"),
+            format!("/a.js:1\nError: told without its line\n{frames}"),
+            format!(
+                "Error: outer\n    at f (/a.js:1:11)\n    ... 4 lines matching cause stack trace ...\n{frames} {{\n  [cause]: RangeError: inner\n      at g (/a.js:1:2)\n}}"
+            ),
+        ] {
+            let trace: Vec<&str> = trace.lines().collect();
+            let lines = [&["before"], &*trace, &["behind"]].concat();
+            check(&presets(&["javascript"]), &lines, &[&["before"], &trace, &["behind"]]);
+        }
+        // A place alone draws in one line.
+        check(&presets(&["javascript"]), &["/a.js:1", "GET /", "POST /"], &[&["/a.js:1", "GET /"], &["POST /"]]);
+    }
+
+    /// Scenario: records of Laravel, with the exceptions of their context. Guarantee: each is one record, whatever stands behind it.
+    #[test]
+    fn what_laravel_writes_of_an_exception() {
+        let first = "[2024-05-01 10:00:00] local.ERROR: no {\"userId\":1,\"exception\":\"[object] (RuntimeException(code: 0): no at /app/a.php:10)\n\
+                     [stacktrace]\n#0 /app/b.php(5): f()\n#1 {main}";
+        let previous = "\n\n[previous exception] [object] (PDOException(code: 2002): two\nlines at /app/c.php:1)\n[stacktrace]\n#0 {main}";
+        let next = "[2024-05-01 10:00:01] local.INFO: next";
+        for trace in [
+            format!("{first}\n\"}} "),
+            format!("{first}\n\",\"url\":\"/\"}} "),
+            format!("{first}{previous}\n\"}} "),
+            "[2024-05-01 10:00:00] local.ERROR: no {\"exception\":\"[object] (E(code: 0): no at /a.php:1)\"} "
+                .to_owned(),
+        ] {
+            let trace: Vec<&str> = trace.lines().collect();
+            let lines = [&[next], &*trace, &[next, "behind"]].concat();
+            check(&presets(&["php"]), &lines, &[&[next], &trace, &[next], &["behind"]]);
+        }
+    }
+
     /// Guarantee: an empty line behind a trace does not draw what follows it into the record.
     #[test]
     fn a_trace_with_nothing_behind_it_stays_alone() {

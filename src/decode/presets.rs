@@ -3,7 +3,7 @@
 //! A preset is a small state machine, as in Fluent Bit's built-in parsers and in the detector of Google's agent before them: a rule
 //! says in which states it is asked, what the line must look like, and the state after it. A trace begins with a rule of
 //! [`START`]; a rule that leads back there ends it at once. `java`, `go`, `python` and `ruby` are Fluent Bit's, with what newer
-//! versions of these languages print beside; `dotnet` and `javascript` are made of `java`'s, `php` of the detector's.
+//! versions of these languages print beside; `dotnet` and `javascript` are made of `java`'s, `php` of the detector's, with Monolog's traces.
 //!
 //! Lines come without their terminator, so that `$` also stands for a line break that a rule wants to see.
 
@@ -50,16 +50,41 @@ const JAVA: &[Rule] = &[
     ),
 ];
 
-/// Before [`JAVA`]: an error may stand at the very beginning of a line, and the last frame may open the error's own fields.
+/// Before [`JAVA`]: an error may stand at the very beginning of a line, with its code (`Error [ERR_X]:`), and the last frame may open the
+/// error's own fields. Of what nobody catches, Node prints more: where it was thrown (place, line, caret), an empty line, the error,
+/// and its own version at last. Behind place and caret the error may be anything, and have lines of its own before its frames.
 const JAVASCRIPT: &[Rule] = &[
     (
         &[START, "java_start_exception"],
-        r"(?:Exception|Error|Throwable|V8 errors stack trace)(?:[:\r\n]|$)",
+        r"(?:Exception|Error|Throwable|V8 errors stack trace)(?: \[\w+\]|\])?(?:[:\r\n]|$)",
         "java_after_exception",
     ),
-    (&["java_after_exception", "java"], r"^[\t ]+at .*\{$", "javascript_fields"),
+    (
+        &[START],
+        r"^(?:/|file:///|node:|internal/|webpack(?:-internal)?:///|[A-Za-z]:\\|<anonymous_script>|undefined|evalmachine\.|\[\w+\])\S*:\d+$",
+        "javascript_place",
+    ),
+    (&["javascript_place"], r"^[\w.$]*(?:Exception|Error)(?: \[\w+\]|\])?(?::|$)", "java_after_exception"),
+    (&["javascript_place"], r".", "javascript_line"),
+    (&["javascript_line"], r"^[\t ]*\^+$", "javascript_caret"),
+    (&["javascript_caret"], r"^$", "javascript_error"),
+    // What is no error has no frames.
+    (&["javascript_caret", "javascript_thrown"], r"^[^\t ]", "javascript_thrown"),
+    (&["javascript_thrown"], r"^[\t ]", "javascript_thrown"),
+    (&["javascript_thrown", "java"], r"^$", "javascript_end"),
+    (&["javascript_error", "javascript_end"], r"^Node\.js v\d", START),
+    (
+        &["java_after_exception", "java", "javascript_error", "javascript_modules"],
+        r"^[\t ]+at .*\{$",
+        "javascript_fields",
+    ),
     (&["javascript_fields"], r"^[\t ]", "javascript_fields"),
     (&["javascript_fields"], r"^\}", "java"),
+    (&["javascript_error", "javascript_modules"], r"^[\t ]+at ", "java"),
+    (&["javascript_error"], r"", "javascript_error"),
+    (&["java_after_exception"], r"^Require stack:$", "javascript_modules"),
+    (&["javascript_modules"], r"^- ", "javascript_modules"),
+    (&["java"], r"^(?:Emitted 'error' event .*at:$|[\t ]+\[?\.\.\. (?:\d+ )?lines matching )", "java"),
 ];
 
 /// Before [`JAVA`]: inner exceptions stand on lines of their own.
@@ -123,6 +148,14 @@ const PHP: &[Rule] = &[
     (&["php_stack_frames"], r"^$", "php_between"),
     (&["php_between"], r"^Next ", "php_stack_begin"),
     (&["php_stack_frames"], r"^\s+thrown in ", START),
+    // Monolog's, as Laravel and Symfony write it: the context of a record, with the exceptions in it.
+    (&[START], r#""exception":"\[object\] \(.*"\}\s*$"#, START),
+    (&[START], r#""exception":"\[object\] \("#, "php_object"),
+    (&["php_object"], r"^\[stacktrace\]$", "php_object_frames"),
+    (&["php_object"], r"^(?:[^\[]|$)", "php_object"),
+    (&["php_object_frames"], r"^(?:#\d|$)", "php_object_frames"),
+    (&["php_object_frames"], r"^\[previous exception\]", "php_object"),
+    (&["php_object_frames"], r#"^"[,}]"#, START),
 ];
 
 /// The compiled rules of one preset.
