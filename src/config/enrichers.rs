@@ -8,13 +8,13 @@ use super::agents;
 use super::check::Checker;
 use super::leaf;
 use super::processors::{
-    self as written, CloudProvider, EcsCompatibility, FingerprintEncoding, FingerprintMethod, GeoFieldName, OnExceed,
-    RedactAction, RedactBuiltin,
+    self as written, CloudProvider, EcsCompatibility, FingerprintEncoding, FingerprintMethod, OnExceed, RedactAction,
+    RedactBuiltin,
 };
 use crate::event::{FieldPath, Template};
 use crate::process::condition::Condition;
 use crate::process::{
-    self, Action, CloudFacts, CloudQuery, Encoding, Finder, GeoField, Key, Keyed, Method, Process, Provider, Rate,
+    self, Action, CloudFacts, CloudQuery, Encoding, Finder, Key, Keyed, Method, Process, Provider, Rate,
 };
 
 /// Bytes of the text that stands for what is hidden.
@@ -109,8 +109,7 @@ impl Checker<'_> {
                 return None;
             }
         };
-        let fields: Vec<GeoField> = geoip.fields.iter().map(|field| geo_field(*field)).collect();
-        let fields = Some(&fields[..]).filter(|fields| !fields.is_empty());
+        let fields = Some(&geoip.fields[..]).filter(|fields| !fields.is_empty());
         Some(Arc::new(process::GeoIp::new(field, &target?, database, is_ecs, fields)))
     }
 
@@ -197,29 +196,5 @@ impl Checker<'_> {
             None => None,
         };
         Some(Arc::new(process::Sample::new(leaf::rate(&sample.rate.0).ok()?, key, exclude)))
-    }
-}
-
-fn geo_field(name: GeoFieldName) -> GeoField {
-    match name {
-        GeoFieldName::Ip => GeoField::Ip,
-        GeoFieldName::CityName => GeoField::CityName,
-        GeoFieldName::ContinentCode => GeoField::ContinentCode,
-        GeoFieldName::ContinentName => GeoField::ContinentName,
-        GeoFieldName::CountryName => GeoField::CountryName,
-        GeoFieldName::CountryCode2 => GeoField::CountryCode2,
-        GeoFieldName::CountryCode3 => GeoField::CountryCode3,
-        GeoFieldName::Latitude => GeoField::Latitude,
-        GeoFieldName::Longitude => GeoField::Longitude,
-        GeoFieldName::Location => GeoField::Location,
-        GeoFieldName::PostalCode => GeoField::PostalCode,
-        GeoFieldName::RegionName => GeoField::RegionName,
-        GeoFieldName::RegionCode => GeoField::RegionCode,
-        GeoFieldName::RegionIsoCode => GeoField::RegionIsoCode,
-        GeoFieldName::Timezone => GeoField::Timezone,
-        GeoFieldName::Asn => GeoField::Asn,
-        GeoFieldName::AsOrg => GeoField::AsOrg,
-        GeoFieldName::Isp => GeoField::Isp,
-        GeoFieldName::Organization => GeoField::Organization,
     }
 }

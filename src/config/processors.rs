@@ -13,6 +13,7 @@ use super::written::{
     AbsolutePath, ConditionText, Count, DateFormatText, EventRateText, Field, LinePattern, LocaleText, Rate,
     SecretText, Size, Span, Tag, TemplateText, TimeZoneText, TokenizerText, TopicTemplate,
 };
+use crate::process::GeoField;
 
 /// What becomes of an event for which a processor fails. The failure is counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -240,7 +241,8 @@ processors! {
         /// Fields that are there already are replaced. Otherwise they stay, but for `field` itself and for what the agent adds by
         /// itself (`host`, `agent`, `input`, `log.offset`, …, the time of reading as `@timestamp`): a line goes before that.
         overwrite_keys: bool = false,
-        /// Keys with dots become levels: `a.b` is the field `b` below `a`.
+        /// Keys with dots become levels: `a.b` is the field `b` below `a`. One whose place another key has (`a`) keeps its name, and
+        /// that is a failure.
         expand_keys: bool = false,
         /// Levels of objects and lists, at most 64; a text that has more is a failure.
         max_depth: Count = Count(32),
@@ -260,7 +262,8 @@ processors! {
         /// Fields that are there already are replaced. Otherwise they stay, but for `field` itself and for what the agent adds by
         /// itself (`host`, `agent`, `input`, `log.offset`, …, the time of reading as `@timestamp`): a line goes before that.
         overwrite_keys: bool = false,
-        /// Keys with dots become levels: `a.b` is the field `b` below `a`.
+        /// Keys with dots become levels: `a.b` is the field `b` below `a`. One whose place another key has (`a`) keeps its name, and
+        /// that is a failure.
         expand_keys: bool = false,
         /// The characters that end a pair, written as within the `[…]` of a regular expression: `\s`, `\t`, `\[`, `a-z`. Behind a
         /// backslash they end nothing.
@@ -312,7 +315,8 @@ processors! {
         /// Fields that are there already are replaced. Otherwise they stay, but for `field` itself and for what the agent adds by
         /// itself (`host`, `agent`, `input`, `log.offset`, …, the time of reading as `@timestamp`): a line goes before that.
         overwrite_keys: bool = false,
-        /// Keys with dots become levels: `a.b` is the field `b` below `a`.
+        /// Keys with dots become levels: `a.b` is the field `b` below `a`. One whose place another key has (`a`) keeps its name, and
+        /// that is a failure.
         expand_keys: bool = false,
     }
     /// The named groups of a regular expression, `(?<name>…)`, become fields. Any expression takes a time that is linear in the text:
@@ -391,7 +395,7 @@ processors! {
         /// (`geo.country_name`, `as.number`).
         ecs_compatibility: EcsCompatibility = EcsCompatibility::Disabled,
         /// What is set. Default: what Logstash sets for a database of this type.
-        fields: Vec<GeoFieldName> = Vec::new(),
+        fields: Vec<GeoField> = Vec::new(),
     }
     /// Takes fields out of a text by named patterns, as Logstash's filter of that name does: see [grok](grok.md). An event that no
     /// pattern matches is a failure.
@@ -664,31 +668,6 @@ pub enum FingerprintMethod {
     Sha256,
     /// XXH3: 8 bytes, fast, not safe against somebody who wants two events to look alike.
     Xxh3,
-}
-
-/// What `geoip` can set, by its old name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum GeoFieldName {
-    Ip,
-    CityName,
-    ContinentCode,
-    ContinentName,
-    CountryName,
-    CountryCode2,
-    CountryCode3,
-    Latitude,
-    Longitude,
-    Location,
-    PostalCode,
-    RegionName,
-    RegionCode,
-    RegionIsoCode,
-    Timezone,
-    Asn,
-    AsOrg,
-    Isp,
-    Organization,
 }
 
 /// What becomes of an event beyond a limit.

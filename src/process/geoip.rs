@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use maxminddb::{MaxMindDbError, Reader};
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use super::{Failed, Outcome, Process, Work};
 use crate::event::{FieldPath, Object, Value, ValueRef};
@@ -41,8 +42,9 @@ struct Loaded {
 /// Which content of a file this is: device, inode, length, and the time of the last change. All 0: there is no file.
 pub type Stamp = [u64; 5];
 
-/// What can be known of an address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What can be known of an address, by its old name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum GeoField {
     Ip,
     CityName,
