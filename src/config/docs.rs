@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 
 use serde_json::{Map, Value};
 
-use super::schema::{internal, resolve, tagged, words};
+use super::schema::{internal, properties, resolve, tagged, words};
 
 /// The whole page.
 pub fn render() -> String {
@@ -25,10 +25,6 @@ pub fn render() -> String {
 /// The top-level keys that are maps or lists of maps, in their order.
 fn sections(root: &Value) -> Vec<(&str, &Value)> {
     properties(root).filter(|(_, schema)| leads_to_map(root, schema)).collect()
-}
-
-fn properties(schema: &Value) -> impl Iterator<Item = (&str, &Value)> {
-    schema.get("properties").and_then(Value::as_object).into_iter().flatten().map(|(key, value)| (key.as_str(), value))
 }
 
 fn leads_to_map(root: &Value, schema: &Value) -> bool {
@@ -235,7 +231,7 @@ need not be complete: only all together must be. Anchors are for their own file.
 "#;
 
 const PROCESSORS: &str = r#"The same list can be written below an input. Each item is one processor, with a [condition](#conditions) if you like: `if`
-stands in the processor or beside it.
+stands in the processor or beside it. Where a list of texts is wanted, a single one will do: `fields: status`.
 
 ```yaml
 processors:
@@ -377,7 +373,8 @@ parts is cut there and marked.
   those, exceptions that are printed behind others are in one record with them (`python`, `php`), groups of exceptions are (`python`), and so are
   `fatal error:` and what newer runtimes print (`go`). A record
   that no line can follow ends at once, not with the next line. Stack traces of `java`, `dotnet` and `javascript` begin at a line with
-  `Exception`, `Error` or `Throwable` before a colon or at its end.
+  `Exception`, `Error` or `Throwable` before a colon or at its end; of what nobody catches in Node, `javascript` has the place, the line and
+  the caret before it, and the version behind it. `php` also knows the `[stacktrace]` of Monolog (Laravel, Symfony).
 - **Limits**: of a record at most `max_lines` lines and `max_bytes` bytes are shipped, cut at a character. The lines behind that still belong
   to it, and are counted in its `log.length`. `log.flags` is `multiline` where lines were joined, and `truncated` where something was cut.
 - **Time**: a record to which nothing was added for `timeout` ends, so that the last trace of a file does not wait for the next line. Parts of
@@ -489,7 +486,7 @@ form and in any case.
 
 | format | reads |
 |---|---|
-| `ISO8601` | `2026-11-25T15:35:43.123+01:00`, with a blank for the `T`, a comma for the dot, fewer parts, no offset |
+| `ISO8601` | `2026-11-25T15:35:43.123+01:00`, with a blank for the `T`, a comma for the dot, fewer parts, a fraction of whichever part of the time stands last (`10:11,5`), no offset. A time without a date is refused: Logstash takes `T10:11` for one of 1970 |
 | `UNIX` | seconds since the epoch, with a fraction or not, up to 2038: what is more is milliseconds (list both: `[UNIX, UNIX_MS]`) |
 | `UNIX_MS` | milliseconds since the epoch |
 | `TAI64N` | `@4000000050d506482dbdf024` |

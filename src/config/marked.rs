@@ -114,7 +114,8 @@ impl Node {
         path.iter().try_fold(self, |node, step| match &node.data {
             Data::Map(entries) => entries.iter().find(|(key, _)| key.name == *step).map(|(_, value)| value),
             Data::List(items) => step.parse::<usize>().ok().and_then(|index| items.get(index)),
-            Data::Scalar(_) => None,
+            // A single text is a list of one.
+            Data::Scalar(_) => (*step == "0").then_some(node),
         })
     }
 

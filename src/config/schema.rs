@@ -15,7 +15,31 @@ pub(crate) fn internal() -> Value {
     let mut schema = generator.into_root_schema_for::<Config>().to_value();
     debug_assert_eq!(Config::schema_name(), "Config");
     without_null(&mut schema);
+    one_for_a_list(&mut schema);
     schema
+}
+
+/// Where a processor takes a list of texts or words, a single one will do, as users of Logstash write it.
+fn one_for_a_list(schema: &mut Value) {
+    let root = schema.clone();
+    let of =
+        |schema: &Value| properties(schema).map(|(key, below)| (key.to_owned(), below.clone())).collect::<Vec<_>>();
+    let is_text = |items: &Value| {
+        let items = resolve(&root, items);
+        items.get("type").is_some_and(|name| name == "string") || words(items).is_some()
+    };
+    for (_, processor) in root.pointer("/$defs/Processor").map(of).unwrap_or_default() {
+        let Some(pointer) = processor.get("$ref").and_then(Value::as_str).and_then(|name| name.strip_prefix('#'))
+        else {
+            continue;
+        };
+        for (key, option) in of(resolve(&root, &processor)) {
+            let place = schema.pointer_mut(&format!("{pointer}/properties/{key}"));
+            if let (Some(Value::Object(place)), true) = (place, option.get("items").is_some_and(is_text)) {
+                place.insert("x-one".to_owned(), true.into());
+            }
+        }
+    }
 }
 
 /// The schema for editors and other programs.
@@ -124,6 +148,11 @@ fn allow_substitution(map: &mut Map<String, Value>, empty: bool) {
 pub(crate) fn resolve<'a>(root: &'a Value, schema: &'a Value) -> &'a Value {
     let target = schema.get("$ref").and_then(Value::as_str).and_then(|name| name.strip_prefix('#'));
     target.and_then(|pointer| root.pointer(pointer)).unwrap_or(schema)
+}
+
+/// The keys of a map, each with its schema.
+pub(crate) fn properties(schema: &Value) -> impl Iterator<Item = (&str, &Value)> {
+    schema.get("properties").and_then(Value::as_object).into_iter().flatten().map(|(key, value)| (key.as_str(), value))
 }
 
 /// The words of an enumeration: the word, and what it means.

@@ -288,7 +288,16 @@ impl Shape<'_> {
     }
 
     fn list(&mut self, node: &Node, schema: &Value, owner: Owner) -> Option<Value> {
-        if schema.get("x-one").is_some() && node.as_scalar().is_some() && !node.is_null() {
+        if schema.get("x-one").is_some()
+            && let Some(scalar) = node.as_scalar().filter(|_| !node.is_null())
+        {
+            let items = resolve(self.root, schema.get("items").unwrap_or(&Value::Bool(true)));
+            // Names have no commas: this is a list without its brackets.
+            if scalar.text.contains(',') && matches!(marks_text(items, "format"), Some("field" | "tag" | "template")) {
+                let expected = expected(self.root, schema);
+                self.say(node.at, format!("`{}` takes {expected}: write `[a, b]`, or one without commas", owner.key));
+                return None;
+            }
             let one = self.value(node, schema.get("items").unwrap_or(&Value::Bool(true)), owner)?;
             return Some(Value::Array(vec![one]));
         }

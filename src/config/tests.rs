@@ -347,6 +347,42 @@ fn what_two_files_say_of_one_thing_names_both() {
     assert!(fits, "said:\n{}\nexpected:\n{}", said.join("\n"), expect.join("\n"));
 }
 
+/// Scenario: a single text where a processor takes a list of them, as users of Logstash write it.
+/// Guarantee: it is a list of one, and what is wrong in it is named with its place; names with commas are no single text.
+#[test]
+fn a_single_text_is_a_list_of_one() {
+    let with = |processors: &str| {
+        format!(
+            "inputs:\n  a: {{type: stdin}}\noutputs:\n  m: {{type: kafka, topic: t, brokers: ['k:1']}}\nprocessors:\n{processors}"
+        )
+    };
+    let good = with(
+        "  - date: {field: t, formats: ISO8601}\n  - regex: {patterns: '(?<x>a)'}\n  - lowercase: {fields: '[a]'}\n  - grok: {patterns: '%{WORD:x}', \
+         overwrite: x, tag_on_failure: none}\n  - redact: {builtin: card}\n  - add_tags: {tags: '%{[a]}'}\n  - csv: {columns: one}\n",
+    );
+    fine(&good, &Desk::default());
+    let bad = with(
+        "  - date: {field: t, formats: yyyy-qq}\n  - regex: {patterns: '(a'}\n  - lowercase: {fields: 'a, b'}\n  - redact: {builtin: cart}\n  - \
+         add_tags: {tags: 'a, b'}\n  - grok: {patterns: 'a %{NOPE}'}\n  - lowercase: {fields: 5}\n  - lowercase: {fields: {a: b}}\n  - lowercase: \
+         {fields: }\n  - rename: {fields: a}\n",
+    );
+    check(
+        &bad,
+        &[
+            "6:36: `q` is no letter",
+            "7:24: expected a regular expression",
+            "8:25: `fields` takes a list, each item the name of a field, such as `a.b`: write `[a, b]`, or one",
+            "9:23: `card`",
+            "10:22: write `[a, b]`",
+            "11:25: NOPE",
+            "12:25: takes a text, found a number",
+            "13:25: takes a list, each item the name of a field, such as `a.b`, found a map",
+            "14:17: `fields` has no value",
+            "15:22: takes a list",
+        ],
+    );
+}
+
 /// Scenario: one of the files is no YAML, another no text. Guarantee: nothing is called missing that may be in them.
 #[test]
 fn what_can_not_be_read_is_not_missing() {
