@@ -109,6 +109,10 @@ impl Checker<'_> {
                 return None;
             }
         };
+        if let Some(name) = database.foreign_type() {
+            let known = "none of City, Country, ASN, ISP and Enterprise: it may know nothing of what `geoip` sets";
+            self.warn_at(place, format!("the type of this database, `{name}`, is {known}"));
+        }
         let fields = Some(&geoip.fields[..]).filter(|fields| !fields.is_empty());
         Some(Arc::new(process::GeoIp::new(field, &target?, database, is_ecs, fields)))
     }

@@ -266,7 +266,7 @@ processors! {
         /// that is a failure.
         expand_keys: bool = false,
         /// The characters that end a pair, written as within the `[…]` of a regular expression: `\s`, `\t`, `\[`, `a-z`. Behind a
-        /// backslash they end nothing.
+        /// backslash they end nothing, and neither do `value_split` and what closes a value, where others do it.
         field_split: String = " ".to_owned(),
         /// Instead of `field_split`: a regular expression. What it matches is at most 256 bytes of a text.
         field_split_pattern: Option<LinePattern> = None,
@@ -286,14 +286,15 @@ processors! {
         transform_key: Option<KvTransform> = None,
         /// What is made of values.
         transform_value: Option<KvTransform> = None,
-        /// Stands before the name of every field.
-        prefix: String = String::new(),
+        /// Stands before the name of every field. A missing field in its template is a failure.
+        #[schemars(extend("x-empty" = true))]
+        prefix: TemplateText = TemplateText::default(),
         /// Fields that are set if the text does not have their key, or is not there: names and values.
         default_keys: Map<String, Value> = Map::new(),
-        /// Only these keys, without the prefix. Default: all.
-        include_keys: Vec<String> = Vec::new(),
+        /// Only these keys, without the prefix. Default: all. A template that names a missing field stands for no key.
+        include_keys: Vec<TemplateText> = Vec::new(),
         /// All but these keys.
-        exclude_keys: Vec<String> = Vec::new(),
+        exclude_keys: Vec<TemplateText> = Vec::new(),
         /// `(…)`, `[…]` and `<…>` around values are cut off, as quotes are.
         include_brackets: bool = true,
         /// A key that comes again with the same value counts again.

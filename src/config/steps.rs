@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::check::Checker;
 use super::processors::{Chosen, ConvertType, Date, OnFailure, Precision, Processor, When};
-use super::written::{ConditionText, Count, DateFormatText, Field, Size};
+use super::written::{ConditionText, Count, DateFormatText, Field, Size, TemplateText};
 use crate::event::{FieldPath, Object, Template};
 use crate::process::condition::Condition;
 use crate::process::{self, Chain, DateFormat, LastRead, Limit, Locale, Process, Step, Type, Zone};
@@ -142,10 +142,7 @@ impl Checker<'_> {
                 };
                 Arc::new(process::Truncate { fields: self.fields(&truncate.fields, path)?, limit })
             }
-            Chosen::AddTags(add) => {
-                let tags = add.tags.iter().map(|tag| self.parsed(Template::parse(&tag.0), path));
-                Arc::new(process::AddTags { tags: tags.collect::<Option<_>>()? })
-            }
+            Chosen::AddTags(add) => Arc::new(process::AddTags { tags: self.templates(&add.tags, path)? }),
             Chosen::RemoveTags(remove) => {
                 Arc::new(process::RemoveTags::new(remove.tags.iter().map(|tag| tag.0.clone()).collect()))
             }
@@ -195,6 +192,10 @@ impl Checker<'_> {
             then: Chain::new(then),
             otherwise: Chain::new(otherwise),
         }))
+    }
+
+    pub(super) fn templates(&mut self, texts: &[TemplateText], path: &[&str]) -> Option<Vec<Template>> {
+        texts.iter().map(|text| self.parsed(Template::parse(&text.0), path)).collect()
     }
 
     pub(super) fn fields(&mut self, written: &[Field], path: &[&str]) -> Option<Vec<FieldPath>> {

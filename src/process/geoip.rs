@@ -11,7 +11,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use maxminddb::{MaxMindDbError, Reader};
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::de::{Error, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::{Failed, Outcome, Process, Work};
 use crate::event::{FieldPath, Object, Value, ValueRef};
@@ -110,7 +111,21 @@ struct Record<'a> {
     postal: Named<'a>,
     #[serde(borrow)]
     subdivisions: Vec<Named<'a>>,
-    autonomous_system_number: Option<u32>,
+    #[serde(deserialize_with = "integer")]
+    autonomous_system_number: Option<i64>,
+    autonomous_system_organization: Option<&'a str>,
+    isp: Option<&'a str>,
+    organization: Option<&'a str>,
+    /// Where an Enterprise database has the four above.
+    #[serde(borrow)]
+    traits: Network<'a>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Network<'a> {
+    #[serde(deserialize_with = "integer")]
+    autonomous_system_number: Option<i64>,
     autonomous_system_organization: Option<&'a str>,
     isp: Option<&'a str>,
     organization: Option<&'a str>,
@@ -134,9 +149,60 @@ struct Names<'a> {
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Coordinates<'a> {
+    #[serde(deserialize_with = "float")]
     latitude: Option<f64>,
+    #[serde(deserialize_with = "float")]
     longitude: Option<f64>,
     time_zone: Option<&'a str>,
+}
+
+/// A number, in whichever of the format's types: who writes a database chooses the smallest.
+#[derive(Clone, Copy)]
+enum Number {
+    Integer(i64),
+    Float(f64),
+}
+
+impl<'de> Deserialize<'de> for Number {
+    fn deserialize<D: Deserializer<'de>>(record: D) -> Result<Self, D::Error> {
+        record.deserialize_any(NumberVisitor)
+    }
+}
+
+struct NumberVisitor;
+
+impl Visitor<'_> for NumberVisitor {
+    type Value = Number;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a number")
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Number, E> {
+        Ok(Number::Integer(value))
+    }
+
+    fn visit_u64<E: Error>(self, value: u64) -> Result<Number, E> {
+        i64::try_from(value).map(Number::Integer).map_err(E::custom)
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Number, E> {
+        Ok(Number::Float(value))
+    }
+}
+
+fn integer<'de, D: Deserializer<'de>>(record: D) -> Result<Option<i64>, D::Error> {
+    match Number::deserialize(record)? {
+        Number::Integer(number) => Ok(Some(number)),
+        Number::Float(_) => Err(D::Error::custom("expected a whole number")),
+    }
+}
+
+fn float<'de, D: Deserializer<'de>>(record: D) -> Result<Option<f64>, D::Error> {
+    Ok(Some(match Number::deserialize(record)? {
+        Number::Integer(number) => number as f64,
+        Number::Float(number) => number,
+    }))
 }
 
 impl Database {
@@ -152,6 +218,14 @@ impl Database {
     /// Its file.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Its type as its makers call it, if that is none of those that have what is looked up here.
+    pub fn foreign_type(&self) -> Option<String> {
+        let loaded = self.current.read().unwrap_or_else(PoisonError::into_inner);
+        let name = &loaded.reader.metadata().database_type;
+        let is_known = ["City", "Country", "ASN", "ISP", "Enterprise"].iter().any(|word| name.contains(word));
+        (!is_known).then(|| name.clone())
     }
 
     /// Which content of the file it has.
@@ -193,12 +267,14 @@ impl GeoIp {
         Self { field, database, places: placed.collect(), is_default: fields.is_none(), is_ecs }
     }
 
+    /// The address; one of IPv4 within IPv6 (`::ffff:192.0.2.1`) is that of IPv4, as in Java.
     fn address(&self, work: &Work<'_>) -> Option<IpAddr> {
-        match work.get(&self.field)? {
+        let address: IpAddr = match work.get(&self.field)? {
             ValueRef::Str(text) => text.trim().parse().ok(),
             ValueRef::Array(values) => values.first()?.as_str()?.trim().parse().ok(),
             _ => None,
-        }
+        }?;
+        Some(address.to_canonical())
     }
 
     /// Whether Logstash sets the field if the config does not say which, with a database of this type.
@@ -265,10 +341,10 @@ impl Record<'_> {
                 return Some([country, "-", region].concat().into());
             }
             Timezone => self.location.time_zone,
-            Asn => return self.autonomous_system_number.map(|number| Value::Int(number.into())),
-            AsOrg => self.autonomous_system_organization,
-            Isp => self.isp,
-            Organization => self.organization,
+            Asn => return self.autonomous_system_number.or(self.traits.autonomous_system_number).map(Value::Int),
+            AsOrg => self.autonomous_system_organization.or(self.traits.autonomous_system_organization),
+            Isp => self.isp.or(self.traits.isp),
+            Organization => self.organization.or(self.traits.organization),
         };
         text.map(Value::from)
     }
@@ -385,6 +461,44 @@ mod tests {
         check(legacy(city()), json!({}), json!({"tags": ["a", "_geoip_failed"]}));
         let taken = json!({"clientip": "81.2.69.161", "geoip": "taken"});
         check(legacy(city()), taken, json!({"tags": ["a", "_geoip_failed"]}));
+    }
+
+    #[test]
+    fn types_that_have_nothing_for_it_are_told() {
+        let foreign = |name: &str| database(mmdb::write(name, &[])).foreign_type();
+        assert_eq!(foreign("DBIP-City-Lite"), None);
+        assert_eq!(foreign("GeoLite2-ASN"), None);
+        assert_eq!(foreign("GeoIP2-Anonymous-IP"), Some("GeoIP2-Anonymous-IP".to_owned()));
+    }
+
+    #[test]
+    fn ipv4_within_ipv6_is_ipv4() {
+        let chosen = |address: &str| {
+            let geoip = GeoIp::new(path("a"), &path("g"), database(city()), false, Some(&[Ip, CityName]));
+            check(geoip, json!({"a": address}), json!({"g": {"ip": "81.2.69.161", "city_name": "London"}}));
+        };
+        chosen("81.2.69.161");
+        chosen("::ffff:81.2.69.161");
+        chosen("::ffff:5102:45a1");
+    }
+
+    /// Scenario: numbers in other types of the format than MaxMind's own databases have them, an Enterprise database.
+    /// Guarantee: they are numbers, and the network is found where it is.
+    #[test]
+    fn records_of_other_writers() {
+        let whole = mmdb::write("x-City", &[("192.0.2.0", 24, json!({"location": {"latitude": 52, "longitude": 13}}))]);
+        let geoip = GeoIp::new(path("a"), &path("g"), database(whole), false, Some(&[Location]));
+        check(geoip, json!({"a": "192.0.2.1"}), json!({"g": {"location": {"lat": 52.0, "lon": 13.0}}}));
+        // Of 16 bits, as the writer for tests has it for names of this ending.
+        let network = json!({"autonomous_system_number": 64500, "isp": "I", "organization": "O", "autonomous_system_organization": "A"});
+        let record = json!({"country": {"names": {"en": "Germany"}}, "traits": network});
+        let enterprise = database(mmdb::write("GeoIP2-Enterprise", &[("192.0.2.0", 24, record)]));
+        let geoip = GeoIp::new(path("a"), &path("g"), enterprise, false, Some(&[Asn, AsOrg, Isp, Organization]));
+        check(
+            geoip,
+            json!({"a": "192.0.2.1"}),
+            json!({"g": {"asn": 64500, "as_org": "A", "isp": "I", "organization": "O"}}),
+        );
     }
 
     /// Scenario: the database is replaced, then by one that is damaged.

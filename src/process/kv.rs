@@ -1,7 +1,7 @@
 //! `kv`: reads `key=value` pairs between separators into fields, with the options of Logstash's filter of that name.
 //!
 //! A value may stand in quotes (`"…"`, `'…'`) or brackets (`(…)`, `[…]`, `<…>`), which are cut off; a character behind a backslash
-//! separates and closes nothing; a key that comes again makes a list. What is no pair is passed over, so a text without any is
+//! separates and closes nothing, unless nothing else does; a key that comes again makes a list. What is no pair is passed over, so a text without any is
 //! no failure. Of a list of texts each is read.
 //!
 //! Whatever the text and the separators, it is read in time that is linear in its length, once a level of pairs in values:
@@ -18,7 +18,7 @@ use regex_automata::{Anchored, Input};
 use super::parsed::{MEMBERS_MAX, Place};
 use super::texts::capitalized;
 use super::{Failed, Outcome, Process, Work};
-use crate::event::{Object, SyntaxError, Value, ValueRef};
+use crate::event::{EventView, Object, SyntaxError, Template, Value, ValueRef};
 
 /// Levels of pairs in values.
 const LEVELS_MAX: usize = 8;
@@ -42,10 +42,10 @@ pub struct Kv {
     pub transform_key: Option<Transform>,
     pub transform_value: Option<Transform>,
     /// Before each key, once it is chosen.
-    pub prefix: String,
+    pub prefix: Template,
     /// Empty: all.
-    pub include: Vec<String>,
-    pub exclude: Vec<String>,
+    pub include: Vec<Template>,
+    pub exclude: Vec<Template>,
     /// Set where the text does not say them, or is missing.
     pub defaults: Object,
     /// Brackets are cut off values.
@@ -58,6 +58,14 @@ pub struct Kv {
     pub lenient: bool,
     /// Values that have pairs in them become objects.
     pub recursive: bool,
+}
+
+/// What the templates say for one event.
+struct Names<'a> {
+    prefix: Cow<'a, str>,
+    /// `None`: all.
+    include: Option<Vec<Cow<'a, str>>>,
+    exclude: Vec<Cow<'a, str>>,
 }
 
 /// What stands between fields, or between key and value.
@@ -201,6 +209,14 @@ impl Separator {
         }
     }
 
+    /// The last one of a key, behind its first character; of those that a pattern describes none is looked for.
+    fn last_in(&self, key: &str) -> Option<Range<usize>> {
+        let Self::Chars(chars) = self else { return None };
+        looked_at(0..key.len());
+        let (at, found) = key.char_indices().rfind(|(at, c)| *at > 0 && chars.contains(*c))?;
+        Some(at..at + found.len_utf8())
+    }
+
     /// One begins exactly there.
     fn is_at(&self, text: &str, at: usize) -> bool {
         match self {
@@ -256,16 +272,17 @@ impl Process for Kv {
     }
 
     fn run(&self, work: &mut Work<'_>) -> Result<Outcome, Failed> {
+        let names = self.names(&work.view())?;
         let mut fields = Object::new();
         match work.get(&self.place.field) {
             Some(ValueRef::Array(texts)) => {
                 for text in texts.iter() {
-                    self.pairs(text.as_str().ok_or(Failed)?, LEVELS_MAX, &mut fields)?;
+                    self.pairs(text.as_str().ok_or(Failed)?, LEVELS_MAX, &names, &mut fields)?;
                 }
             }
             _ => {
                 if let Some(text) = self.place.text(work)? {
-                    self.pairs(&text, LEVELS_MAX, &mut fields)?;
+                    self.pairs(&text, LEVELS_MAX, &names, &mut fields)?;
                 }
             }
         }
@@ -283,8 +300,17 @@ impl Process for Kv {
 }
 
 impl Kv {
+    /// The prefix and the keys that are meant. A template that names a missing field means no key; a prefix of that kind fails.
+    fn names(&self, view: &EventView<'_>) -> Result<Names<'_>, Failed> {
+        Ok(Names {
+            prefix: filled_in(&self.prefix, view).ok_or(Failed)?,
+            include: (!self.include.is_empty()).then(|| all_filled_in(&self.include, view)),
+            exclude: all_filled_in(&self.exclude, view),
+        })
+    }
+
     /// The pairs of a text, and those in their values if so many levels are left.
-    fn pairs(&self, text: &str, levels: usize, fields: &mut Object) -> Result<(), Failed> {
+    fn pairs(&self, text: &str, levels: usize, names: &Names<'_>, fields: &mut Object) -> Result<(), Failed> {
         let is_plain = |separator: &Separator| !matches!(separator, Separator::Chars(chars) if chars.contains('\\'));
         let escapes = is_plain(&self.field_split) && is_plain(&self.value_split);
         let mut field = Finder::new(&self.field_split, text, escapes);
@@ -298,14 +324,20 @@ impl Kv {
             if at >= text.len() {
                 return Ok(());
             }
-            let key_end = field.start(at).min(split.start(at));
-            let key = text.get(at..key_end).unwrap_or_default();
+            let mut key_end = field.start(at).min(split.start(at));
+            let mut key = text.get(at..key_end).unwrap_or_default();
             // Blanks may be separators themselves: then the one that is no blank counts.
             let direct = split.end_at(key_end);
-            let value = match key {
+            let mut value = match key {
                 "" => None,
                 _ => split.end_at(self.behind_blanks(text, key_end)).or(direct),
             };
+            // Where nothing else splits, what stands behind a backslash does.
+            if let (None, true, Some(escaped)) = (value, escapes, self.value_split.last_in(key)) {
+                key_end = at + escaped.start;
+                value = Some(at + escaped.end);
+                key = text.get(at..key_end).unwrap_or_default();
+            }
             let Some(value) = value else {
                 // A word, or a separator without a key: passed over.
                 at = direct.unwrap_or(key_end);
@@ -313,7 +345,7 @@ impl Kv {
             };
             let (value, behind) = self.value(text, self.behind_blanks(text, value), &mut field, &mut closings);
             at = behind;
-            self.take(key, value, levels, fields)?;
+            self.take((key, value), levels, names, fields)?;
         }
     }
 
@@ -338,9 +370,11 @@ impl Kv {
             _ => None,
         };
         let enclosed = close.and_then(|close| {
-            let end = closings.find(text, at + 1, close)?;
-            let is_whole = end + 1 == text.len() || field.separator.is_at(text, end + 1);
-            is_whole.then_some((text.get(at + 1..end)?, end + 1))
+            let is_whole = |end: usize| end + 1 == text.len() || field.separator.is_at(text, end + 1);
+            let end = closings.find(text, at + 1, close).filter(|end| is_whole(*end));
+            // As in Logstash: where none fits that is meant to close, one behind a backslash does (`path="C:\dir\" next=1`).
+            let end = end.or_else(|| closings.last_escaped(text, at + 1, close, is_whole))?;
+            Some((text.get(at + 1..end)?, end + 1))
         });
         enclosed.unwrap_or_else(|| {
             let end = field.start(at);
@@ -348,12 +382,18 @@ impl Kv {
         })
     }
 
-    fn take(&self, key: &str, value: &str, levels: usize, fields: &mut Object) -> Result<(), Failed> {
-        let key = if self.lenient { key.trim_matches(' ') } else { key };
+    fn take(
+        &self,
+        (key, value): (&str, &str),
+        levels: usize,
+        names: &Names<'_>,
+        fields: &mut Object,
+    ) -> Result<(), Failed> {
+        let key = if self.lenient { without_blanks(key) } else { key };
         let key = key.trim_matches(|c| self.trim_key.contains(c));
         let key = changed(key, &self.remove_char_key, self.transform_key);
-        let is_chosen = (self.include.is_empty() || self.include.iter().any(|one| *one == key))
-            && !self.exclude.iter().any(|one| *one == key);
+        let is_chosen =
+            names.include.as_ref().is_none_or(|include| include.contains(&key)) && !names.exclude.contains(&key);
         if key.is_empty() || !is_chosen || (value.is_empty() && !self.empty) {
             return Ok(());
         }
@@ -362,10 +402,10 @@ impl Kv {
         let value = changed(value, &self.remove_char_value, self.transform_value);
         let mut inner = Object::new();
         if let (true, Some(levels)) = (self.recursive, levels.checked_sub(1)) {
-            self.pairs(&value, levels, &mut inner)?;
+            self.pairs(&value, levels, names, &mut inner)?;
         }
         let value = if inner.is_empty() { Value::from(&*value) } else { Value::Object(inner) };
-        let name = if self.prefix.is_empty() { key } else { [&self.prefix, &*key].concat().into() };
+        let name = if names.prefix.is_empty() { key } else { [&*names.prefix, &*key].concat().into() };
         let is_full = fields.len() == MEMBERS_MAX;
         match fields.get_mut(&name) {
             Some(Value::Array(values)) => {
@@ -390,24 +430,49 @@ impl Kv {
 /// that come before it: without that, a text of openings alone would be searched to its end for each of them.
 #[derive(Default)]
 struct Closings {
-    /// For `"`, `'`, `)`, `]` and `>`: from where it was looked for last, and where it is.
-    known: [Option<(usize, Option<usize>)>; 5],
+    /// For `"`, `'`, `)`, `]` and `>`.
+    known: [Option<Known>; 5],
+}
+
+#[derive(Clone, Copy)]
+struct Known {
+    /// From where it was looked for last.
+    start: usize,
+    /// The first one that is behind no backslash.
+    end: Option<usize>,
+    /// The last one before that which could close a value, once it was looked for.
+    escaped: Option<Option<usize>>,
 }
 
 impl Closings {
     /// The first `close` at or behind byte `from`, which is behind what it closes; one behind a backslash does not close.
     fn find(&mut self, text: &str, from: usize, close: u8) -> Option<usize> {
-        let known = &mut self.known[b"\"')]>".iter().position(|one| *one == close)?];
+        let known = self.of(close)?;
         match *known {
             // The last search has come by here, not with a backslash: what stands before `from` opens a value.
-            Some((start, end)) if start <= from && end.is_none_or(|end| from <= end) => end,
+            Some(Known { start, end, .. }) if start <= from && end.is_none_or(|end| from <= end) => end,
             _ => {
                 let end = closing(text.as_bytes(), from, close);
                 looked_at(from..end.unwrap_or(text.len()));
-                *known = Some((from, end));
+                *known = Some(Known { start: from, end, escaped: None });
                 end
             }
         }
+    }
+
+    /// Where none does that [`Closings::find`] has just found: the last one before it that fits.
+    fn last_escaped(&mut self, text: &str, from: usize, close: u8, fits: impl Fn(usize) -> bool) -> Option<usize> {
+        let known = self.of(close)?.as_mut()?;
+        let end = known.end.unwrap_or(text.len());
+        let escaped = known.escaped.get_or_insert_with(|| {
+            looked_at(from..end);
+            memchr::memrchr_iter(close, text.as_bytes().get(from..end)?).map(|at| from + at).find(|at| fits(*at))
+        });
+        escaped.filter(|at| *at >= from)
+    }
+
+    fn of(&mut self, close: u8) -> Option<&mut Option<Known>> {
+        self.known.get_mut(b"\"')]>".iter().position(|one| *one == close)?)
     }
 }
 
@@ -428,6 +493,29 @@ fn is_escaped(text: &str, from: usize, at: usize) -> bool {
     let backslashes = before.iter().rev().take_while(|byte| **byte == b'\\').count();
     looked_at(at - backslashes..at);
     backslashes % 2 == 1 && text.as_bytes().get(at) != Some(&b'\n')
+}
+
+/// The text of a template for this event, if it names no missing field.
+fn filled_in<'a>(template: &'a Template, view: &EventView<'_>) -> Option<Cow<'a, str>> {
+    if let Some(text) = template.literal() {
+        return Some(text.into());
+    }
+    let mut text = Vec::new();
+    template.render(view, &mut text).ok()?;
+    Some(String::from_utf8_lossy(&text).into_owned().into())
+}
+
+fn all_filled_in<'a>(templates: &'a [Template], view: &EventView<'_>) -> Vec<Cow<'a, str>> {
+    templates.iter().filter_map(|template| filled_in(template, view)).collect()
+}
+
+/// Without the blanks at its ends; one behind a backslash stays.
+fn without_blanks(key: &str) -> &str {
+    let key = key.trim_start_matches(' ');
+    let bare = key.trim_end_matches(' ');
+    let backslashes = bare.bytes().rev().take_while(|byte| *byte == b'\\').count();
+    let kept = bare.len() + usize::from(backslashes % 2 == 1 && bare.len() < key.len());
+    key.get(..kept).unwrap_or(bare)
 }
 
 /// The first place at or behind byte `at` where a character begins, or the text ends.
@@ -459,9 +547,9 @@ fn changed<'a>(text: &'a str, remove: &Chars, transform: Option<Transform>) -> C
 #[cfg(test)]
 mod tests {
     use super::super::parsed::Place;
-    use super::super::tests::{fields_of, path, plain};
-    use super::{Chars, Kv, LEVELS_MAX, SEPARATOR_BYTES_MAX, Separator, Transform};
-    use crate::event::Object;
+    use super::super::tests::{fields_of, fields_of_event, path, plain};
+    use super::{Chars, Kv, LEVELS_MAX, Names, SEPARATOR_BYTES_MAX, Separator, Transform};
+    use crate::event::{Object, Template};
     use proptest::prelude::*;
     use serde_json::json;
     use std::cell::Cell;
@@ -472,6 +560,10 @@ mod tests {
 
     fn pattern(text: &str) -> Separator {
         Separator::pattern(text).expect("an expression")
+    }
+
+    fn template(text: &str) -> Template {
+        Template::parse(text).expect("a template")
     }
 
     fn kv() -> Kv {
@@ -486,7 +578,7 @@ mod tests {
             remove_char_value: Chars::default(),
             transform_key: None,
             transform_value: None,
-            prefix: String::new(),
+            prefix: template(""),
             include: Vec::new(),
             exclude: Vec::new(),
             defaults: Object::new(),
@@ -509,7 +601,7 @@ mod tests {
         check(
             kv(),
             r#"a="x y" b='it''s' c=(1 2) d=[3 4] e=<5 6> f="open g=\"q\""#,
-            json!({"a": "x y", "b": "'it''s'", "c": "1 2", "d": "3 4", "e": "5 6", "f": "\"open", "g": "\\\"q\\\""}),
+            json!({"a": "x y", "b": "'it''s'", "c": "1 2", "d": "3 4", "e": "5 6", "f": r#"open g=\"q\"#}),
         );
         check(kv(), r#"a="x \" y" b=1"#, json!({"a": "x \\\" y", "b": "1"}));
         check(kv(), "a=1 a=2 a=2", json!({"a": ["1", "2", "2"]}));
@@ -527,8 +619,8 @@ mod tests {
         check(Kv { value_split: chars(":="), ..kv() }, "a:1 b=2", json!({"a": "1", "b": "2"}));
         let trimmed = Kv { trim_key: Chars::parse("<>"), trim_value: Chars::parse(",;"), ..kv() };
         check(trimmed, "<a>=1, b=;2;", json!({"a": "1", "b": "2"}));
-        check(Kv { prefix: "p_".to_owned(), include: vec!["a".to_owned()], ..kv() }, "a=1 b=2", json!({"p_a": "1"}));
-        check(Kv { exclude: vec!["a".to_owned()], ..kv() }, "a=1 b=2", json!({"b": "2"}));
+        check(Kv { prefix: template("p_"), include: vec![template("a")], ..kv() }, "a=1 b=2", json!({"p_a": "1"}));
+        check(Kv { exclude: vec![template("a")], ..kv() }, "a=1 b=2", json!({"b": "2"}));
         check(Kv { brackets: false, ..kv() }, "a=[1] b=(2", json!({"a": "[1]", "b": "(2"}));
         check(Kv { empty: true, field_split: chars(","), ..kv() }, "a=,b=\"\"", json!({"a": "", "b": ""}));
         check(Kv { lenient: false, field_split: chars(","), ..kv() }, "a = 1", json!({"a ": " 1"}));
@@ -544,10 +636,10 @@ mod tests {
     fn a_closing_is_found_for_each_opening() {
         check(kv(), "a=(x b=(y) c=(z", json!({"a": "x b=(y", "c": "(z"}));
         check(kv(), "a=(x b=(y c=z)d", json!({"a": "(x", "b": "(y", "c": "z)d"}));
-        check(kv(), r"a=[x b=[y\] c=[z\]", json!({"a": "[x", "b": r"[y\]", "c": r"[z\]"}));
+        check(kv(), r"a=[x b=[y\] c=[z\]", json!({"a": r"x b=[y\] c=[z\"}));
         check(kv(), r"a=(x\) b=(y\) c=(z) d=1", json!({"a": r"x\) b=(y\) c=(z", "d": "1"}));
         let odd = Kv { value_split: chars("=\\"), ..kv() };
-        check(odd, r"a=(x b\(y\) c=1)z", json!({"a": "(x", "b": "(y\\)", "c": "1)z"}));
+        check(odd, r"a=(x b\(y\) c=1)z", json!({"a": r"x b\(y\", "c": "1)z"}));
     }
 
     /// Scenario: blanks do not count, and are between key and value, alone or beside another separator.
@@ -587,6 +679,38 @@ mod tests {
     }
 
     /// Guarantee: sets are read as within the brackets of Ruby's regular expressions.
+    /// Guarantee: as in Logstash, where nothing else splits or closes, what stands behind a backslash does.
+    #[test]
+    fn a_backslash_gives_way_where_nothing_else_fits() {
+        check(kv(), r"a\=1", json!({r"a\": "1"}));
+        check(kv(), r"a\=b\=c d", json!({r"a\=b\": "c"}));
+        check(kv(), r"a\=1=2", json!({r"a\=1": "2"}));
+        check(kv(), r"\=1 \= 2", json!({r"\": ["1", "2"]}));
+        check(kv(), r"a\ =1 b\ c =2", json!({r"a\ ": "1", r"b\ c": "2"}));
+        check(kv(), r#"path="C:\dir\" next=1"#, json!({"path": r"C:\dir\", "next": "1"}));
+        check(kv(), r#"a="x\" b="y\"z" c=1"#, json!({"a": r"x\", "b": r#"y\"z"#, "c": "1"}));
+        check(kv(), r"a=(x\) b", json!({"a": r"x\"}));
+        check(kv(), r#"a="x\"y b=1"#, json!({"a": r#""x\"y"#, "b": "1"}));
+    }
+
+    /// Guarantee: keys and prefix are templates; a key whose template names a missing field is no key, a prefix of that kind fails.
+    #[test]
+    fn names_from_the_event() {
+        let run = |processor: Kv| fields_of_event(processor, json!({"message": "a=1 b=2", "key": "a"}));
+        let with = |fields: serde_json::Value| {
+            let mut all = plain("a=1 b=2", json!({"key": "a"}));
+            fields.as_object().expect("fields").iter().for_each(|(key, value)| all[key] = value.clone());
+            all
+        };
+        let keys = |text: &str| vec![template(text)];
+        assert_eq!(run(Kv { include: keys("%{[key]}"), ..kv() }), with(json!({"a": "1"})));
+        assert_eq!(run(Kv { include: keys("%{[none]}"), ..kv() }), with(json!({})));
+        assert_eq!(run(Kv { exclude: keys("%{[key]}"), ..kv() }), with(json!({"b": "2"})));
+        assert_eq!(run(Kv { exclude: keys("%{[none]}"), ..kv() }), with(json!({"a": "1", "b": "2"})));
+        assert_eq!(run(Kv { prefix: template("%{[key]}_"), ..kv() }), with(json!({"a_a": "1", "a_b": "2"})));
+        assert_eq!(run(Kv { prefix: template("%{[none]}_"), ..kv() }), with(json!({"tags": ["_kv_failed"]})));
+    }
+
     #[test]
     fn sets_of_characters() {
         check(Kv { field_split: chars(r"\s|"), ..kv() }, "a=1\tb=s|c=\\3", json!({"a": "1", "b": "s", "c": "\\3"}));
@@ -626,7 +750,7 @@ mod tests {
         let upper =
             Kv { transform_key: Some(Transform::Uppercase), transform_value: Some(Transform::Capitalize), ..kv() };
         check(upper.clone(), "a=éTÉ b=x", json!({"A": "Été", "B": "X"}));
-        check(Kv { include: vec!["A".to_owned()], ..upper }, "a=1 b=2", json!({"A": "1"}));
+        check(Kv { include: vec![template("A")], ..upper }, "a=1 b=2", json!({"A": "1"}));
         check(Kv { transform_value: Some(Transform::Lowercase), ..kv() }, "a=XY", json!({"a": "xy"}));
         let nothing_left = Kv { remove_char_key: Chars::parse("a"), ..kv() };
         check(nothing_left, "a=1 b=2", json!({"b": "2"}));
@@ -691,7 +815,8 @@ mod tests {
                 let looked_at = |times: usize| {
                     let text = part.repeat(times) + ")x>x]x\"x'x";
                     LOOKED_AT.set(0);
-                    processor.pairs(&text, LEVELS_MAX, &mut Object::new()).expect("few keys");
+                    let names = Names { prefix: "".into(), include: None, exclude: Vec::new() };
+                    processor.pairs(&text, LEVELS_MAX, &names, &mut Object::new()).expect("few keys");
                     (LOOKED_AT.get(), text.len())
                 };
                 let times = if most > window { 1_000 } else { 100 };
