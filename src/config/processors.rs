@@ -700,7 +700,7 @@ pub enum RedactBuiltin {
     Card,
     /// E-mail addresses.
     Email,
-    /// Tokens behind `Bearer` and `access_token=`, and JSON web tokens.
+    /// Tokens behind `Bearer` and `access_token=`, in JSON behind `"access_token":`, and JSON web tokens.
     Bearer,
     /// Addresses of IPv4.
     Ipv4,

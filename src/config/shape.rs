@@ -380,7 +380,7 @@ impl Shape<'_> {
         if scalar.unknown {
             return None;
         }
-        let loose = matches!(format, "size" | "span" | "property" | "count" | "rate");
+        let loose = matches!(format, "size" | "span" | "property" | "count" | "rate" | "event-rate");
         if !loose && !matches!(scalar.core(), Core::String(_)) {
             let shown = if format == "secret" { "put it" } else { "write it" };
             self.say(node.at, format!("`{}` takes a text, found {}: {shown} in quotes", owner.key, kind(node)));

@@ -202,6 +202,10 @@ impl Reader<'_> {
         }
         let now = find("now").and_then(|(_, node)| self.time(node));
         let tests = match find("tests") {
+            Some((_, node)) if matches!(&node.data, Data::List(tests) if tests.is_empty()) => {
+                self.say::<()>(node.at, "`tests` is empty: expected at least one");
+                Vec::new()
+            }
             Some((key, node)) => self.list(key, node).iter().filter_map(|node| self.test(node, now)).collect(),
             None => Vec::new(),
         };

@@ -347,6 +347,12 @@ fn what_two_files_say_of_one_thing_names_both() {
     assert!(fits, "said:\n{}\nexpected:\n{}", said.join("\n"), expect.join("\n"));
 }
 
+#[test]
+fn a_number_is_no_rate_of_events() {
+    let limit = "inputs:\n  a: {type: stdin}\noutputs:\n  m: {type: kafka, topic: t, brokers: ['k:1']}\nprocessors:\n  - rate_limit: {limit: 5}\n";
+    check(limit, &["6:26: expected a rate such as `10000/m`: the unit is missing"]);
+}
+
 /// Scenario: a single text where a processor takes a list of them, as users of Logstash write it.
 /// Guarantee: it is a list of one, and what is wrong in it is named with its place; names with commas are no single text.
 #[test]

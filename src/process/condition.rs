@@ -257,7 +257,7 @@ mod tests {
         check_error("!a", 0, "`not`");
         check_error("a == 'x", 5, "closing `'`");
         check_error("a == 'x\\q'", 7, "escape");
-        check_error("a =~ '('", 5, "unclosed group");
+        check_error("a =~ '('", 5, "the regular expression can't be used: unclosed group");
         check_error("a =~ b", 5, "regular expression");
         check_error("a =~ /b", 5, "closing `/`");
         check_error("a == /b/", 5, "=~");

@@ -25,8 +25,8 @@ const HASH_BYTES: usize = 12;
 const DEPTH_MAX: usize = 128;
 
 const EMAIL: &str = r"[A-Za-z0-9._%+'-]+@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*\.[A-Za-z]{2,}";
-/// RFC 6750's header and parameter; and what a JWT looks like anywhere.
-const BEARER: &str = r"(?i:\bbearer[ \t]+(?<secret>[A-Za-z0-9._~+/-]{8,}=*))|\baccess_token=(?<b>[A-Za-z0-9._~+/%-]+=*)|\beyJ[A-Za-z0-9_-]{8,}\.eyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*";
+/// RFC 6750's header and parameter, the parameter also as JSON (the answer of RFC 6749); and what a JWT looks like anywhere.
+const BEARER: &str = r#"(?i:\bbearer[ \t]+(?<secret>[A-Za-z0-9._~+/-]{8,}=*))|\baccess_token(?:=|\\?"[ \t]*:[ \t]*\\?")(?<b>[A-Za-z0-9._~+/%-]+=*)|\beyJ[A-Za-z0-9_-]{8,}\.eyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*"#;
 
 /// `redact: {fields, patterns, builtin, action, mask, key}`.
 #[derive(Clone, Debug)]
@@ -79,7 +79,7 @@ impl Finder {
         Self::Email(Regex::new(EMAIL).expect("the expression is a constant"))
     }
 
-    /// Bearer tokens: behind `Bearer`, in `access_token=…`, and JSON web tokens.
+    /// Bearer tokens: behind `Bearer`, in `access_token=…` and `"access_token": "…"`, and JSON web tokens.
     pub fn bearer() -> Self {
         Self::Pattern(Regex::new(BEARER).expect("the expression is a constant"), vec![1, 2])
     }
@@ -388,6 +388,8 @@ mod tests {
         for (input, expect) in [
             ("Authorization: Bearer mF_9.B5f-4.1JqM==, ok", "Authorization: Bearer ***, ok"),
             ("GET /?access_token=abc%2F1&x=1", "GET /?access_token=***&x=1"),
+            (r#"{"access_token": "abc.1","expires_in":5}"#, r#"{"access_token": "***","expires_in":5}"#),
+            (r#"{"body":"{\"access_token\":\"abc\"}"}"#, r#"{"body":"{\"access_token\":\"***\"}"}"#),
             ("t=eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2ln;", "t=***;"),
             ("a bearer of news", "a bearer of news"),
         ] {

@@ -205,11 +205,18 @@ tests:
   expect: [{ fields: { "a..b": 1 } }]
 "#;
     let input = "config: web.yaml\ntests:\n- name: a\n  input: wbe\n  lines: [a]\n  expect: [dropped]\n";
-    let config = "config: broken.yaml\ntests: []\n";
+    let config = "config: broken.yaml\ntests:\n- name: a\n  lines: [a]\n  expect: [dropped]\n";
+    let empty = "config: web.yaml\ntests: []\n";
     let broken = "inputs: { a: { type: stdin } }\noutputs: { b: { type: kafka, brokers: [a], topc: x } }\n";
-    let files = [("bad.yaml", bad), ("input.yaml", input), ("config.yaml", config), ("broken.yaml", broken)];
+    let files = [
+        ("bad.yaml", bad),
+        ("input.yaml", input),
+        ("config.yaml", config),
+        ("broken.yaml", broken),
+        ("empty.yaml", empty),
+    ];
     let folder = folder("tests-mistakes", &[&files[..], &[("a.test.yaml", PASSING)]].concat());
-    let paths: Vec<String> = ["a.test.yaml", "bad.yaml", "input.yaml", "config.yaml", "none.yaml"]
+    let paths: Vec<String> = ["a.test.yaml", "bad.yaml", "input.yaml", "config.yaml", "empty.yaml", "none.yaml"]
         .map(|name| folder.join(name).display().to_string())
         .to_vec();
     let (code, said) = test(&paths.iter().map(String::as_str).collect::<Vec<_>>());
@@ -229,6 +236,7 @@ tests:
         "bad.yaml:13:26: expected the name of a field",
         "input.yaml:4:10: there is no input `wbe` (did you mean `web`?)",
         "broken.yaml:2:",
+        "empty.yaml:2:8: `tests` is empty",
         "none.yaml: cannot read the test file",
     ] {
         assert!(said.contains(&format!("{}/{place}", folder.display())), "{place}\n{said}");
