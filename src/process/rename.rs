@@ -33,15 +33,21 @@ impl Rename {
     fn moved(&self, from: &FieldPath, to: &FieldPath, work: &mut Work<'_>) -> bool {
         let Some(value) = work.get(from) else { return true };
         let is_time = to.root() == "@timestamp";
-        if from.root() == "@timestamp"
-            || is_element(from, work)
-            || is_below(to, from)
-            || !is_time && !self.overwrite && work.has(to)
-        {
+        if from.root() == "@timestamp" || is_element(from, work) || !is_time && !self.overwrite && work.has(to) {
             return false;
         }
-        // First set, then removed: where it can't be set, it stays.
         let value = value.into_value();
+        // `host` to `host.name`: it makes room for the object that it will be in.
+        if is_below(to, from) {
+            let before = work.event.clone();
+            work.remove(from);
+            let is_set = work.set(to, value).is_ok();
+            if !is_set {
+                *work.event = before;
+            }
+            return is_set;
+        }
+        // First set, then removed: where it can't be set, it stays.
         if work.set(to, value).is_err() {
             return false;
         }
@@ -64,7 +70,7 @@ fn is_below(path: &FieldPath, parent: &FieldPath) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{check, check_fields, path};
+    use super::super::tests::{check, check_fields, path, taken};
     use super::Rename;
     use serde_json::json;
 
@@ -102,11 +108,28 @@ mod tests {
             event(),
             json!({"a": 1, "b": 2, "h": "x", "tags": ["a", "_rename_failed"]}),
         );
-        let replacing = Rename { overwrite: true, ..rename(&[("a", "b"), ("b", "b.c")]) };
-        check_fields(replacing, event(), json!({"b": 1, "h": "x", "tags": ["a", "_rename_failed"]}));
+        let replacing = Rename { overwrite: true, ..rename(&[("a", "b")]) };
+        check_fields(replacing, event(), json!({"b": 1, "h": "x"}));
         check_fields(rename(&[("h", "host.name")]), event(), json!({"a": 1, "b": 2}));
         let list = || json!({"l": ["x", "y"], "tags": ["a", "_rename_failed"]});
         check_fields(rename(&[("l.0", "first")]), json!({"l": ["x", "y"]}), list());
+    }
+
+    /// Scenario: fields that go below their own names, as in many configs of Logstash (`host` to `host.name`).
+    #[test]
+    fn a_field_goes_below_itself() {
+        check_fields(rename(&[("a", "a.b")]), json!({"a": 1}), json!({"a": {"b": 1}}));
+        check_fields(rename(&[("a", "a.b.c")]), json!({"a": {"b": 1}}), json!({"a": {"b": {"c": {"b": 1}}}}));
+        check(
+            rename(&[("message", "message.text"), ("fields", "fields.old")]),
+            json!({
+                "message": {"text": "hello"}, "host": {"name": "web-1"}, "tags": ["a"],
+                "log": {"file": {"path": "/var/log/x.log", "id": "f00d"}, "offset": 3, "length": 6},
+                "fields": {"old": {"service": "shop", "team": {"name": "ops"}}},
+            }),
+        );
+        let event = json!({"host": "db-7"});
+        assert_eq!(taken(rename(&[("host", "host.name")]), event, &path("host")), Some(json!({"name": "db-7"})));
     }
 
     #[test]
@@ -114,8 +137,6 @@ mod tests {
         for pair in [
             ("message", "fields.service"),
             ("message", "fields.service.x"),
-            ("message", "message.x"),
-            ("fields", "fields.team.x"),
             ("message", "@timestamp"),
             ("@timestamp", "time"),
             ("message", "@metadata"),
