@@ -304,6 +304,7 @@ mod tests {
             "python",
             &["Traceback (most recent call last):", "  File \"a\", line 1, in f", "    g()", "KeyboardInterrupt"],
         );
+        whole("python", &["  File \"/a.py\", line 2", "    2 2]", "    ^^^", "SyntaxError: invalid syntax"]);
     }
 
     /// Scenario: exceptions that have others behind them, as each runtime prints them.

@@ -95,6 +95,8 @@ const DOTNET: &[Rule] = &[
 
 const PYTHON: &[Rule] = &[
     (&[START], r"^Traceback \(most recent call last\):$", "python"),
+    // What can't be parsed of the script itself has no head.
+    (&[START], r#"^  File ".+", line \d+$"#, "python_code"),
     (&["python"], r"^[\t ]+File ", "python_code"),
     (&["python_code"], r"[^\t ]", "python"),
     (&["python"], r"^[\t ]+(?:[~^]+[\t ]*|\[Previous line repeated \d+ more times?\])$", "python"),
