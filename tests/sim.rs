@@ -41,7 +41,7 @@ use logferry::batch::Encoded;
 use logferry::config::{Checked, System, check_text};
 use logferry::disk::Disk as _;
 use logferry::disk::sim::SimDisk;
-use logferry::output::{BrokerStatus, Fault, OutputEvent, Parcel, Producer, TopicFault};
+use logferry::output::{BrokerStatus, Fault, OutputEvent, Parcel, Producer, RecordFault, TopicFault};
 use logferry::pipeline::{Maker, Pipeline, ProducerFactory, ReloadError};
 use logferry::route;
 use logferry::spool::inspect;
@@ -60,6 +60,9 @@ const DISK_BYTES: u64 = 256 << 20;
 const CUT_CALLS: u64 = 3_000;
 /// How long the spool may take for what is rotated in an outage: a few times `spool.after`.
 const OUTAGE: Duration = Duration::from_millis(400);
+
+/// Records that a partition takes at once while it is narrow.
+const NARROW: usize = 60;
 
 /// Make other seeds of a run's, for what its dice must not be asked.
 const JOINS: u64 = 0x6a6f_696e_7300;
@@ -104,6 +107,8 @@ enum Condition {
     Hangs,
     /// Takes everything and says nothing, until its condition changes.
     Silent,
+    /// Refuses batches of more than [`NARROW`] records.
+    Narrow,
     Refuses(TopicFault),
 }
 
@@ -264,11 +269,14 @@ impl State {
             Condition::Up => 1 + self.dice.below(queue.len()),
             Condition::Slow => 1,
             Condition::Hangs => 0,
-            Condition::Silent | Condition::Refuses(_) => queue.len(),
+            Condition::Silent | Condition::Narrow | Condition::Refuses(_) => queue.len(),
         };
         let taken: Items = queue.drain(..take).collect();
         let result = match condition {
             Condition::Refuses(reason) => Err(Fault::Topic { reason, message: Arc::from("refused") }),
+            Condition::Narrow if taken.len() > NARROW => {
+                Err(Fault::Record { reason: RecordFault::TooLarge, message: Arc::from("a large batch") })
+            }
             _ => {
                 self.write(partition, client.life, false, &taken);
                 Ok(())
@@ -277,7 +285,7 @@ impl State {
         let reports = self.reports(&taken, &result);
         match condition {
             Condition::Silent => client.withheld.entry(partition).or_default().extend(reports),
-            Condition::Refuses(_) => {
+            Condition::Refuses(_) | Condition::Narrow if result.is_err() => {
                 *client.refusing.entry(partition).or_default() += reports.len();
                 client.events.extend(reports);
             }
@@ -956,7 +964,8 @@ impl Run {
             0..7 => {
                 let partition = which % state.conditions.len();
                 let condition = match how {
-                    0..4 => Condition::Up,
+                    0..3 => Condition::Up,
+                    3 => Condition::Narrow,
                     4..6 => Condition::Slow,
                     6..8 => Condition::Hangs,
                     8..10 => Condition::Silent,

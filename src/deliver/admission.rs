@@ -162,7 +162,7 @@ impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
             if is_blocked {
                 return Room::Blocked;
             }
-            if !matches!(lane.state, State::Direct) || lane.epoch != self.home(key) {
+            if !lane.flows() || lane.epoch != self.home(key) {
                 return Room::Busy;
             }
         }

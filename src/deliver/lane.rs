@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::backoff::Backoff;
 use super::machine::Pieces;
+use super::portions::Groups;
 use super::ranges::Ranges;
 use super::tally::Row;
 use crate::batch::{LaneKey, Share, SourceKey};
@@ -22,8 +23,8 @@ pub enum State {
     Draining,
     /// The topic can't take records: one record is sent at `at`, then the rest or a longer wait.
     Probing { at: Duration, sent: bool },
-    /// A batch was refused: these groups are sent one at a time, in order.
-    Split { groups: VecDeque<Pieces> },
+    /// A batch was refused, or would be: these groups are sent one at a time, in order.
+    Split(Groups),
 }
 
 /// A refused run of records.
@@ -329,6 +330,22 @@ impl Lane {
         }
     }
 
+    /// Whether what comes is handed over, at once or behind what is being sent.
+    pub fn flows(&self) -> bool {
+        match &self.state {
+            State::Direct => true,
+            State::Split(groups) => groups.is_portioned(),
+            State::Draining | State::Probing { .. } => false,
+        }
+    }
+
+    /// Payload of so many records of a parcel, by the average of all of them: bytes.
+    pub fn payload_of(&self, parcel: Parcel, records: u64) -> u64 {
+        let at = self.flights.binary_search_by_key(&parcel, |flight| flight.parcel);
+        let flight = at.ok().map(|at| &self.flights[at]);
+        flight.map_or(0, |flight| flight.payload_bytes * records / (flight.records.len() as u64).max(1))
+    }
+
     /// Whether a record is on its way to the dead letter.
     pub fn is_burying(&self) -> bool {
         self.flights.iter().any(|flight| !flight.burying.is_empty())
@@ -379,13 +396,13 @@ impl Lane {
     /// How the lane is, for status.
     pub fn status(&self, key: &LaneKey, waiting: usize, now: Duration, stalled_after: Duration) -> LaneStatus {
         let state = match self.state {
-            State::Direct if self.stalls(now, stalled_after) => "stalled",
+            _ if self.flows() && self.stalls(now, stalled_after) => "stalled",
             State::Direct if key.partition < 0 => "unknown",
             State::Direct if self.unread_frames > 0 => "logged",
             State::Direct => "direct",
             State::Draining => "draining",
             State::Probing { .. } => "probing",
-            State::Split { .. } => "split",
+            State::Split(_) => "split",
         };
         let told = self.cause.as_ref().filter(|_| state != "direct");
         LaneStatus {

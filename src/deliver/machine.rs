@@ -37,6 +37,7 @@ use std::time::Duration;
 use super::admission::Way;
 use super::aside::Aside;
 use super::lane::{Copied, Failure, Flight, Kind, Lane, LaneStatus, State};
+use super::portions::Groups;
 use super::relief::Relief;
 use super::spill::Spooled;
 use super::tally::Tally;
@@ -182,6 +183,8 @@ pub(super) struct Topic {
     /// Where keyless records go now, and how many bytes went there.
     pub(super) sticky: i32,
     pub(super) sticky_bytes: u64,
+    /// It refused larger batches: its lanes are handed so much at a time.
+    pub(super) portion_bytes: Option<u64>,
     last_used: Duration,
     /// Since when its partition count is asked for, and whether that takes too long.
     wanted_since: Option<Duration>,
@@ -380,7 +383,7 @@ impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
             lane.bury_again(parcel, record, now + self.limits.probe_first * 5);
             if matches!(lane.state, State::Direct) {
                 // Nobody refused it, so the lane still flows: a dead letter that takes nothing holds it.
-                lane.state = State::Split { groups: VecDeque::new() };
+                lane.state = State::Split(Groups::default());
             }
             self.timed.insert(key.clone());
         }
@@ -677,6 +680,13 @@ impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
                     // Records without a key: their partition is chosen when they leave the spool.
                     status.state = "logged";
                 }
+                let portion_bytes = self.topics.get(&key.topic).and_then(|topic| topic.portion_bytes);
+                if let (Some(bytes), "split", None) = (portion_bytes, status.state, &status.cause) {
+                    let cause = format!(
+                        "the topic refused larger batches: about {bytes} bytes are sent at a time; lower batch_bytes, or raise its max.message.bytes"
+                    );
+                    status.cause = Some(Arc::from(cause));
+                }
                 status
             })
             .collect();
@@ -705,7 +715,7 @@ impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
                 let key = LaneKey { topic: Arc::clone(&share.topic), partition };
                 let parcel = self.new_parcel();
                 self.push(&key, Flight::new(parcel, share, source, urgent, Copied::No), now);
-                self.produce(&key, vec![(parcel, share.records.clone())]);
+                self.hand_over(&key, vec![(parcel, share.records.clone())]);
                 parcel
             }
         }
@@ -774,14 +784,14 @@ impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
         }
     }
 
-    /// Hands over everything of a lane that is not acknowledged; from then on it is `Direct`.
+    /// Hands over everything of a lane that is not acknowledged; from then on it flows.
     pub(super) fn resend(&mut self, key: &LaneKey, now: Duration) {
         let lane = self.lanes.get_mut(key).expect("who resends has the lane");
         let pending = lane.pending();
         lane.state = State::Direct;
         lane.heard(now);
         self.tally.of(lane.row).records_resent += count_of(&pending);
-        self.produce(key, pending);
+        self.hand_over(key, pending);
         self.touched.insert(Blocker::Lane(key.clone()));
         self.touched.insert(Blocker::Topic(Arc::clone(&key.topic)));
     }
@@ -795,8 +805,11 @@ impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
             lane.state = State::Draining;
         }
         if lane.is_empty() {
-            self.lanes.remove(key);
+            let state = self.lanes.remove(key).map(|lane| lane.state);
             self.timed.remove(key);
+            if let Some(State::Split(groups)) = state {
+                self.learn(&key.topic, groups);
+            }
             return;
         }
         if lane.in_flight_records > 0 || self.rebuilding {
@@ -820,17 +833,17 @@ impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
                     self.advance(key, now);
                 }
             }
-            State::Split { mut groups } => {
+            State::Split(mut groups) => {
                 if lane.has_failures() {
-                    lane.state = State::Split { groups };
+                    lane.state = State::Split(groups);
                     self.judge(key, now);
-                } else if let Some(group) = groups.pop_front() {
-                    lane.state = State::Split { groups };
-                    self.tally.of(lane.row).records_resent += count_of(&group);
-                    self.produce(key, group);
+                } else if let Some(group) = groups.next() {
+                    lane.state = State::Split(groups);
+                    self.send_group(key, group);
                 } else if lane.is_burying() {
-                    lane.state = State::Split { groups };
+                    lane.state = State::Split(groups);
                 } else {
+                    self.learn(&key.topic, groups);
                     self.resend(key, now);
                     self.advance(key, now);
                 }
@@ -859,24 +872,31 @@ impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
             return self.advance(key, now);
         }
         let mut groups = match std::mem::replace(&mut lane.state, State::Direct) {
-            State::Split { groups } => groups,
-            _ => VecDeque::new(),
+            State::Split(groups) => groups,
+            _ => Groups::default(),
         };
+        let is_alone = failures.len() == 1 && failures[0].records.len() == 1;
+        let is_by_size = |one: &Failure| matches!(one.kind, Kind::Record(RecordFault::TooLarge, _));
+        groups.refused(is_alone, failures.iter().any(is_by_size));
+        if !is_alone {
+            let count: usize = failures.iter().map(|failure| failure.records.len()).sum();
+            self.tally.of(lane.row).records_resent += count as u64;
+        }
         match &failures[..] {
             [Failure { parcel, records, kind: Kind::Record(reason, message) }] if records.len() == 1 => {
                 let (parcel, record, reason, message) = (*parcel, records.start, *reason, Arc::clone(message));
                 lane.bury(parcel, record, reason, Arc::clone(&message));
                 self.actions.push_back(Action::Bury { parcel, record, reason, message });
             }
-            _ if named => groups = accused_apart(failures).into_iter().chain(groups).collect(),
+            _ if named => groups.waiting = accused_apart(failures).into_iter().chain(groups.waiting).collect(),
             _ => {
                 let (first, second) = halves(failures.into_iter().map(|one| (one.parcel, one.records)).collect());
-                groups.push_front(second);
-                groups.push_front(first);
+                groups.waiting.push_front(second);
+                groups.waiting.push_front(first);
             }
         }
-        groups.retain(|group| !group.is_empty());
-        lane.state = State::Split { groups };
+        groups.waiting.retain(|group| !group.is_empty());
+        lane.state = State::Split(groups);
         self.advance(key, now);
     }
 

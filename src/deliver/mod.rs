@@ -2,7 +2,7 @@
 //!
 //! [`machine`] decides (pure), [`driver`] does, [`burial`] what it says of refused records; [`offer_all`] hands one batch to several
 //! outputs. `aside` keeps lanes with a silent broker out of the others' way, `relief` those that are
-//! stuck for other reasons. [`lane`], [`waiting`], [`ranges`], [`backoff`] and [`tally`] are the machine's parts.
+//! stuck for other reasons; `portions` is for topics that take small batches. [`lane`], [`waiting`], [`ranges`], [`backoff`] and [`tally`] are the machine's parts.
 
 pub mod admission;
 mod aside;
@@ -12,6 +12,7 @@ pub mod driver;
 pub mod lane;
 pub mod machine;
 pub mod offer_all;
+mod portions;
 pub mod ranges;
 mod relief;
 pub mod spill;

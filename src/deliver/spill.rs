@@ -385,13 +385,13 @@ impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
         self.push(key, flight, now);
         let to_lane = self.lanes.get_mut(key).expect("just pushed to");
         match to_lane.state {
-            State::Direct => self.produce(key, vec![(parcel, records)]),
+            _ if to_lane.flows() => self.hand_over(key, vec![(parcel, records)]),
             State::Probing { at, sent: false } if is_first && at <= now => {
                 to_lane.state = State::Probing { at, sent: true };
                 self.produce(key, vec![(parcel, records.start..records.start + 1)]);
             }
             // It goes with what is in the lane already, behind it.
-            State::Probing { .. } | State::Draining | State::Split { .. } => {}
+            State::Direct | State::Probing { .. } | State::Draining | State::Split(_) => {}
         }
     }
 
@@ -646,11 +646,11 @@ impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
         }
         if let Some(lane) = self.lanes.get(key) {
             match lane.state {
-                State::Direct if lane.epoch != self.home(key) || lane.is_stalled() => return Turn::Skip,
-                State::Direct => {}
+                _ if lane.flows() && (lane.epoch != self.home(key) || lane.is_stalled()) => return Turn::Skip,
+                _ if lane.flows() => {}
                 State::Probing { at, sent: false }
                     if lane.flights.is_empty() && at <= now && lane.epoch == self.home(key) => {}
-                State::Probing { .. } | State::Draining | State::Split { .. } => return Turn::Skip,
+                State::Direct | State::Probing { .. } | State::Draining | State::Split(_) => return Turn::Skip,
             }
         }
         let fits = match self.share_of_window(key, bytes, None) {
@@ -751,7 +751,7 @@ impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
         let (sticky, count) = (topic.map_or(0, |topic| topic.sticky), count.unwrap_or(1));
         let flows = |partition: &i32| {
             let lane = self.lanes.get(&LaneKey { topic: Arc::clone(name), partition: *partition });
-            lane.is_none_or(|lane| matches!(lane.state, State::Direct) && !lane.is_stalled())
+            lane.is_none_or(|lane| lane.flows() && !lane.is_stalled())
         };
         let mut all = (0..count).map(|step| (sticky + step).rem_euclid(count));
         all.find(flows).unwrap_or(sticky.rem_euclid(count))

@@ -1037,3 +1037,89 @@ fn the_halves_of_a_refused_batch_count_as_sent_again() {
     assert_eq!(sent, [0..4, 0..2, 2..4]);
     assert_eq!(machine.tally().rows()[0].1.records_resent, 4);
 }
+
+/// What a topic does that takes so many bytes a batch, of records of ten bytes: the producer makes one batch of all that is on its
+/// way. The records that arrive, in order; the most that were on their way at once.
+fn deliver_to_a_narrow_topic(machine: &mut Machine<u64>, batch_bytes_max: u64) -> (Vec<(Parcel, u32)>, u64) {
+    let (mut arrived, mut most) = (Vec::new(), 0);
+    loop {
+        let mut batch: Vec<(Parcel, Range<u32>)> = Vec::new();
+        for action in actions(machine) {
+            if let Action::Produce { parcel, records, .. } = action {
+                batch.push((parcel, records));
+            }
+        }
+        let bytes = batch.iter().map(|(_, records)| records.len() as u64 * 10).sum::<u64>();
+        most = most.max(bytes);
+        if batch.is_empty() {
+            return (arrived, most);
+        }
+        for (parcel, records) in batch {
+            let too_large = || Fault::Record { reason: RecordFault::TooLarge, message: "too large".into() };
+            if bytes <= batch_bytes_max {
+                arrived.extend(records.clone().map(|record| (parcel, record)));
+            }
+            let result = if bytes <= batch_bytes_max { Ok(()) } else { Err(too_large()) };
+            machine.report(0, parcel, records, result, Duration::ZERO);
+        }
+    }
+}
+
+/// Scenario: a topic takes smaller batches than the producer makes, of records that all pass alone; more comes, for another partition
+/// too, and while some is on its way. Guarantee: once it has refused one, nothing that it would refuse is on its way, all of it
+/// arrives in order, and nothing counts as sent again but what was.
+#[test]
+fn what_a_topic_takes_is_remembered() {
+    const TAKES: u64 = 40_000;
+    let mut machine = Machine::<u64>::new(Limits { window_bytes_max: 1 << 20, ..limits() });
+    machine.topic(&topic(), Ok(PARTITIONS), Duration::ZERO);
+    let offer = |machine: &mut Machine<u64>, partition, records: u32| {
+        let share = share(Place::At(partition), 0..records, u64::from(records) * 10);
+        match machine.offer(1, SourceKey(1), &[share], false, Duration::ZERO) {
+            Offered::Taken(parcels) => parcels[0],
+            Offered::Held(blocker) => panic!("there is room: {blocker:?}"),
+        }
+    };
+    offer(&mut machine, 0, 10_000);
+    let (arrived, most) = deliver_to_a_narrow_topic(&mut machine, TAKES);
+    assert_eq!((arrived.len(), most), (10_000, 100_000));
+    let resent = machine.tally().rows()[0].1.records_resent;
+    for partition in [0, 1] {
+        let first = offer(&mut machine, partition, 10_000);
+        let second = offer(&mut machine, partition, 10);
+        assert_eq!(machine.lanes(Duration::ZERO)[0].state, "split");
+        let (arrived, most) = deliver_to_a_narrow_topic(&mut machine, TAKES);
+        let expected = (0..10_000).map(|record| (first, record)).chain((0..10).map(|record| (second, record)));
+        assert!(arrived.into_iter().eq(expected), "everything arrives, in order");
+        assert!((TAKES / 2..=TAKES).contains(&most), "{most}");
+    }
+    assert_eq!(machine.tally().rows()[0].1.records_resent, resent);
+    assert!(machine.is_idle());
+}
+
+/// Scenario: a batch is refused since one of its records is too large. Guarantee: that says nothing of how large a batch may be.
+#[test]
+fn a_guilty_record_says_nothing_of_batches() {
+    let mut machine = known();
+    let offer = |machine: &mut Machine<u64>| {
+        let share = share(Place::At(0), 0..100, 1_000);
+        assert!(matches!(machine.offer(1, SourceKey(1), &[share], false, Duration::ZERO), Offered::Taken(_)));
+    };
+    offer(&mut machine);
+    let mut todo = actions(&mut machine);
+    while let Some(action) = todo.pop() {
+        match action {
+            Action::Produce { parcel, records, .. } => {
+                let too_large = Fault::Record { reason: RecordFault::TooLarge, message: "too large".into() };
+                let result = if records.contains(&7) { Err(too_large) } else { Ok(()) };
+                machine.report(0, parcel, records, result, Duration::ZERO);
+            }
+            Action::Bury { parcel, record, .. } => machine.buried(parcel, record, true, Duration::ZERO),
+            _ => {}
+        }
+        todo.extend(actions(&mut machine));
+    }
+    offer(&mut machine);
+    let sent: Vec<Action<u64>> = actions(&mut machine);
+    assert!(matches!(&sent[..], [Action::Produce { records: Range { start: 0, end: 100 }, .. }]), "{sent:?}");
+}

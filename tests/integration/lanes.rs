@@ -137,3 +137,40 @@ fn records_too_large_for_their_topic_are_set_aside_and_counted() {
     agent.stop();
     Check::of(&kafka.records(&topic), &[&writer]).exact();
 }
+
+/// Scenario: a topic takes batches of 200,000 bytes at most, and the agent makes larger ones; a log comes before the topic has
+/// refused one, others after it, each ending in a batch that the topic would take.
+/// Guarantee: everything arrives, once, nothing is in the dead letter; and once the topic has refused a batch, every line comes in
+/// its order, however large what stands before it is.
+#[test]
+fn a_topic_that_takes_small_batches_keeps_the_order() {
+    let kafka = kafka_or_skip!();
+    let topic = Cluster::name("small-batches");
+    kafka.create_with(&topic, 1, &[("max.message.bytes", "200000")]);
+    let output = format!("topic: {topic}\ncompression: none\nbatch_bytes: 500kB");
+    let mut agent = Agent::shipping("small-batches", kafka, &output);
+    let mut first = Writer::new(&agent.log("first.log"), "first");
+    first.write(3_000);
+    agent.start();
+    kafka.wait_count(&topic, 3_000);
+    let mut writers = vec![first];
+    for number in 0..6 {
+        let stream = format!("later-{number}");
+        let mut writer = Writer::new(&agent.log(&format!("{stream}.log")), &stream);
+        writer.write(3_000);
+        writers.push(writer);
+        let written: u64 = writers.iter().map(|writer| writer.written).sum();
+        kafka.wait_count(&topic, i64::try_from(written).expect("a few thousand"));
+    }
+    let settled: u64 = writers.iter().map(|writer| writer.written).sum();
+    agent.wait_status("everything to be settled", |status| {
+        (status["inputs"][0]["acked_records_total"] == settled).then_some(())
+    });
+    agent.stop();
+    assert!(!agent.data().join("dead_letter/main.jsonl").exists(), "no record is too large");
+    let records = kafka.records(&topic);
+    let check = Check::of(&records, &writers.iter().collect::<Vec<_>>());
+    assert_eq!((check.lost.len(), check.repeated, check.invented.len()), (0, 0, 0));
+    let of_later = |line: &&String| line.starts_with("later");
+    assert_eq!(check.out_of_order.iter().filter(of_later).collect::<Vec<_>>(), Vec::<&String>::new());
+}
