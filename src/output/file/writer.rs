@@ -197,6 +197,10 @@ impl Writer {
         let dir_mode = self.options.mode | (self.options.mode & 0o444) >> 2 | 0o700;
         self.place.make_dir(dir, dir_mode)?;
         let is_new = self.place.identity(path)?.is_none();
+        if is_new {
+            // The file that had the name has another, for certain, before this one takes it: a rotation may have failed half-way.
+            self.place.disk().sync_dir(dir)?;
+        }
         let mut file = self.place.disk().append(path)?;
         if is_new {
             self.place.set_mode(path, self.options.mode)?;
@@ -284,7 +288,9 @@ impl Writer {
         }
         let deleted = free == self.options.keep && self.place.identity(&numbered(free))?.is_some();
         let dir = path.parent().ok_or_else(|| io::Error::other("the path names no file"))?;
-        // One by one: a crash that kept a later rename and not an earlier one would replace a file.
+        // One by one, and not before those of an earlier try: a crash that kept a later rename and not an earlier one would replace a
+        // file.
+        self.place.disk().sync_dir(dir)?;
         for number in (1..free).rev() {
             self.place.disk().rename(&numbered(number), &numbered(number + 1))?;
             self.place.disk().sync_dir(dir)?;
