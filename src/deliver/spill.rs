@@ -331,11 +331,7 @@ impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
         self.spooled.append_bytes -= append.share.bytes;
         let mut parts = Vec::with_capacity(shares.len());
         for share in shares {
-            let partition = match share.place {
-                Place::At(partition) => partition,
-                Place::Any | Place::Unknown => self.keyless_lane(&share.topic),
-            };
-            let key = LaneKey { topic: Arc::clone(&share.topic), partition };
+            let key = self.lane_for(share);
             let part = self.new_parcel();
             parts.push(part);
             self.spooled.copies.insert(part, share.bytes);
@@ -347,6 +343,15 @@ impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
         self.take_back(now);
         self.wake();
         parts
+    }
+
+    /// The lane of a share that comes from the spool, or was on its way there.
+    fn lane_for(&self, share: &Share) -> LaneKey {
+        let partition = match share.place {
+            Place::At(partition) => partition,
+            Place::Any | Place::Unknown => self.keyless_lane(&share.topic),
+        };
+        LaneKey { topic: Arc::clone(&share.topic), partition }
     }
 
     /// The same of one topic, in the order of arrival.
@@ -684,11 +689,7 @@ impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
         let held = InMemory { lane: lane.clone(), parcels: shares.len() as u32, is_incomplete: false };
         self.spooled.frames.insert(frame, held);
         for share in shares {
-            let partition = match share.place {
-                Place::At(partition) => partition,
-                Place::Any | Place::Unknown => self.keyless_lane(&share.topic),
-            };
-            let key = LaneKey { topic: Arc::clone(&share.topic), partition };
+            let key = self.lane_for(share);
             let parcel = self.new_parcel();
             parcels.push(parcel);
             self.join(&key, Flight::new(parcel, share, source, true, Copied::In(frame)), now);

@@ -678,7 +678,6 @@ mod tests {
         check(far, &["a=", &r"\ ".repeat(1_000), "b c=1"].concat(), json!({"a": r"\ ".repeat(1_000) + "b", "c": "1"}));
     }
 
-    /// Guarantee: sets are read as within the brackets of Ruby's regular expressions.
     /// Guarantee: as in Logstash, where nothing else splits or closes, what stands behind a backslash does.
     #[test]
     fn a_backslash_gives_way_where_nothing_else_fits() {
@@ -711,6 +710,7 @@ mod tests {
         assert_eq!(run(Kv { prefix: template("%{[none]}_"), ..kv() }), with(json!({"tags": ["_kv_failed"]})));
     }
 
+    /// Guarantee: sets are read as within the brackets of Ruby's regular expressions.
     #[test]
     fn sets_of_characters() {
         check(Kv { field_split: chars(r"\s|"), ..kv() }, "a=1\tb=s|c=\\3", json!({"a": "1", "b": "s", "c": "\\3"}));

@@ -1,6 +1,6 @@
 //! Grok against the crate `grok` with Oniguruma: the same lines, the same definitions, every field asked for; in one run:
-//! `cargo bench --bench grok`. Each case has a line that matches, one that does
-//! not, and the first with each of its bytes replaced in turn, as far as it does not match then.
+//! `cargo bench --bench grok`. Each case has a line that matches, one that does not, and the first with each of its bytes
+//! replaced in turn, as far as it does not match then.
 //!
 //! Not here: what becomes of the fields (the processor), which `hot` has for other processors.
 
