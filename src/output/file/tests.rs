@@ -357,6 +357,20 @@ fn a_rotation_that_fails_half_way_loses_no_file() {
     }
 }
 
+/// Scenario: a crash has left a torn line; the sync of the line feed that ends it fails, and a crash comes after the next one that
+/// does not. Guarantee: the line behind it, which was acknowledged, is a line of its own.
+#[test]
+fn the_end_of_a_torn_line_is_as_durable_as_what_comes_behind_it() {
+    for seed in 0..40 {
+        for calls in 0..14 {
+            let torn = [Deed::Capacity(11), Deed::Write(1), Deed::FailAfter(4), Deed::Write(1), Deed::Crash];
+            let fails = [Deed::Capacity(400), Deed::FailAfter(calls), Deed::Write(1), Deed::Heal, Deed::Write(1), Deed::Crash];
+            let told = live(seed, torn.into_iter().chain(fails).collect());
+            assert!(told.is_ok(), "seed {seed}, failing after {calls} calls: {told:?}");
+        }
+    }
+}
+
 #[test]
 fn the_probe_says_what_is_in_the_way() {
     let home = tempfile::tempdir().expect("a directory");

@@ -214,13 +214,15 @@ impl Writer {
             }
             self.spoilt.remove(path);
         }
-        let mut len = file.len()?;
+        let len_safe = file.len()?;
+        let mut len = len_safe;
         let mut last = [0];
         if len > 0 && file.read(len - 1, &mut last)? == 1 && last != *b"\n" {
+            // It is no safer than what comes behind it: after a failed sync it would be seen here and not be on the disk.
             file.append(b"\n")?;
             len += 1;
         }
-        Ok(Open { file, identity, used_at: Instant::now(), len, len_safe: len })
+        Ok(Open { file, identity, used_at: Instant::now(), len, len_safe })
     }
 
     fn render(&self, job: &Job, record: &Record, line: &mut Vec<u8>) {
