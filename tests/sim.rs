@@ -45,6 +45,7 @@ use logferry::output::{BrokerStatus, Fault, OutputEvent, Parcel, Producer, Recor
 use logferry::pipeline::{Maker, Pipeline, ProducerFactory, ReloadError};
 use logferry::route;
 use logferry::spool::inspect;
+use logferry::telemetry::status::{LaneStatus, Status};
 
 const TOPIC: &str = "sim";
 const STEPS: u64 = 60;
@@ -1561,4 +1562,88 @@ fn what_does_not_start_leaves_nothing_behind() {
     run.start();
     run.settle();
     run.stop();
+}
+
+/// Scenario: the spool can't be written; the last line of a file that was rotated away waits for a topic that refuses it; all workers
+/// are busy with what was written since when the input is changed. Guarantee: what they hand over late does not arrive before that
+/// line, which is read again.
+#[test]
+fn what_is_handed_over_after_a_reload_has_begun_stays_behind_what_waits() {
+    let home = tempfile::tempdir().expect("a temporary directory");
+    let folder = home.path().join("logs");
+    std::fs::create_dir(&folder).expect("the temporary directory is writable");
+    let work = "      - fingerprint: {fields: [message], target: hash}\n".repeat(40);
+    let config = |round: u32| {
+        let home = home.path().display();
+        let text = format!(
+            "data_dir: {home}/data\nadmin: {{listen: off}}\nmemory: {{max_bytes: 64MiB}}\nshutdown_after: 50ms\ninputs:\n  \
+             other: {{type: file, paths: ['{home}/logs/other.log'], key: other}}\n  logs:\n    type: file\n    paths: \
+             ['{home}/logs/?.log']\n    key: logs\n    fields: {{round: {round}}}\n    processors:\n{work}\
+             outputs:\n  main: {{type: kafka, brokers: ['sim:9092'], topic: {TOPIC}}}\n"
+        );
+        check_text("sim.yaml", &text, &System).unwrap_or_else(|mistakes| panic!("{mistakes:?}"))
+    };
+    assert_eq!((route::partition(b"other", 2), route::partition(b"logs", 2)), (0, 1));
+    let refuses = Condition::Refuses(TopicFault::NotAuthorized);
+    let broker = Broker::new(1, 2);
+    broker.change(|state| state.conditions = vec![refuses, Condition::Hangs]);
+    let (of, disk) = (Arc::clone(&broker), SimDisk::new(1, DISK_BYTES));
+    let (make, on): (Maker, _) = (Box::new(move |_| of.factory()), Arc::new(disk.clone()));
+    let mut agent = Pipeline::start_on(config(0), make, on).expect("nothing is in the way");
+    disk.set_capacity_bytes(disk.used_bytes());
+    let until = |what: &str, agent: &Pipeline, is_so: &dyn Fn(&Status) -> bool| {
+        let begun = Instant::now();
+        while !is_so(&agent.status()) {
+            assert!(begun.elapsed() < LAST_RESORT, "{what} in vain: {:#?}", agent.status());
+            broker.let_flow(1, LOOK_AGAIN);
+        }
+    };
+    let any_lane = |status: &Status, is_so: &dyn Fn(&LaneStatus) -> bool| {
+        status.outputs.iter().flat_map(|output| &output.lanes).any(is_so)
+    };
+    let path = |log: &str| folder.join(log);
+    let rotate = |agent: &Pipeline, log: &str, line: &str, is_sent: &dyn Fn(&LaneStatus) -> bool| {
+        std::fs::write(path(&format!("{log}.log")), line).expect("the disk has room");
+        agent.rescan();
+        until("its lane is waited for", agent, &|status| any_lane(status, is_sent));
+        std::fs::rename(path(&format!("{log}.log")), path(log)).expect("it is there");
+        agent.rescan();
+        until("its leaving is waited for", agent, &|status| {
+            let mut files = status.inputs.iter().flat_map(|input| &input.files);
+            files.any(|file| file.state == "draining" && file.path.ends_with(&format!("{log}.log")))
+        });
+    };
+    let is_refused = |lane: &LaneStatus| lane.state == "probing";
+    rotate(&agent, "other", "a line for the spool\n", &is_refused);
+    until("the spool is waited for", &agent, &|status| {
+        status.outputs.iter().any(|output| output.spool.trouble.is_some())
+    });
+    rotate(&agent, "0", "the first line of 0\n", &|lane| lane.partition == Some(1) && lane.in_flight_records == 1);
+    broker.change(|state| state.conditions.fill(refuses));
+    until("a refusal is waited for", &agent, &|status| {
+        status.outputs.iter().all(|output| output.lanes.len() == 2 && output.lanes.iter().all(is_refused))
+    });
+    // As many as there are workers, and the first has least to do: when it hands over, nobody else has read the line again.
+    let logs = std::thread::available_parallelism().map_or(1, usize::from);
+    for log in 0..logs {
+        let lines = format!("a later line of {log}\n").repeat(if log == 0 { 1_000 } else { 4_000 });
+        std::fs::write(path(&format!("{log}.log")), lines).expect("the disk has room");
+    }
+    agent.rescan();
+    // Where they are faster than a look, one is held by now.
+    until("workers are waited for", &agent, &|status| {
+        let read = status.inputs.iter().flat_map(|input| &input.files).filter(|file| file.read_bytes > 1_000);
+        read.count() == logs || any_lane(status, &|lane| lane.waiting_sources > 0)
+    });
+    agent.reload(config(1), &|| false).expect("nothing is in the way");
+    broker.change(|state| state.conditions.fill(Condition::Up));
+    until("acknowledgements are waited for", &agent, &|status| {
+        let mut files = status.inputs.iter().flat_map(|input| &input.files);
+        files.all(|file| file.lag_bytes == 0) && status.inputs.iter().all(|input| input.lag_bytes == 0)
+    });
+    let values = broker.change(|state| std::mem::take(&mut state.log)).into_iter();
+    let mut values = values.map(|written| String::from_utf8_lossy(&written.value).into_owned());
+    let first = values.find(|value| value.contains("line of 0")).expect("all of it has arrived");
+    assert!(first.contains("the first line"), "{first} arrived first");
+    assert!(agent.stop(LAST_RESORT), "nothing is in the way");
 }

@@ -110,6 +110,11 @@ impl Flight {
         self.done.is_empty() && self.burying.is_empty()
     }
 
+    /// Whether some of it is on its way to the dead letter.
+    pub fn is_burying(&self) -> bool {
+        !self.burying.is_empty()
+    }
+
     fn is_done(&self) -> bool {
         self.done.count() == self.records.end - self.records.start
     }
@@ -295,10 +300,10 @@ impl Lane {
         self.failures.clear();
     }
 
-    /// Takes out the parcels that `is_given_up` says, of which nothing is in flight or on its way to the dead letter.
+    /// Takes out the parcels that `is_given_up` says: nothing of them may be in flight or on its way to the dead letter.
     pub fn give_up(&mut self, is_given_up: impl Fn(&Flight) -> bool) -> Vec<Flight> {
         let flights = std::mem::take(&mut self.flights);
-        let (out, left) = flights.into_iter().partition(|one| one.burying.is_empty() && is_given_up(one));
+        let (out, left) = flights.into_iter().partition(is_given_up);
         self.flights = left;
         let out: VecDeque<Flight> = out;
         self.bytes -= out.iter().map(|flight| flight.bytes).sum::<u64>();

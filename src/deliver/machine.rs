@@ -522,15 +522,20 @@ impl<W: Copy + Eq + Hash + std::fmt::Debug> Machine<W> {
     }
 
     /// Gives up those of `parcels` that wait in a lane whose topic can't take records, so that nothing of them is in flight:
-    /// their source is gone, or reads them again for another topic.
+    /// their source is gone, or reads them again for another topic. What stands before one that can't be given up stays with it: read
+    /// again, it would come behind.
     pub fn give_up(&mut self, parcels: &HashSet<Parcel>) {
         let waiting = |lane: &Lane| lane.in_flight_records == 0 && matches!(lane.state, State::Probing { .. });
         let concerned: BTreeSet<LaneKey> =
             parcels.iter().filter_map(|parcel| self.parcels.get(parcel)).cloned().collect();
         for key in concerned {
             let Some(lane) = self.lanes.get_mut(&key).filter(|lane| waiting(lane)) else { continue };
-            // What is in the spool is nobody's but the spool's.
-            let given_up = lane.give_up(|one| one.copied == Copied::No && parcels.contains(&one.parcel));
+            // What is in the spool is nobody's but the spool's, and what is on its way to the dead letter the dead letter's.
+            let is_free = |one: &Flight| one.copied == Copied::No && !one.is_burying();
+            let mut theirs = lane.flights.iter().rev().filter(|one| parcels.contains(&one.parcel));
+            let staying = theirs.find(|one| !is_free(one)).map(|one| one.parcel);
+            let given_up =
+                lane.give_up(|one| parcels.contains(&one.parcel) && staying.is_none_or(|last| one.parcel > last));
             if lane.is_empty() {
                 self.lanes.remove(&key);
                 self.timed.remove(&key);

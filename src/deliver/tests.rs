@@ -508,6 +508,37 @@ fn what_waits_for_a_topic_can_be_given_up_by_parcel() {
     assert!(machine.is_idle() && machine.bytes_used() == 0);
 }
 
+/// Scenario: three batches wait for a topic that is not authorised; a record of the second is on its way to the dead letter when
+/// all three are given up. Guarantee: the second stays, and the first with it, for it would be read again behind it; the third does
+/// not. Once the dead letter has the record, both can be given up.
+#[test]
+fn what_stands_before_one_that_stays_is_not_given_up() {
+    let mut machine = known();
+    let parcels: Vec<Parcel> = (0..3)
+        .map(|who| {
+            let one = share(Place::At(0), 0..3, 100);
+            match machine.offer(who, SourceKey(0), &[one], false, Duration::ZERO) {
+                Offered::Taken(parcels) => parcels[0],
+                held => panic!("an empty window takes it: {held:?}"),
+            }
+        })
+        .collect();
+    machine.not_for_its_topic(parcels[1], 1..2, &Arc::from("json failed"));
+    let refused = || Err(Fault::Topic { reason: TopicFault::NotAuthorized, message: Arc::from("no") });
+    for (parcel, records) in [(0, 0..3), (1, 0..1), (1, 2..3), (2, 0..3)] {
+        machine.report(0, parcels[parcel], records, refused(), Duration::ZERO);
+    }
+    actions(&mut machine);
+    let abandoned = |parcel| Action::Settle { parcel, how: Settled::Abandoned };
+    let all = parcels.iter().copied().collect();
+    machine.give_up(&all);
+    assert_eq!(actions(&mut machine), [abandoned(parcels[2])]);
+    machine.buried(parcels[1], 1, true, Duration::ZERO);
+    machine.give_up(&all);
+    assert_eq!(actions(&mut machine), [abandoned(parcels[0]), abandoned(parcels[1])]);
+    assert!(machine.is_idle() && machine.bytes_used() == 0);
+}
+
 /// Scenario: the spool has two frames of a partition, then one whose partition was not known, then one of the partition again; the
 /// topic refuses what is sent of the first. Guarantee: nothing behind a frame that is left for later goes before it, with a
 /// partition or without.

@@ -123,8 +123,12 @@ impl FileDeadLetter {
             let mut file = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(&self.path)?;
             File::open(folder)?.sync_all()?;
             if !ends_in_line(&mut file)? {
-                // The machine stopped in the middle of a record, which counts for nothing: it must not spoil the next.
-                file.write_all(b"\n")?;
+                // The machine stopped in the middle of a record, which counts for nothing: it must not spoil the next. The end of its
+                // line is durable before anything is behind it: what a failed sync has left would be seen and not be on the disk.
+                let torn = file.metadata()?.len();
+                file.write_all(b"\n").and_then(|()| file.sync_data()).inspect_err(|_| {
+                    let _ = file.set_len(torn);
+                })?;
                 self.records += 1;
             }
             self.file = Some(file);

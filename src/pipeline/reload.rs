@@ -21,6 +21,7 @@ use super::plan::Plan;
 use super::report::{Live, LiveOutput, OutputTraits};
 use super::sources::Doing;
 use crate::batch::SourceKey;
+use crate::checkpoint::Entry;
 use crate::config::Checked;
 use crate::config::checked::{CheckedInput, CheckedOutput, InputKind};
 use crate::input::file::Legacy;
@@ -271,29 +272,50 @@ impl Pipeline {
         legacies
     }
 
+    /// Waits until nothing of the sources of these plans is in flight; what waits for a topic that can't take it is given up.
     fn await_settled(&self, plans: &[Arc<Plan>], is_interrupted: &dyn Fn() -> bool) {
         let began = Instant::now();
         let mut give_up_at = began;
+        let keys = self.sources_of(plans);
         loop {
-            let (mut open, mut keys) = (0, HashSet::<SourceKey>::new());
+            let (mut receipts, mut running) = (0, 0);
             for plan in plans {
                 self.inner.sources.each(plan, |doing, ack| {
-                    let receipts = ack.receipts();
-                    open += receipts + u64::from(doing != Doing::Retired);
-                    if receipts > 0 {
-                        keys.insert(ack.key());
-                    }
+                    receipts += ack.receipts();
+                    running += u64::from(doing != Doing::Retired);
                 });
             }
-            if open == 0 || began.elapsed() >= self.current.shutdown_after || is_interrupted() {
+            if receipts + running == 0 || began.elapsed() >= self.current.shutdown_after || is_interrupted() {
                 return;
             }
-            if Instant::now() >= give_up_at {
+            // What a worker still has comes behind what is waiting, and would arrive before it is read again (I3).
+            if running == 0 && Instant::now() >= give_up_at {
                 plans.iter().flat_map(|plan| &plan.targets).for_each(|target| target.deliver().give_up(&keys));
                 give_up_at = Instant::now() + GIVE_UP_EVERY;
             }
             std::thread::sleep(CLOSE_POLL);
         }
+    }
+
+    /// Who of these inputs may have something in flight: their sources, and those of which an earlier reload has left something
+    /// that comes before it in its lane or behind it.
+    fn sources_of(&self, plans: &[Arc<Plan>]) -> HashSet<SourceKey> {
+        let mut keys = HashSet::new();
+        for plan in plans {
+            self.inner.sources.each(plan, |_, ack| {
+                keys.insert(ack.key());
+            });
+        }
+        let is_theirs = |entry: &Entry| plans.iter().any(|plan| *plan.name == *entry.input);
+        let visited = self.store.entries(|key, entry| {
+            if is_theirs(&entry) {
+                keys.insert(key);
+            }
+        });
+        if let Err(error) = visited {
+            tracing::warn!(%error, "which files ended inputs had is not known; some of it may arrive in another order");
+        }
+        keys
     }
 
     /// Starts what was added and what changed. Why some of it does not start.

@@ -364,7 +364,8 @@ fn the_end_of_a_torn_line_is_as_durable_as_what_comes_behind_it() {
     for seed in 0..40 {
         for calls in 0..14 {
             let torn = [Deed::Capacity(11), Deed::Write(1), Deed::FailAfter(4), Deed::Write(1), Deed::Crash];
-            let fails = [Deed::Capacity(400), Deed::FailAfter(calls), Deed::Write(1), Deed::Heal, Deed::Write(1), Deed::Crash];
+            let fails =
+                [Deed::Capacity(400), Deed::FailAfter(calls), Deed::Write(1), Deed::Heal, Deed::Write(1), Deed::Crash];
             let told = live(seed, torn.into_iter().chain(fails).collect());
             assert!(told.is_ok(), "seed {seed}, failing after {calls} calls: {told:?}");
         }
