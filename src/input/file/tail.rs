@@ -327,6 +327,7 @@ impl FileTail {
             let idle = quantum.now.0.saturating_sub(self.grown_ns) >= nanoseconds(self.context.close_idle());
             let is_wanted = self.context.descriptors.are_short();
             if quantum.all_settled && !is_open && (is_wanted || idle && rest == 0) {
+                self.catch_up();
                 self.tell(Signal::Finished(self.link.key));
                 return Some(Read::Finished);
             }
@@ -715,8 +716,8 @@ impl FileTail {
 
 impl Drop for FileTail {
     fn drop(&mut self) {
+        // One that is dropped before its end was met (its input ends) has not caught up: a worker may be about to read the next one.
         self.context.stats.files_open.fetch_sub(1, Ordering::Relaxed);
-        self.catch_up();
     }
 }
 

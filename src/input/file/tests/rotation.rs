@@ -59,6 +59,22 @@ fn the_next_file_waits_for_the_one_before_it() {
     world.expect(&expect);
 }
 
+/// Scenario: an input ends; the source of the older file is dropped with a line that is not handed over, while a worker still has
+/// that of the next file of its name. Guarantee: nothing of the next one is read: it would arrive before that line.
+#[test]
+fn a_file_whose_source_is_dropped_has_not_caught_up() {
+    let world = World::started(Setup::default());
+    world.append("a.log", "old\n");
+    world.look();
+    world.rename("a.log", "a.log.1");
+    world.append("a.log", "new\n");
+    world.look();
+    assert_eq!(world.host.sources(), 2);
+    world.host.let_go_of_the_first();
+    while world.host.step(world.setup.bytes_max, true) {}
+    assert_eq!(world.texts(), Vec::<String>::new());
+}
+
 #[test]
 fn held_back_through_many_renames() {
     let world = World::started(Setup::default());

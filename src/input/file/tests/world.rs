@@ -171,6 +171,13 @@ impl TestHost {
         true
     }
 
+    /// Lets go of the source that came first, as when its input ends, and has the others looked at.
+    pub fn let_go_of_the_first(&self) {
+        let first = self.inner().slots.pop_first();
+        drop(first.expect("there is one"));
+        self.inner().slots.values_mut().for_each(|slot| slot.ready = true);
+    }
+
     /// Settles everything that was read.
     pub fn settle_all(&self) {
         let mut inner = self.inner();
