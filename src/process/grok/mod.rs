@@ -15,6 +15,7 @@ mod bytes;
 mod cast;
 mod expand;
 mod explain;
+mod fronts;
 mod literals;
 mod patterns;
 pub mod processor;

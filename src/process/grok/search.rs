@@ -3,7 +3,8 @@
 //! First the fast program, with little patience. Where all ways failed behind a text that every match has (see `literals`),
 //! wherever it is, the search ends. At the first way that fails at the end of the text, or after a few others, it is looked
 //! whether the text has what every match has, and where: a lazy automaton without captures goes backwards from the first such
-//! text that was not reached, and dies where the line is broken. After as many ways as failed before the matches of late, one
+//! text that was not reached, and dies where the line is broken. From then on only places that have the first bytes of a match are
+//! tried ([`Fronts`]). After as many ways as failed before the matches of late, one
 //! over the whole line says whether there can be a match. So a line that does not match costs about what one that does. Then
 //! the fast program goes on for as many steps as a line that is not out to hurt needs, and last the plain program with its notes
 //! starts over: it takes each instruction at each place once.
@@ -21,13 +22,14 @@ use regex_syntax::hir::{Class, Hir, Look, Repetition};
 
 use super::ast::{Assert, Choice, Node};
 use super::bytes::Next;
+use super::fronts::Fronts;
 use super::literals::{Literals, Marker, Required};
 use super::program::{Program, TooLarge};
 use super::vm::{self, Patience, Ran, Space};
 
 /// Bytes that notes may take for one text; beyond that the matcher gives up.
 const NOTES_BYTES_MAX: usize = 64 << 20;
-/// Ways that failed before it is looked for what every match has.
+/// Ways that failed before it is looked for what every match has; and then at places with the first bytes of one, which are few.
 const FAILURES_BEFORE_LOOKING: u32 = 3;
 /// Ways that failed before the lazy automata are asked, at most, and one more for so many bytes: they take as long as about so
 /// many.
@@ -71,7 +73,9 @@ pub(super) struct Matcher {
     required: Required,
     /// With the marks of the fast program; what the automata are made of.
     root: Node,
-    /// Of a whole match; made when it is first asked.
+    /// Made when they are first asked, as the automata are.
+    fronts: OnceLock<Option<Fronts>>,
+    /// Of a whole match.
     automaton: OnceLock<Option<Automaton>>,
     /// In the order of the pattern.
     marks: Box<[Mark]>,
@@ -134,6 +138,7 @@ impl Matcher {
             starts: starts(root),
             required: literals.required(),
             root: marked,
+            fronts: OnceLock::new(),
             automaton: OnceLock::new(),
             marks,
             usual_failures: AtomicU32::new(0),
@@ -159,6 +164,7 @@ impl Matcher {
                 From::Start(0),
                 text.len(),
                 Patience { steps: 100_000, failures: u32::MAX, end: usize::MAX },
+                None,
             ),
             #[cfg(test)]
             Way::NotesOnly => Tried::OutOfPatience { start: 0 },
@@ -172,7 +178,7 @@ impl Matcher {
                     return Err(GaveUp);
                 }
                 space.clear_notes(&self.plain, text.len());
-                match self.try_starts::<true>(text, space, From::Start(start), text.len(), Patience::ENDLESS) {
+                match self.try_starts::<true>(text, space, From::Start(start), text.len(), Patience::ENDLESS, None) {
                     Tried::Match(span) => (span, &self.plain),
                     _ => return Ok(None),
                 }
@@ -191,7 +197,7 @@ impl Matcher {
         let length = text.len() as u64 + 64;
         let Some(first) = self.next_start(text, 0) else { return Tried::NoMatchAnywhere };
         let few = Patience { steps: length, failures: FAILURES_BEFORE_LOOKING, end: text.len() };
-        let mut tried = self.try_starts::<false>(text, space, From::Start(first), first, few);
+        let mut tried = self.try_starts::<false>(text, space, From::Start(first), first, few, None);
         if let Tried::Match(_) | Tried::NoMatchAnywhere = tried {
             return tried;
         }
@@ -205,10 +211,13 @@ impl Matcher {
         let failures = usual.clamp(FAILURES_BEFORE_LOOKING, at_most);
         let some = Patience { steps: length, failures, end: usize::MAX };
         if let Tried::OutOfPatience { start } = tried {
-            tried = self.try_starts::<false>(text, space, From::Paused(start), first, some);
+            tried = self.try_starts::<false>(text, space, From::Paused(start), first, some, None);
         }
+        let fronts = if is_utf8 { self.fronts() } else { None };
         if let Tried::NoMatch = tried {
-            tried = self.try_starts::<false>(text, space, From::Start(first + 1), last, some);
+            let more = if fronts.is_some() { space.failures + FAILURES_BEFORE_LOOKING } else { 0 };
+            let some = Patience { failures: failures.max(more), ..some };
+            tried = self.try_starts::<false>(text, space, From::Start(first + 1), last, some, fronts);
         }
         if let Tried::OutOfPatience { start } = tried {
             if is_utf8 && self.is_excluded(text) {
@@ -217,7 +226,7 @@ impl Matcher {
                 return Tried::NoMatchAnywhere;
             }
             let many = Patience { steps: STEPS_BEFORE_NOTES * length, failures: u32::MAX, end: usize::MAX };
-            tried = self.try_starts::<false>(text, space, From::Paused(start), last, many);
+            tried = self.try_starts::<false>(text, space, From::Paused(start), last, many, fronts);
         }
         if matches!(tried, Tried::Match(_)) && space.failures > usual {
             self.usual_failures.store(space.failures.min(at_most), Ordering::Relaxed);
@@ -252,13 +261,24 @@ impl Matcher {
         false
     }
 
+    /// Where they tell more than a table of first bytes.
+    fn fronts(&self) -> Option<&Fronts> {
+        let Starts::Before(_) = self.starts else { return None };
+        let make = || {
+            let mut parts = Vec::new();
+            flatten(&self.root, &mut parts);
+            Fronts::of(parts.into_iter().map(hir))
+        };
+        self.fronts.get_or_init(make).as_ref()
+    }
+
     /// There is certainly no match in this text (UTF-8).
     fn is_excluded(&self, text: &[u8]) -> bool {
         let automaton = self.automaton.get_or_init(|| Automaton::whole(&self.root));
         automaton.as_ref().is_some_and(|automaton| automaton.excludes(text))
     }
 
-    /// Tries from each place a match can start at, up to `last`.
+    /// Tries from each place a match can start at, up to `last`; with `fronts`, from those that they find.
     fn try_starts<const NOTES: bool>(
         &self,
         text: &[u8],
@@ -266,16 +286,19 @@ impl Matcher {
         from: From,
         last: usize,
         patience: Patience,
+        fronts: Option<&Fronts>,
     ) -> Tried {
         let program = if NOTES { &self.plain } else { &self.fast };
         let (mut start, mut is_paused) = match from {
             From::Start(start) => (start, false),
             From::Paused(start) => (start, true),
         };
-        while let Some(at) = self.next_start(text, start) {
-            if at > last {
-                break;
-            }
+        loop {
+            let next = match fronts.filter(|_| !is_paused) {
+                Some(fronts) => fronts.find(text, start),
+                None => self.next_start(text, start),
+            };
+            let Some(at) = next.filter(|at| *at <= last) else { break };
             let pc = (!is_paused).then_some((program.start, at));
             if !std::mem::take(&mut is_paused) {
                 space.trail.clear();
@@ -358,6 +381,15 @@ fn first_part(node: &Node) -> Option<&Node> {
         Node::Concat(nodes) => first_part(nodes.first()?),
         Node::Capture(_, node) => first_part(node),
         node => Some(node),
+    }
+}
+
+/// What is matched one after the other.
+fn flatten<'a>(node: &'a Node, into: &mut Vec<&'a Node>) {
+    match node {
+        Node::Concat(nodes) => nodes.iter().for_each(|node| flatten(node, into)),
+        Node::Capture(_, node) | Node::Atomic(node) => flatten(node, into),
+        node => into.push(node),
     }
 }
 
