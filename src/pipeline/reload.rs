@@ -290,7 +290,9 @@ impl Pipeline {
             }
             // What a worker still has comes behind what is waiting, and would arrive before it is read again (I3).
             if running == 0 && Instant::now() >= give_up_at {
-                plans.iter().flat_map(|plan| &plan.targets).for_each(|target| target.deliver().give_up(&keys));
+                // What an output that is not required has may be read again by nobody: its source does not wait for it.
+                let required = plans.iter().flat_map(|plan| &plan.targets).filter(|target| target.required);
+                required.for_each(|target| target.deliver().give_up(&keys));
                 give_up_at = Instant::now() + GIVE_UP_EVERY;
             }
             std::thread::sleep(CLOSE_POLL);

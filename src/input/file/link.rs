@@ -142,6 +142,11 @@ impl Link {
         !matches!(*gate, Gate::Open)
     }
 
+    /// Whether it waits for this one, or did.
+    pub fn waits_for(&self, before: &Link) -> bool {
+        matches!(&*lock(&self.gate), Gate::After(link) if std::ptr::eq(&raw const **link, before))
+    }
+
     pub fn read(&self) -> Position {
         *lock(&self.read)
     }

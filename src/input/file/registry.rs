@@ -984,11 +984,9 @@ impl Registry {
         known.position = Some(position);
         known.entry.fingerprint = *open.link.fingerprint();
         let was_leaving = self.leaving.remove(&key);
-        if known.retired {
-            return self.forget(key);
-        }
         let stat = open.file.stat();
-        if stat.as_ref().is_ok_and(|stat| stat.links == 0 && stat.size <= position.offset) {
+        if known.retired || stat.as_ref().is_ok_and(|stat| stat.links == 0 && stat.size <= position.offset) {
+            open.link.caught_up.store(true, Ordering::Release);
             return self.forget(key);
         }
         known.entry.finished = was_leaving;
@@ -1003,6 +1001,7 @@ impl Registry {
                 self.leave_quietly(key);
             }
         }
+        self.wait_for_successor_of(key, &open.link);
     }
 
     pub(super) fn forget(&mut self, key: SourceKey) {

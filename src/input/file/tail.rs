@@ -327,7 +327,6 @@ impl FileTail {
             let idle = quantum.now.0.saturating_sub(self.grown_ns) >= nanoseconds(self.context.close_idle());
             let is_wanted = self.context.descriptors.are_short();
             if quantum.all_settled && !is_open && (is_wanted || idle && rest == 0) {
-                self.catch_up();
                 self.tell(Signal::Finished(self.link.key));
                 return Some(Read::Finished);
             }
@@ -716,7 +715,8 @@ impl FileTail {
 
 impl Drop for FileTail {
     fn drop(&mut self) {
-        // One that is dropped before its end was met (its input ends) has not caught up: a worker may be about to read the next one.
+        // That says nothing to who waits for it: one may be dropped before its end was met, when its input ends, while a worker is
+        // about to read the next one.
         self.context.stats.files_open.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -294,7 +294,9 @@ impl Matcher {
             From::Paused(start) => (start, true),
         };
         loop {
-            let next = match fronts.filter(|_| !is_paused) {
+            let next = match fronts {
+                // It need not be one that the other way would find.
+                _ if is_paused => Some(start),
                 Some(fronts) => fronts.find(text, start),
                 None => self.next_start(text, start),
             };

@@ -387,6 +387,18 @@ fn has_empty_turns(node: &ast::Node) -> bool {
     }
 }
 
+/// Scenario: places that begin as a match does, and fail for a look-ahead, until it is asked whether a match can be there at all; the
+/// last place matches. Guarantee: it is found, though the search was broken off at a place where no match starts.
+#[test]
+fn a_search_goes_on_where_it_was_broken_off() {
+    let grok = Grok::compile("(?!a)[ab][0-9][0-9][0-9]", &Definitions::new(Set::Legacy), true, Engine::Linear);
+    let grok = grok.expect("it is supported");
+    let line = "b1 a111 a222 a333 a444 b555";
+    for way in [Way::Best, Way::NotesOnly] {
+        assert_eq!(answer(&grok, line, true, way).0, Json::from(vec![23, 27]), "{way:?}");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: generated_cases(), ..ProptestConfig::default() })]
 

@@ -2,10 +2,13 @@
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::symlink;
+use std::time::Duration;
 
 use super::world::{Setup, World};
 use crate::input::file::identity::Stat;
+use crate::input::file::link::Signal;
 use crate::input::file::options::Watch;
+use crate::input::file::tail::Timing;
 
 #[test]
 fn rename_out_of_the_glob() {
@@ -73,6 +76,35 @@ fn a_file_whose_source_is_dropped_has_not_caught_up() {
     world.host.let_go_of_the_first();
     while world.host.step(world.setup.bytes_max, true) {}
     assert_eq!(world.texts(), Vec::<String>::new());
+}
+
+/// Scenario: a file that was read to its end is closed; before that is heard it gets a late line and is rotated, and the next file of
+/// its name is found. Guarantee: the next one is read behind the late line, and is read.
+#[test]
+fn the_next_file_waits_for_one_that_is_opened_again() {
+    let mut world = World::started(Setup {
+        timing: Timing { grace: Duration::from_secs(60), close_idle: Duration::ZERO },
+        ..Setup::default()
+    });
+    world.stop();
+    let mut registry = world.registry();
+    let read = || while world.host.step(world.setup.bytes_max, true) {};
+    world.append("a.log", "old\n");
+    for _ in 0..2 {
+        registry.scan(&registry.walk());
+        read();
+    }
+    assert_eq!(world.host.sources(), 0, "it is closed");
+    let key = registry.files.iter().map(|(key, _)| key).next().expect("it is known");
+    world.append("a.log", "late\n");
+    world.rename("a.log", "a.log.1");
+    world.append("a.log", "new\n");
+    registry.scan(&registry.walk());
+    registry.heard(&Signal::Finished(key));
+    read();
+    registry.heard(&Signal::CaughtUp(key));
+    read();
+    assert_eq!(world.texts(), ["old", "late", "new"]);
 }
 
 #[test]
