@@ -276,7 +276,7 @@ impl Pipeline {
     fn await_settled(&self, plans: &[Arc<Plan>], is_interrupted: &dyn Fn() -> bool) {
         let began = Instant::now();
         let mut give_up_at = began;
-        let keys = self.sources_of(plans);
+        let mut keys = None;
         loop {
             let (mut receipts, mut running) = (0, 0);
             for plan in plans {
@@ -290,9 +290,10 @@ impl Pipeline {
             }
             // What a worker still has comes behind what is waiting, and would arrive before it is read again (I3).
             if running == 0 && Instant::now() >= give_up_at {
+                let keys = keys.get_or_insert_with(|| self.sources_of(plans));
                 // What an output that is not required has may be read again by nobody: its source does not wait for it.
                 let required = plans.iter().flat_map(|plan| &plan.targets).filter(|target| target.required);
-                required.for_each(|target| target.deliver().give_up(&keys));
+                required.for_each(|target| target.deliver().give_up(keys));
                 give_up_at = Instant::now() + GIVE_UP_EVERY;
             }
             std::thread::sleep(CLOSE_POLL);

@@ -125,12 +125,13 @@ impl Registry {
     }
 
     /// The source of a file has ended, and may have another by now: who waits for the old one waits for that, or no more.
-    pub(super) fn wait_for_successor_of(&mut self, key: SourceKey, ended: &Link) {
-        let now = self.files.get(key).and_then(|known| known.open.as_ref()).map(|open| Arc::clone(&open.link));
+    pub(super) fn gates_after(&mut self, key: SourceKey, ended: &Link) {
+        let Some(known) = self.files.get(key) else { return };
+        let now = known.open.as_ref().map(|open| Arc::clone(&open.link));
         if let Some(now) = &now {
-            let waiting = self.waiters.get(&key).map_or(&[][..], Vec::as_slice);
-            let open = self.files.iter().filter_map(|(_, known)| known.open.as_ref());
-            for waiter in open.filter(|open| waiting.contains(&open.token) && open.link.waits_for(ended)) {
+            let named = self.files.named(&known.entry.path).iter();
+            let open = named.filter_map(|other| self.files.get(*other)?.open.as_ref());
+            for waiter in open.filter(|open| open.link.waits_for(ended)) {
                 waiter.link.set_gate(Gate::After(Arc::clone(now)));
             }
         }

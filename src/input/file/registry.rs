@@ -1001,7 +1001,7 @@ impl Registry {
                 self.leave_quietly(key);
             }
         }
-        self.wait_for_successor_of(key, &open.link);
+        self.gates_after(key, &open.link);
     }
 
     pub(super) fn forget(&mut self, key: SourceKey) {

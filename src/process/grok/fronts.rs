@@ -13,6 +13,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
+use std::ops::RangeInclusive;
 
 use regex_automata::nfa::thompson::{Compiler, Config, NFA, State, WhichCaptures};
 use regex_automata::util::primitives::StateID;
@@ -55,9 +56,7 @@ impl Fronts {
         for (first, last, next) in steps(&nfa, [nfa.start_anchored()].into())? {
             let count = ways.len();
             let way = *ways.entry(next).or_insert(count);
-            tables[0][usize::from(first)..=usize::from(last)]
-                .iter_mut()
-                .for_each(|bits| *bits |= 1 << (way % WAYS_MAX));
+            mark(&mut tables[0], first..=last, 1 << (way % WAYS_MAX));
         }
         if ways.len() > 2 * WAYS_MAX {
             return None;
@@ -71,7 +70,7 @@ impl Fronts {
                     break;
                 };
                 for (first, last, _) in &found {
-                    tables[level][usize::from(*first)..=usize::from(*last)].iter_mut().for_each(|bits| *bits |= bit);
+                    mark(&mut tables[level], *first..=*last, bit);
                 }
                 at = found.into_iter().map(|(_, _, next)| next).collect();
             }
@@ -92,6 +91,11 @@ impl Fronts {
         let mut short = from.max((text.len() + 1).saturating_sub(BYTES))..text.len();
         short.find(|at| is_one([byte(*at), byte(at + 1), byte(at + 2), byte(at + 3)]))
     }
+}
+
+/// Adds a way to these bytes of a table.
+fn mark(table: &mut [u32], bytes: RangeInclusive<u8>, bit: u32) {
+    table[usize::from(*bytes.start())..=usize::from(*bytes.end())].iter_mut().for_each(|bits| *bits |= bit);
 }
 
 /// The bytes that can come next, as ranges, and what is behind them. `None`: nothing more need come.
