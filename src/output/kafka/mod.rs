@@ -8,6 +8,7 @@
 //!  reader   a topic from its beginning     admin    topics made, removed, looked at (with describe)
 //!  mock     librdkafka's own broker        resolver host names in a static binary
 //!  knock    whether brokers answer         probe    what is in the way, if anything: `check --connect`
+//!  idle     its threads sleep
 //! ```
 //!
 //! The producing path calls librdkafka's C interface directly: records are handed over without a copy and reported in runs
@@ -21,6 +22,7 @@ mod conf;
 mod describe;
 mod fault;
 mod ffi;
+mod idle;
 mod knock;
 mod oauth;
 mod resolver;

@@ -5,7 +5,11 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
+
+use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer as _, ProducerContext};
+use rdkafka::{ClientConfig, ClientContext};
 
 use super::admin::Admin;
 use super::mock::{MockBroker, MockFault};
@@ -370,6 +374,80 @@ fn transient_errors_are_not_reported() {
     assert!(bench.reports.iter().all(|report| report.2.is_ok()), "{:?}", bench.reports);
     let expect: Vec<String> = (0..20).map(|n| n.to_string()).collect();
     assert_eq!(values(&read(&mock, "t", 20), 0), expect);
+}
+
+/// The numbers that librdkafka gives of one broker's thread.
+#[derive(Default)]
+struct Statistics {
+    wakeups: AtomicU64,
+    unanswered: AtomicI64,
+}
+
+impl ClientContext for Statistics {
+    fn stats(&self, statistics: rdkafka::Statistics) {
+        for broker in statistics.brokers.values().filter(|broker| broker.nodeid == 1) {
+            self.wakeups.store(broker.wakeups.unwrap_or_default(), Ordering::Relaxed);
+            self.unanswered.store(broker.waitresp_cnt, Ordering::Relaxed);
+        }
+    }
+}
+
+impl ProducerContext for Statistics {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, result: &DeliveryResult<'_>, _opaque: ()) {
+        result.as_ref().expect("the broker takes it");
+    }
+}
+
+/// Scenario: a second batch of a partition waits, longer than `linger`, for the answer to the first. Guarantee: the broker's
+/// thread sleeps meanwhile. Without `idle` it wakes a million times.
+#[test]
+fn a_broker_thread_sleeps_until_the_answer_comes() {
+    let mock = mock(&[("t", 1)]);
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", mock.bootstrap()).set("enable.idempotence", "true");
+    config.set("linger.ms", "1").set("statistics.interval.ms", "20");
+    let producer: BaseProducer<Statistics> =
+        config.create_with_context(Statistics::default()).expect("a good configuration");
+    let statistics = producer.context();
+    let send = |texts: std::ops::Range<u32>| {
+        for n in texts {
+            let value = n.to_string();
+            let record = BaseRecord::<(), _>::to("t").partition(0).payload(&value);
+            producer.send(record).expect("there is room in the queue");
+        }
+    };
+    let poll_until = |what: &str, done: &dyn Fn() -> bool| {
+        let deadline = Instant::now() + PATIENCE;
+        while !done() {
+            assert!(Instant::now() < deadline, "waited for {what} in vain");
+            producer.poll(Duration::from_millis(10));
+        }
+    };
+    send(0..1);
+    poll_until("the connection", &|| producer.in_flight_count() == 0);
+    mock.set_delay(1, Duration::from_secs(1)).expect("there is a broker 1");
+    send(1..100);
+    poll_until("the first batch to be on its way", &|| statistics.unanswered.load(Ordering::Relaxed) == 1);
+    let before = statistics.wakeups.load(Ordering::Relaxed);
+    send(100..200);
+    poll_until("both answers", &|| producer.in_flight_count() == 0);
+    let reported = statistics.wakeups.load(Ordering::Relaxed);
+    poll_until("the numbers of now", &|| statistics.wakeups.load(Ordering::Relaxed) != reported);
+    let wakeups = statistics.wakeups.load(Ordering::Relaxed) - before;
+    // One a millisecond, over the two answers, and what else there is to do.
+    assert!(wakeups < 10_000, "it woke {wakeups} times");
+}
+
+/// What `idle` stands in for was read in this version.
+#[test]
+fn librdkafka_is_the_one_that_idle_was_written_for() {
+    let (_, version) = rdkafka::util::get_rdkafka_version();
+    assert_eq!(
+        version, "2.12.1",
+        "does a thread still spin, and is rd_kafka_transport_io_serve still the same? See `idle`"
+    );
 }
 
 /// Scenario: an error that an idempotent producer can't survive. Guarantee: it is said once, and what is handed over

@@ -22,6 +22,9 @@ pub mod tokens;
 pub mod wait;
 pub mod writer;
 
+// A part of what librdkafka is linked with: see its `output::kafka::idle`.
+use logferry as _;
+
 /// A number that the environment may say: how long a campaign is.
 pub fn number(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(default)
