@@ -159,7 +159,20 @@ struct Own {
     failed: Option<&'static str>,
 }
 
+/// Room for what processors set, handed from one event to the next: most set as much as the one before.
+#[derive(Debug, Default)]
+pub struct Room(Option<Box<Own>>);
+
 impl Own {
+    /// As new, but with its room, within bounds.
+    fn clear(&mut self) {
+        let Self { message, fields, roots, is_detached, tags, metadata, routes, failed } = self;
+        (*message, *roots, *is_detached, *failed) = (Message::Line, 0, false, None);
+        fields.clear();
+        metadata.clear();
+        (*tags, *routes) = (Vec::new(), Vec::new());
+    }
+
     /// Not if detached.
     fn overlay(&self) -> Overlay<'_> {
         Overlay { fields: &self.fields, tags: &self.tags, roots: self.roots }
@@ -404,9 +417,19 @@ impl Event {
         self.own.is_none()
     }
 
-    /// Lets go of all that was set.
-    pub(crate) fn make_plain(&mut self) {
-        self.own = None;
+    /// Takes the room for what will be set.
+    pub fn take_room(&mut self, room: &mut Room) {
+        if self.own.is_none() {
+            self.own = room.0.take();
+        }
+    }
+
+    /// Lets go of all that was set, and leaves the room that it took for another event.
+    pub fn make_plain(&mut self, room: &mut Room) {
+        if let Some(mut own) = self.own.take() {
+            own.clear();
+            room.0 = Some(own);
+        }
     }
 
     /// The event owns a full tree; the shared fields are not looked at any more.
@@ -474,10 +497,11 @@ impl Event {
     }
 
     /// Sets a text at the root where the caller knows that nothing of this name was set ([`Event::has_none_of`], before others
-    /// were set that have other names). `false`: the source may share something of that name, and nothing has changed.
+    /// were set that have other names). `false`: the source may share something of that name that the agent has not made (what it
+    /// has made gives way: Apache's `agent`, in each line), and nothing has changed.
     #[inline]
     pub fn set_root_text(&mut self, name: &RootName, text: &str, common: &Common) -> bool {
-        let is_new = !common.may_have_bit(name.bit());
+        let is_new = !common.may_have_bit(name.bit()) || common.is_agents_own(name.as_str());
         if is_new {
             let own = self.own_mut();
             own.roots |= name.bit();
@@ -554,8 +578,8 @@ impl Event {
                 _ => None,
             },
             _ => {
-                view.get(path)?;
                 if !self.is_detached() && self.has_shared_root(path.root(), common) {
+                    view.get(path)?;
                     self.detach(buf, common);
                 }
                 self.own.as_mut()?.fields.take_segments(path.segments())
@@ -1002,6 +1026,55 @@ mod tests {
         assert_eq!(get(&event, "host.name"), Some(json!("other")));
         assert_eq!(get(&event, "@metadata.topic"), Some(json!("t")));
         assert_eq!(event.timestamp.to_string(), "2026-03-05T07:08:09.000Z");
+    }
+
+    #[test]
+    fn a_text_at_the_root_takes_the_place_of_what_the_agent_made_only() {
+        let options = SharedOptions {
+            host_name: "web-1".to_owned(),
+            fields: object(json!({"host.ip": "::1", "team": "ops"})),
+            fields_under_root: true,
+            ..SharedOptions::default()
+        };
+        let common = Shared::new(options).file("/var/log/x.log", "f00d");
+        let set = |name: &str| {
+            let mut event = line();
+            let is_set = event.set_root_text(&RootName::of(&path(name)).expect("a name at the root"), "text", &common);
+            let view = EventView { event: &event, buf: BUF, common: &common };
+            assert_eq!(view.get(&path(name)) == Some(ValueRef::Str("text".into())), is_set, "{name}");
+            is_set
+        };
+        for name in ["clientip", "agent", "input"] {
+            assert!(set(name), "{name}");
+        }
+        for name in ["host", "team", "log", "event", "tags", "stream"] {
+            assert!(!set(name), "{name}");
+        }
+    }
+
+    /// Scenario: events of which something was set in every way, and an event that takes the room of each. Guarantee: it has
+    /// nothing of theirs.
+    #[test]
+    fn an_event_with_the_room_of_another_is_as_new() {
+        let common = common();
+        let mut set = line();
+        for field in ["own.x", "fields.more", "@metadata.topic", "message"] {
+            set.set(&path(field), "x".into(), BUF, &common).expect("sets");
+        }
+        set.add_tag("b", &common);
+        set.send_to(&Arc::default());
+        set.set_failed("grok");
+        let mut detached = set.clone();
+        detached.remove(&path("host"), BUF, &common);
+        assert!(detached.is_detached());
+        let mut room = Room::default();
+        for mut event in [set, detached] {
+            event.make_plain(&mut room);
+            assert!(event.is_plain());
+            let mut new = line();
+            new.take_room(&mut room);
+            assert_eq!(format!("{:?}", new.own), format!("{:?}", Some(Own::default())));
+        }
     }
 
     #[test]

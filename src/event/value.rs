@@ -195,6 +195,13 @@ impl Object {
         self.entries.iter().fold(0, |bits, (name, _)| bits | name_bit(name))
     }
 
+    /// Removes all fields, and keeps the room of a few.
+    pub(super) fn clear(&mut self) {
+        const KEPT: usize = 64;
+        self.entries.clear();
+        self.entries.shrink_to(KEPT);
+    }
+
     /// Makes room for so many more fields.
     pub fn reserve(&mut self, count: usize) {
         self.entries.reserve(count);
@@ -366,7 +373,15 @@ impl Object {
     /// The same for a text at this level. It is made where it stays: a value that was written a moment ago is slow to move.
     #[inline]
     pub(super) fn push_text(&mut self, name: &RootName, text: &str) {
-        self.entries.push((name.name.clone(), Value::String(text.into())));
+        self.entries.reserve(1);
+        let room = self.entries.spare_capacity_mut().first_mut().expect("reserved above").as_mut_ptr();
+        // SAFETY: `room` is a place of the vector's own behind its last entry, valid for writes; both halves of it are written
+        // before it counts as an entry. Should making the text panic, a name is leaked.
+        unsafe {
+            (&raw mut (*room).0).write(name.name.clone());
+            (&raw mut (*room).1).write(Value::String(text.into()));
+            self.entries.set_len(self.entries.len() + 1);
+        }
     }
 
     pub(super) fn take_segments(&mut self, segments: &[Box<str>]) -> Option<Value> {
@@ -423,6 +438,11 @@ impl RootName {
     pub fn of(path: &FieldPath) -> Option<Self> {
         let is_plain = path.segments().len() == 1 && !is_special(path.root());
         is_plain.then(|| Self { name: path.root().into(), bit: name_bit(path.root()) })
+    }
+
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.name
     }
 
     /// Names that share no bit are not the same.

@@ -14,7 +14,7 @@ use crate::batch::{
 };
 use crate::budget::BytePermit;
 use crate::encode::{self, Codec, Fit};
-use crate::event::{Common, Event, EventView, RouteTo, Template, Timestamp};
+use crate::event::{Common, Event, EventView, Room, RouteTo, Template, Timestamp};
 use crate::process::{Outcome, Tally, Work};
 use crate::route;
 
@@ -45,6 +45,7 @@ pub struct Encoder {
     found: HashMap<(Arc<str>, Place), u32>,
     text: Vec<u8>,
     names: HashMap<&'static str, Arc<str>>,
+    room: Room,
 }
 
 /// Where a record goes.
@@ -123,10 +124,13 @@ impl Encoder {
         let mut tally = Tally::default();
         let mut pass = self.begin(plan, &plan.targets[0], cache, topics, (lines, common), events.len(), now, buf);
         for event in events.iter_mut() {
+            if !plan.chain.is_empty() {
+                event.take_room(&mut self.room);
+            }
             if keeps(plan, event, lines, common, now, &mut tally) {
                 self.add(&mut pass, event);
             }
-            event.make_plain();
+            event.make_plain(&mut self.room);
         }
         let mut out = self.finish(pass);
         out.counts.read_records = batch.events.len() as u64;

@@ -12,8 +12,10 @@ mod zone;
 pub use names::Locale;
 pub use zone::Zone;
 
+use std::cell::RefCell;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use compact_str::CompactString;
-use regex_automata::util::pool::Pool;
 
 use super::{Failed, Outcome, Process, Work};
 use crate::event::{FieldPath, SyntaxError, Timestamp, ValueRef};
@@ -36,12 +38,21 @@ pub struct Date {
 /// Texts up to this length are remembered: dates are not longer.
 const REMEMBERED_BYTES: usize = 64;
 
-/// What each thread has read last. Lines come many a second, and most say the same as the one before.
+/// Texts that a thread remembers, of different processors.
+const REMEMBERED: usize = 8;
+
+/// Remembers, in each thread, what a processor has read last. Lines come many a second, and most say the same as the one before.
 #[derive(Debug)]
-pub struct LastRead(Box<Pool<Last>>);
+pub struct LastRead(usize);
+
+thread_local! {
+    static LAST: RefCell<[Last; REMEMBERED]> = RefCell::default();
+}
 
 #[derive(Debug, Default)]
 struct Last {
+    /// Which processor has read it.
+    by: usize,
     text: CompactString,
     /// What a text without a year goes by.
     read_at: Option<Timestamp>,
@@ -49,7 +60,7 @@ struct Last {
 }
 
 impl Clone for LastRead {
-    /// Empty: what has it may have another zone, or other formats.
+    /// Has read nothing: what has it may have another zone, or other formats.
     fn clone(&self) -> Self {
         Self::default()
     }
@@ -57,7 +68,9 @@ impl Clone for LastRead {
 
 impl Default for LastRead {
     fn default() -> Self {
-        Self(Box::new(Pool::new(Last::default as fn() -> Last)))
+        static MADE: AtomicUsize = AtomicUsize::new(0);
+        // From 1: a thread that has read nothing remembers nothing of any.
+        Self(MADE.fetch_add(1, Ordering::Relaxed) + 1)
     }
 }
 
@@ -153,14 +166,17 @@ impl Date {
 
     /// The same, remembered: for one zone, and what was read at one time.
     fn of_text_again(&self, text: &str, place: &Place, read_at: Timestamp) -> Option<Timestamp> {
-        let mut last = self.last.0.get();
-        if last.read_at != Some(read_at) || last.text != text {
-            last.time = self.of_text(text, place, read_at);
-            last.read_at = Some(read_at);
-            last.text.clear();
-            last.text.push_str(text);
-        }
-        last.time
+        LAST.with_borrow_mut(|lasts| {
+            let last = &mut lasts[self.last.0 % REMEMBERED];
+            if last.by != self.last.0 || last.read_at != Some(read_at) || last.text != text {
+                last.time = self.of_text(text, place, read_at);
+                last.by = self.last.0;
+                last.read_at = Some(read_at);
+                last.text.clear();
+                last.text.push_str(text);
+            }
+            last.time
+        })
     }
 }
 

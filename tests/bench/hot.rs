@@ -4,14 +4,16 @@
 //! Not here: the whole process against a peer (files, Kafka, compression), where CPU per line is measured in earnest.
 
 use std::hint::black_box;
+use std::sync::Arc;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use logferry::decode::{Charset, LineFilter, LineOptions, split_lines};
+use logferry::decode::{Charset, Format, JoinOptions, Joiner, LineFilter, LineOptions, split_lines};
 use logferry::encode::{Codec, encode};
 use logferry::event::Template;
-use logferry::event::{Common, Event, EventView, FieldPath, Object, Shared, SharedOptions, Timestamp, json};
+use logferry::event::{Common, Event, EventView, FieldPath, Object, Room, Shared, SharedOptions, Timestamp, json};
 use logferry::process::condition::Condition;
-use logferry::process::{AddFields, Chain, Step, Tally, Work};
+use logferry::process::grok::{self, Definitions, Engine, Grok, Set};
+use logferry::process::{AddFields, Chain, Date, DateFormat, DropFields, LastRead, Locale, Step, Tally, Work, Zone};
 use logferry::route::partition;
 
 const CHUNK_BYTES: usize = 256 << 10;
@@ -116,6 +118,64 @@ fn whole_path(c: &mut Criterion) {
     group.finish();
 }
 
+/// A container's line becomes the fields of an access log: all that a worker does with it.
+fn parsed(c: &mut Criterion) {
+    let lines = String::from_utf8(access_log()).expect("it is ASCII");
+    let container = |line: &str| format!("2026-11-25T15:35:01.123456789Z stdout F {line}");
+    let log: Vec<u8> = lines.split_inclusive('\n').map(container).collect::<String>().into_bytes();
+    let common = common();
+    let path = |text: &str| FieldPath::parse(text).expect("a path");
+    let pattern = Grok::compile("%{COMBINEDAPACHELOG}", &Definitions::new(Set::Legacy), true, Engine::Linear);
+    let grok = grok::processor::Options {
+        matches: vec![(path("message"), vec![Arc::new(pattern.expect("a good pattern"))])],
+        break_on_match: true,
+        overwrite: Vec::new(),
+        keep_empty_captures: false,
+        target: None,
+    };
+    let english = Locale::parse("en").expect("a language");
+    let date = Date {
+        field: path("timestamp"),
+        formats: vec![DateFormat::parse("dd/MMM/yyyy:HH:mm:ss Z", english).expect("a good format")],
+        zone: Zone::parse("UTC").expect("a zone"),
+        target: path("@timestamp"),
+        unit_nanos: 1_000_000,
+        last: LastRead::default(),
+    };
+    let drop_fields = DropFields { name: "drop_fields", fields: vec![path("timestamp")] };
+    let steps = [Step::new(grok::processor::Processor::new(grok), Vec::new()), Step::new(date, Vec::new())];
+    let chain = Chain::new(steps.into_iter().chain([Step::new(drop_fields, Vec::new())]).collect());
+    let options = JoinOptions {
+        format: Format::Cri,
+        multiline: None,
+        line_bytes_max: CHUNK_BYTES,
+        raw_bytes_max: u64::MAX,
+        filter: LineFilter::default(),
+    };
+    let options = Arc::new(options);
+    let (mut buf, mut events, mut out, mut room) = (Vec::new(), Vec::new(), Vec::new(), Room::default());
+    split(&log, &mut events);
+    let mut group = c.benchmark_group("a container's lines");
+    group.throughput(Throughput::Elements(events.len() as u64));
+    group.bench_function("joined, parsed and encoded as ecs", |bench| {
+        bench.iter(|| {
+            out.clear();
+            buf.clone_from(&log);
+            split(&buf, &mut events);
+            let _joined = Joiner::new(Arc::clone(&options)).take(&mut buf, &mut events, log.len() as u64, NOW);
+            for event in &mut events {
+                event.take_room(&mut room);
+                let tally = &mut Tally::default();
+                chain.run(&mut Work { event, buf: &buf, common: &common, read_at: NOW, tally });
+                encode(Codec::Ecs, &EventView { event, buf: &buf, common: &common }, &mut out);
+                event.make_plain(&mut room);
+            }
+            black_box(&out);
+        });
+    });
+    group.finish();
+}
+
 fn parts(c: &mut Criterion) {
     let (log, common) = (access_log(), common());
     let (mut events, mut out) = (Vec::new(), Vec::new());
@@ -142,5 +202,5 @@ fn parts(c: &mut Criterion) {
     c.bench_function("make an event.id", |bench| bench.iter(|| json::hex(common.event_id(black_box(1), 2))));
 }
 
-criterion_group!(hot, whole_path, parts);
+criterion_group!(hot, whole_path, parsed, parts);
 criterion_main!(hot);

@@ -7,9 +7,8 @@
 //! Not here: patterns (see the modules beside this one).
 
 use std::borrow::Cow;
+use std::cell::RefCell;
 use std::sync::Arc;
-
-use regex_automata::util::pool::Pool;
 
 use crate::event::{Common, Event, EventView, FieldPath, RootName, Value, ValueRef};
 
@@ -44,7 +43,11 @@ struct Shared {
     subjects: Vec<Subject>,
     break_on_match: bool,
     keep_empty_captures: bool,
-    scratches: Pool<Scratch>,
+}
+
+thread_local! {
+    /// One does for all patterns.
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
 }
 
 #[derive(Debug)]
@@ -101,8 +104,7 @@ impl Processor {
             .into_iter()
             .map(|(field, patterns)| Subject { field, patterns: patterns.into_iter().map(with_goals).collect() });
         let subjects = subjects.collect();
-        let scratches = Pool::new(Scratch::default as fn() -> Scratch);
-        Self { shared: Arc::new(Shared { subjects, break_on_match, keep_empty_captures, scratches }) }
+        Self { shared: Arc::new(Shared { subjects, break_on_match, keep_empty_captures }) }
     }
 }
 
@@ -125,11 +127,16 @@ impl Process for Processor {
     }
 
     fn run(&self, work: &mut Work<'_>) -> Result<Outcome, Failed> {
+        SCRATCH.with_borrow_mut(|scratch| self.run_with(scratch, work))
+    }
+}
+
+impl Processor {
+    fn run_with(&self, scratch: &mut Scratch, work: &mut Work<'_>) -> Result<Outcome, Failed> {
         let shared = &*self.shared;
-        let mut scratch = shared.scratches.get();
         let mut matched = false;
         for subject in &shared.subjects {
-            match shared.subject(subject, &mut scratch, work.event, work.buf, work.common) {
+            match shared.subject(subject, scratch, work.event, work.buf, work.common) {
                 Ok(Tried::Matched) => matched = true,
                 Ok(Tried::NoMatch) | Err(Refused) => continue,
                 Ok(Tried::TimedOut) => {
