@@ -525,6 +525,6 @@ An `if` is a text. It compares fields (`a.b`, `[a.b]`, `[a][b]`) with values (te
 | `exists([trace.id])` or `[trace.id] exists` | the event has the field |
 | `[trace.id]` alone | the event has the field, and it is neither null nor `false` |
 
-They are joined with `and`, `or`, `not` (which binds tightest) and parentheses. A number and a text compare as numbers if the
+They are joined with `not`, `and` and `nand`, `xor`, `or` (the first binds tightest) and parentheses. A number and a text compare as numbers if the
 text is one (`'200' == 200`). A missing field fulfils no comparison, so `!=`, `not in`, `!~` and `not …` hold of it.
 "#;

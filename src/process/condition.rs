@@ -1,7 +1,7 @@
 //! Conditions (P): the language of `if`.
 //!
 //! ```text
-//! expression = "(" expression ")" | "not" expression | expression "and" expression | expression "or" expression
+//! expression = "(" expression ")" | "not" expression | expression ("and" | "nand" | "xor" | "or") expression
 //!            | value ("==" | "!=" | "<" | "<=" | ">" | ">=") value
 //!            | value ["not"] "in" ("[" literal, … "]" | field)
 //!            | field ("=~" | "!~") ("regular expression" | /regular expression/)
@@ -11,7 +11,7 @@
 //! field      = a.b | [a.b] | [a][b] | @timestamp
 //! ```
 //!
-//! `not` binds tighter than `and`, `and` tighter than `or`. What holds of which values:
+//! `not` binds tightest, then `and` and `nand` (not both), then `xor` (one of them), then `or`; from the left. What holds of which values:
 //!
 //! - A missing field fulfils no comparison; so its negations (`!=`, `not in`, `!~`, `not …`) hold.
 //! - A number and a text compare as numbers if the text is one (`"200" == 200`, `"9" < 10`), else they differ. Two texts
@@ -40,6 +40,8 @@ pub struct Condition {
 #[derive(Clone, Debug)]
 enum Expression {
     Or(Vec<Expression>),
+    /// An odd number of them, as it is if they are joined from the left.
+    Xor(Vec<Expression>),
     And(Vec<Expression>),
     Not(Box<Expression>),
     Compare {
@@ -235,6 +237,17 @@ mod tests {
         check("[ok] and [status] and [list] and ([http][user-agent])", true);
         check("[none] or [x] or not [ok]", false);
         check("not ok == true or status == 200", true);
+        check("ok == true xor status == 200", false);
+        check("ok == true xor x == 1 xor x == 2", true);
+        check("ok == true xor ok == true xor ok == true", true);
+        check("[ok] nand [status]", false);
+        check("[ok] nand [x]", true);
+        check("[ok] and [status] nand [list]", false);
+        check("[x] nand [ok] and [status]", true);
+        check("[ok] nand [ok] nand [x]", true);
+        // `xor` between `or` and `and`.
+        check("[ok] or [ok] xor [ok]", true);
+        check("[ok] xor [x] and [x]", true);
     }
 
     fn check_error(text: &str, at: usize, expect: &str) {
@@ -250,6 +263,7 @@ mod tests {
         check_error("status = 200", 7, "`==`");
         check_error("status == ", 10, "expected a value");
         check_error("status == 200 status", 14, "expected `and`, `or`");
+        check_error(&format!("a == 1{}", " nand a == 1".repeat(64)), 774, "fewer than 64 `nand`");
         check_error("(status == 200", 14, "expected `)`");
         check_error("status == 200)", 13, "expected `and`, `or`");
         check_error("a == 1 && b == 2", 7, "`and`");
@@ -292,7 +306,7 @@ mod tests {
         #[test]
         fn any_tokens_are_a_condition_or_an_error(
             tokens in proptest::collection::vec(proptest::sample::select(vec![
-                "a", "[a]", "@timestamp", "and", "or", "not", "in", "exists", "contains", "==", "!=", "=~", "!~", "<",
+                "a", "[a]", "@timestamp", "and", "nand", "or", "xor", "not", "in", "exists", "contains", "==", "!=", "=~", "!~", "<",
                 "(", ")", "[", "]", ",", "1", "-1.5", "'x'", "\"y\"", "true", "null", "é", "\\",
             ]), 0..20),
         ) {

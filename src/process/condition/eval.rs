@@ -8,6 +8,7 @@ use crate::event::{EventView, Timestamp, Value, ValueRef};
 pub(super) fn holds(expression: &Expression, view: &EventView<'_>) -> bool {
     match expression {
         Expression::Or(any) => any.iter().any(|expression| holds(expression, view)),
+        Expression::Xor(all) => all.iter().filter(|expression| holds(expression, view)).count() % 2 == 1,
         Expression::And(all) => all.iter().all(|expression| holds(expression, view)),
         Expression::Not(expression) => !holds(expression, view),
         Expression::Exists(field) => view.get(field).is_some(),

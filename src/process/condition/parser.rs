@@ -14,7 +14,7 @@ const DEPTH_MAX: usize = 64;
 /// Bytes that a compiled regular expression may take.
 const REGEX_BYTES_MAX: usize = 1 << 20;
 
-const KEYWORDS: [&str; 6] = ["and", "or", "not", "in", "contains", "exists"];
+const KEYWORDS: [&str; 8] = ["and", "nand", "or", "xor", "not", "in", "contains", "exists"];
 
 pub(super) fn parse(text: &str) -> Result<Expression, SyntaxError> {
     let mut lexer = Lexer::new(text);
@@ -23,7 +23,7 @@ pub(super) fn parse(text: &str) -> Result<Expression, SyntaxError> {
     let expression = parser.or()?;
     match parser.token {
         Token::End => Ok(expression),
-        _ => Err(parser.expected("`and`, `or` or the end")),
+        _ => Err(parser.expected("`and`, `or`, `xor`, `nand` or the end")),
     }
 }
 
@@ -37,27 +37,44 @@ struct Parser<'a> {
 
 impl<'a> Parser<'a> {
     fn or(&mut self) -> Result<Expression, SyntaxError> {
-        let first = self.and()?;
-        if self.token != Token::Word("or") {
-            return Ok(first);
-        }
-        let mut any = vec![first];
-        while self.takes_word("or")? {
-            any.push(self.and()?);
-        }
-        Ok(Expression::Or(any))
+        let first = self.xor()?;
+        self.joined("or", first, Self::xor, Expression::Or)
     }
 
+    fn xor(&mut self) -> Result<Expression, SyntaxError> {
+        let first = self.and()?;
+        self.joined("xor", first, Self::and, Expression::Xor)
+    }
+
+    /// From the left: `a and b nand c` is `not ((a and b) and c)`.
     fn and(&mut self) -> Result<Expression, SyntaxError> {
-        let first = self.unary()?;
-        if self.token != Token::Word("and") {
-            return Ok(first);
+        let mut left = self.unary()?;
+        for _ in 0..DEPTH_MAX {
+            left = self.joined("and", left, Self::unary, Expression::And)?;
+            if !self.takes_word("nand")? {
+                return Ok(left);
+            }
+            left = not(Expression::And(vec![left, self.unary()?]));
         }
+        Err(SyntaxError::new(self.at, format!("expected fewer than {DEPTH_MAX} `nand` in a row")))
+    }
+
+    /// What follows `first` behind the same word each time.
+    fn joined(
+        &mut self,
+        word: &'static str,
+        first: Expression,
+        next: fn(&mut Self) -> Result<Expression, SyntaxError>,
+        join: fn(Vec<Expression>) -> Expression,
+    ) -> Result<Expression, SyntaxError> {
         let mut all = vec![first];
-        while self.takes_word("and")? {
-            all.push(self.unary()?);
+        while self.takes_word(word)? {
+            all.push(next(self)?);
         }
-        Ok(Expression::And(all))
+        Ok(match <[Expression; 1]>::try_from(all) {
+            Ok([only]) => only,
+            Err(all) => join(all),
+        })
     }
 
     fn unary(&mut self) -> Result<Expression, SyntaxError> {
@@ -130,7 +147,7 @@ impl<'a> Parser<'a> {
                 let list = self.list()?;
                 return Ok(not(Expression::In { value: left, list }));
             }
-            Token::End | Token::Word("and" | "or") | Token::Sign(")") if is_bracketed => {
+            Token::End | Token::Word("and" | "nand" | "or" | "xor") | Token::Sign(")") if is_bracketed => {
                 return Ok(Expression::Says(only_a_field(left, at)?));
             }
             _ => return Err(self.expected("an operator as `==`, `<`, `in`, `=~`, `contains` or `exists`")),
