@@ -272,9 +272,14 @@ impl<'a> Parser<'a> {
         let parsed = match (low_number, high) {
             (Some(low), None) => Some((low, Some(low))),
             (Some(low), Some("")) => Some((low, None)),
-            (Some(low), Some(high)) => number(high).map(|high| (low.min(high), Some(high.max(low)))),
+            (Some(low), Some(high)) => number(high).map(|high| (low, Some(high))),
             (None, _) => None,
         };
+        if let Some((low, Some(high))) = parsed
+            && high < low
+        {
+            return Some(Err(self.problem(at, format!("at least {low} repetitions, but at most {high}"))));
+        }
         let too_big = || self.problem(at, format!("more than {REPEAT_MAX} repetitions"));
         Some(parsed.map(|(low, high)| (low, high, end)).ok_or_else(too_big))
     }
@@ -409,6 +414,10 @@ impl<'a> Parser<'a> {
                 self.at += digits;
                 return self.backreference(start, number).map(|node| Item { node, folded: None });
             }
+            'p' | 'P' => {
+                let set = self.property(start, c == 'P', options.ignores_case)?;
+                Node::Set(std::sync::Arc::new(set))
+            }
             _ => {
                 self.at = start;
                 return match self.class_escape(options)? {
@@ -486,16 +495,16 @@ impl<'a> Parser<'a> {
             'v' => '\x0b',
             'a' => '\x07',
             'e' => '\x1b',
-            '0' => {
+            '0'..='7' => {
                 self.at -= 1;
-                self.octal(3).unwrap_or('\0')
+                self.octal(3).ok_or_else(|| self.problem(start, "expected the octal number of a character"))?
             }
             'x' => self.hexadecimal(start, 2)?,
             'u' => self.hexadecimal(start, 4)?,
             'c' => self.control(start)?,
             'C' | 'M' => return Err(self.problem(start, format!("`\\{c}-` is not supported; write `\\x…`"))),
             'w' | 'W' | 'd' | 'D' | 's' | 'S' | 'h' | 'H' => return Ok(Escaped::Set(shorthand(c, options))),
-            'p' | 'P' => return self.property(start, c == 'P').map(Escaped::Set),
+            'p' | 'P' => return self.property(start, c == 'P', false).map(Escaped::Set),
             c => c,
         };
         Ok(Escaped::Char(char))
@@ -523,7 +532,8 @@ impl<'a> Parser<'a> {
         }
     }
 
-    fn property(&mut self, start: usize, is_negated: bool) -> Result<ClassUnicode, Problem> {
+    /// `folds`: where case does not matter, outside of classes; inside, the class folds.
+    fn property(&mut self, start: usize, is_negated: bool, folds: bool) -> Result<ClassUnicode, Problem> {
         let unclosed = || Problem { at: start, message: "expected `\\p{name}`".to_owned() };
         let inner = self.rest().strip_prefix('{').ok_or_else(unclosed)?;
         let length = inner.find('}').ok_or_else(unclosed)?;
@@ -537,6 +547,9 @@ impl<'a> Parser<'a> {
             name.chars().filter(|c| !matches!(c, ' ' | '_' | '-')).collect::<String>().to_ascii_lowercase();
         let set = posix(&plain, false).or_else(|| unicode_class(&format!("\\p{{{name}}}")));
         let mut set = set.ok_or_else(|| self.problem(start, format!("unknown character property `{name}`")))?;
+        if folds && plain != "ascii" {
+            set.case_fold_simple();
+        }
         if is_negated {
             set.negate();
         }
@@ -551,7 +564,7 @@ impl<'a> Parser<'a> {
         }
         let is_negated = self.eat("^");
         let unclosed = Problem { at: start, message: "a character class `[` without its `]`".to_owned() };
-        let mut set = class_of(&[]);
+        let mut set = Members::default();
         let mut whole: Option<ClassUnicode> = None;
         let first = self.at;
         loop {
@@ -571,17 +584,15 @@ impl<'a> Parser<'a> {
                     break;
                 }
                 '&' if self.eat("&&") => {
-                    fold_case(&mut set, options);
-                    whole = Some(intersected(whole, &set));
-                    set = class_of(&[]);
+                    whole = Some(intersected(whole, &std::mem::take(&mut set).folded(options)));
                 }
                 '[' => {
                     if let Some(posix) = self.posix_bracket(options)? {
-                        set.union(&posix);
+                        set.all.union(&posix);
                     } else {
                         self.at += 1;
                         let nested = self.class(at, options)?;
-                        set.union(&nested);
+                        set.all.union(&nested);
                     }
                 }
                 '\\' if self.rest().starts_with("\\R") || self.rest().starts_with("\\X") => {
@@ -593,7 +604,7 @@ impl<'a> Parser<'a> {
                 }
                 '\\' => match self.class_escape(options)? {
                     Escaped::Char(c) => self.class_range(at, c, &mut set, options)?,
-                    Escaped::Set(escaped) => set.union(&escaped),
+                    Escaped::Set(escaped) => set.all.union(&escaped),
                 },
                 c => {
                     self.bump();
@@ -601,8 +612,7 @@ impl<'a> Parser<'a> {
                 }
             }
         }
-        fold_case(&mut set, options);
-        let mut set = intersected(whole, &set);
+        let mut set = intersected(whole, &set.folded(options));
         if is_negated {
             set.negate();
         }
@@ -611,7 +621,7 @@ impl<'a> Parser<'a> {
     }
 
     /// `c`, or the range that starts with it.
-    fn class_range(&mut self, at: usize, c: char, set: &mut ClassUnicode, options: Options) -> Result<(), Problem> {
+    fn class_range(&mut self, at: usize, c: char, set: &mut Members, options: Options) -> Result<(), Problem> {
         let rest = self.rest();
         let mut to = c;
         if let Some(behind) = rest.strip_prefix('-')
@@ -640,11 +650,11 @@ impl<'a> Parser<'a> {
                 // `[a-\d]`, `[a-[b]]`: the `-` is a character.
                 None => {
                     self.at = before + 1;
-                    set.union(&class_of(&[('-', '-')]));
+                    set.add('-', '-');
                 }
             }
         }
-        set.union(&class_of(&[(c, to)]));
+        set.add(c, to);
         Ok(())
     }
 
@@ -699,9 +709,45 @@ fn intersected(whole: Option<ClassUnicode>, set: &ClassUnicode) -> ClassUnicode 
     }
 }
 
-fn fold_case(set: &mut ClassUnicode, options: Options) {
-    if options.ignores_case {
-        set.case_fold_simple();
+/// What stands in a class.
+struct Members {
+    all: ClassUnicode,
+    /// Those of them that stand there themselves, not in a class of characters.
+    written: ClassUnicode,
+}
+
+impl Default for Members {
+    fn default() -> Self {
+        Self { all: class_of(&[]), written: class_of(&[]) }
+    }
+}
+
+impl Members {
+    fn add(&mut self, from: char, to: char) {
+        let range = class_of(&[(from, to)]);
+        self.all.union(&range);
+        self.written.union(&range);
+    }
+
+    /// With the other cases of all, if case does not matter. As in Oniguruma, only a character that is written brings in one from
+    /// the other side of ASCII's border: `\W` has the Kelvin sign, but no `k` for that.
+    fn folded(self, options: Options) -> ClassUnicode {
+        let Self { mut all, mut written } = self;
+        if options.ignores_case {
+            let ascii = class_of(&[('\0', '\x7f')]);
+            let mut wide = ascii.clone();
+            wide.negate();
+            written.case_fold_simple();
+            let sides = [ascii, wide].map(|side| {
+                let mut of_side = all.clone();
+                of_side.intersect(&side);
+                of_side.case_fold_simple();
+                of_side.intersect(&side);
+                of_side
+            });
+            sides.iter().chain([&written]).for_each(|more| all.union(more));
+        }
+        all
     }
 }
 

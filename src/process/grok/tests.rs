@@ -192,6 +192,64 @@ fn nothing_is_more_than_linear() {
     }
 }
 
+/// Scenario: look-aheads that succeed at each place, having gone over all that follows. Guarantee: the steps grow with the text
+/// though nothing fails on the way.
+#[test]
+fn a_look_ahead_that_succeeds_everywhere_is_linear() {
+    for (pattern, end, matches) in [
+        (r"(?:(?=a*b)a)*c", "bdc", true),
+        (r"^(?:(?=a*b)a)*c", "bdc", false),
+        (r"(?:(?=\S*=)\w)+:", "=b :", false),
+        (r"(?:(?=(?<k>a*))a)*bc", "bd c", false),
+        (r"(?:(?=a*b)(?=a*bd)a)*bd", "bdc", true),
+    ] {
+        let grok = Grok::compile(pattern, &Definitions::new(Set::Legacy), true, Engine::Linear).expect("it compiles");
+        let steps = |length: usize| {
+            let mut scratch = Scratch::default();
+            let text = "a".repeat(length) + end;
+            assert_eq!(grok.find(&mut scratch, text.as_bytes()).expect("not given up").is_some(), matches, "{pattern}");
+            scratch.steps()
+        };
+        let (once, twice) = (steps(1 << 15), steps(1 << 16));
+        assert!(twice <= once * 5 / 2, "{pattern}: {once}, then {twice}");
+    }
+}
+
+/// What Ruby says of classes where case does not matter.
+#[test]
+fn classes_fold_as_in_ruby() {
+    for (pattern, text, span) in [
+        (r"(?i)[^\W_]+", "kiss", Some((0, 4))),
+        (r"(?i)[^\W\-]+", "task", Some((0, 4))),
+        (r"(?i)[\W]", "ks", None),
+        (r"(?i)[\d\W]", "s", None),
+        (r"(?i)[^[:^ascii:]]", "k", Some((0, 1))),
+        (r"(?i)[\w]", "\u{212a}", None),
+        (r"(?i)[k\d]", "\u{212a}", Some((0, 3))),
+        (r"(?i)[a-z]", "\u{17f}", Some((0, 2))),
+        (r"(?i)[\x{17f}]", "s", Some((0, 1))),
+        (r"(?i)[\p{Lu}]", "a", Some((0, 1))),
+        (r"(?i)[^\p{Lu}]", "a", None),
+        (r"(?i)[\P{Lu}]", "a", Some((0, 1))),
+        (r"(?i)\p{Lu}", "a", Some((0, 1))),
+        (r"(?i)\P{Lu}", "a", None),
+        (r"(?i)\p{^Lu}", "a", None),
+        (r"(?i)\p{ASCII}", "\u{212a}", None),
+        (r"(?i:\p{Upper})", "a", Some((0, 1))),
+        (r"\p{Lu}", "a", None),
+        (r"[\101]", "A", Some((0, 1))),
+        (r"[\101]", "1", None),
+        (r"[\60-\62]+", "0123", Some((0, 3))),
+    ] {
+        let grok = Grok::compile(pattern, &Definitions::new(Set::Legacy), true, Engine::Linear).expect("it compiles");
+        for way in WAYS {
+            let mut scratch = Scratch::default();
+            let found = grok.find_by(&mut scratch, text.as_bytes(), way).expect("short");
+            assert_eq!(found.map(|found| (found.start, found.end)), span, "{pattern} on {text}");
+        }
+    }
+}
+
 /// Patterns of the kinds that are used most, and a line that matches.
 const LINES: [(&str, &str); 5] = [
     (
@@ -289,6 +347,7 @@ fn errors_name_the_construct_and_its_column() {
     check_error("ab)", 3, "a `)` without its `(`");
     check_error("[a", 1, "without its `]`");
     check_error("*a", 1, "repeats nothing");
+    check_error("ba{2,1}", 3, "at least 2 repetitions, but at most 1");
     check_error("(?<=a+)b", 1, "no fixed length");
     check_error("a(?(1)b)", 2, "conditional");
     check_error(r"\p{Nope}", 1, "unknown character property `Nope`");

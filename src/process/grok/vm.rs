@@ -376,7 +376,11 @@ pub(super) fn run<const NOTES: bool>(
                     }
                     if let Some((next, at)) = vm.look_matched::<NOTES>() {
                         (pc, pos) = (next, at);
-                        continue 'next;
+                        if steps <= patience.steps {
+                            continue 'next;
+                        }
+                        // Nothing need fail for this to take long: what a look-around goes over, the next one does again.
+                        vm.push(Kind::Branch, pc, pos, 0);
                     }
                 }
                 Inst::TurnStart { turn, next } => {
