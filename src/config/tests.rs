@@ -874,6 +874,7 @@ fn multiline_has_one_form() {
         "multiline: { type: pattern, pattern: '^\\s' }",
         "multiline: { type: count, count: 3 }",
         "multiline: { while: '^[{]', negate: true, skip_newline: true }",
+        "multiline: { count: 3, max_lines: 2 }",
         "multiline: { type: while, pattern: '^[{]' }",
         "multiline: { type: while_pattern, pattern: '^[{]' }",
         "format: auto\nmultiline: { preset: dotnet }",
@@ -894,10 +895,11 @@ fn multiline_has_one_form() {
     wrong("multiline: { pattern: x, match: behind }", "5:37: `match` takes `after` or `before`");
     wrong("multiline: { preset: go, negate: true }", "5:30: `negate` means nothing with `preset`");
     wrong("multiline: { while: x, flush_pattern: y }", "5:28: `flush_pattern` means nothing with `while`");
-    wrong("multiline: { count: 2, max_lines: 3 }", "5:28: `max_lines` means nothing with `count`");
+    wrong("multiline: { count: 2, max_lines: 0 }", "5:39: `max_lines` must be 1 to 1000000");
     wrong("multiline: { count: 0 }", "5:25: `count` must be 1 to 100000");
     wrong("multiline: { count_lines: 2 }", "5:18: did you mean `count`");
     wrong("multiline: { preset: go, max_lines: 0 }", "5:41: `max_lines` must be 1 to 1000000");
+    wrong("multiline: { while: '^{' }", "5:27: unclosed counted repetition; the character `{` is written `\\{`");
     wrong("multiline: { preset: go, max_bytes: 10MiB }", "5:41: 128 to 4MiB");
     wrong("multiline: { preset: go, timeout: 2h }", "5:39: `timeout` must be");
     wrong("multiline: java", "5:16: `multiline` takes a map");

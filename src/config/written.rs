@@ -582,7 +582,8 @@ pub struct Multiline {
     /// Which of the forms it is. It need not be said.
     #[serde(rename = "type")]
     pub kind: Option<MultilineType>,
-    /// The most lines of a record that are shipped, 1 to 1000000; the rest of it is cut off. Default: 500; not with `count`.
+    /// The most lines of a record that are shipped, 1 to 1000000; the rest of it is cut off. Default: 500; with `count`:
+    /// its number.
     pub max_lines: Option<Count>,
     /// The most bytes of a record that are shipped; the rest of it is cut off, `log.flags` says `truncated`, and it is counted. 128
     /// bytes to an eighth of `memory.max_bytes`.

@@ -251,6 +251,8 @@ fn what_is_over_a_limit_is_cut_and_marked() {
     // Not within a character, and where there is room for nothing but the separator there is none.
     let first = seen(cut(Multiline { bytes_max: 2, ..after("^ ") }));
     assert_eq!(first, [("a".to_owned(), vec!["truncated"], 10), d.clone()]);
+    let counted = seen(cut(Multiline { lines_max: 2, ..multiline(Kind::Count(3)) }));
+    assert_eq!(counted, [("a\u{e9}\n b".to_owned(), vec!["multiline", "truncated"], 10), d.clone()]);
     let bare = seen(cut(Multiline { skip_newline: true, ..after("^ ") }));
     assert_eq!(bare, [("a\u{e9} b c".to_owned(), vec!["multiline"], 10), d]);
     // Parts that never end.
