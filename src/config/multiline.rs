@@ -123,8 +123,14 @@ impl Checker<'_> {
         let negate = multiline.negate;
         match form {
             "preset" => {
+                let mut words: Vec<&str> = Vec::new();
+                for word in multiline.preset.iter().map(|preset| preset.word()) {
+                    if !words.contains(&word) {
+                        words.push(word);
+                    }
+                }
                 // The words are those of the presets.
-                let machines = multiline.preset.iter().map(|preset| Machine::new(preset.word()).map(Arc::new));
+                let machines = words.into_iter().map(|word| Machine::new(word).map(Arc::new));
                 Some(Kind::Presets(machines.collect::<Option<_>>()?))
             }
             "count" => {

@@ -560,8 +560,8 @@ input! {
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Multiline {
-    /// Stack traces of these languages are one record each; every other line is one by itself. One, or a list: they are asked in
-    /// its order.
+    /// Stack traces of these languages are one record each; every other line is one by itself. One, or a list, whose order
+    /// says nothing.
     #[schemars(extend("x-one" = true, "minItems" = 1))]
     pub preset: Vec<PresetName>,
     /// A regular expression that tells which lines go on in the record before them (`match: after`), or which lines the next one

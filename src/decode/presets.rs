@@ -2,7 +2,8 @@
 //!
 //! A preset is a small state machine, as in Fluent Bit's built-in parsers and in the detector of Google's agent before them: a rule
 //! says in which states it is asked, what the line must look like, and the state after it. A trace begins with a rule of
-//! [`START`]; a rule that leads back there ends it at once. `java`, `go`, `python` and `ruby` are Fluent Bit's, with what newer
+//! [`START`]; a rule that leads back there ends it at once; a line that leads to one of [`DOUBTFUL`] is of the trace only if what follows it
+//! is. `java`, `go`, `python` and `ruby` are Fluent Bit's, with what newer
 //! versions of these languages print beside; `dotnet` and `javascript` are made of `java`'s, `php` of the detector's, with Monolog's traces.
 //!
 //! Lines come without their terminator, so that `$` also stands for a line break that a rule wants to see.
@@ -11,6 +12,10 @@ use regex::bytes::{Regex, RegexBuilder};
 
 /// The state before a trace.
 const START: &str = "start_state";
+
+/// States behind an empty line of which only the next lines tell whether it stands within the trace or behind it. No trace begins with
+/// an empty line.
+const DOUBTFUL: &[&str] = &["python_between", "python_between_2", "php_between", "javascript_end"];
 
 /// States, pattern, next state.
 type Rule = (&'static [&'static str], &'static str, &'static str);
@@ -104,8 +109,9 @@ const PYTHON: &[Rule] = &[
     (&["python"], r"^(?:\w+\.)*\w*(?:Error|Exception|Interrupt|Exit|Iteration)$", "python_end"),
     // One exception for another: the next trace follows, with a sentence and empty lines between them.
     (&["python_end"], r"^$", "python_between"),
+    (&["python_between"], r"^$", "python_between_2"),
     (
-        &["python_between"],
+        &["python_between", "python_between_2"],
         r"^(?:During handling of the above exception, another exception occurred|The above exception was the direct cause of the following exception):$",
         "python_chained",
     ),
@@ -165,6 +171,8 @@ const PHP: &[Rule] = &[
 pub struct Machine {
     name: &'static str,
     rules: Vec<Compiled>,
+    /// The bits of [`DOUBTFUL`].
+    doubtful: u32,
 }
 
 #[derive(Debug)]
@@ -175,14 +183,22 @@ struct Compiled {
     next: u32,
 }
 
-/// A state within a trace, as a bit.
+/// A state within a trace, as a bit; 0: in none.
 pub type State = u32;
+
+/// That in which a trace may begin, in every preset.
+pub const BEFORE: State = 1;
+
+/// How many presets there are.
+pub const COUNT: usize = PRESETS.len();
 
 /// What a rule has made of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Taken {
     /// The state after it; `None`: the trace ends with the line.
     pub state: Option<State>,
+    /// It is of the trace only if what follows is.
+    pub is_doubtful: bool,
 }
 
 impl Machine {
@@ -210,7 +226,8 @@ impl Machine {
             pattern: RegexBuilder::new(pattern).unicode(false).build().expect("the tests compile every rule"),
             next: bit(next),
         });
-        Some(Machine { name, rules: compiled.collect() })
+        let doubtful = DOUBTFUL.iter().filter(|state| states.contains(state)).map(|state| bit(state)).sum();
+        Some(Machine { name, rules: compiled.collect(), doubtful })
     }
 
     /// What it is called.
@@ -218,15 +235,10 @@ impl Machine {
         self.name
     }
 
-    /// Whether a trace begins with the line.
-    pub fn begin(&self, line: &[u8]) -> Option<Taken> {
-        self.go_on(1, line)
-    }
-
     /// Whether the trace that is in `state` goes on with the line.
     pub fn go_on(&self, state: State, line: &[u8]) -> Option<Taken> {
         let rule = self.rules.iter().find(|rule| rule.states & state != 0 && rule.pattern.is_match(line))?;
-        Some(Taken { state: (rule.next != 1).then_some(rule.next) })
+        Some(Taken { state: (rule.next != BEFORE).then_some(rule.next), is_doubtful: rule.next & self.doubtful != 0 })
     }
 }
 
@@ -239,10 +251,12 @@ mod tests {
         for name in Machine::names() {
             let machine = Machine::new(name).expect("named just now");
             assert_eq!(machine.name(), name);
-            assert!(machine.rules.iter().any(|rule| rule.states & 1 != 0), "{name}");
+            assert!(machine.rules.iter().any(|rule| rule.states & BEFORE != 0), "{name}");
+            assert_eq!(machine.go_on(BEFORE, b""), None, "{name}: a line that was doubtful begins nothing");
             // No state is a dead end.
             for rule in &machine.rules {
                 assert!(machine.rules.iter().any(|other| other.states & rule.next != 0), "{name}: {rule:?}");
+                assert!(rule.next & machine.doubtful == 0 || rule.pattern.as_str() == "^$", "{name}: {rule:?}");
             }
         }
         assert!(Machine::new("cobol").is_none());
