@@ -495,4 +495,48 @@ mod tests {
             check(&presets(&names), &[monolog, "\tat a.b(A.java:1)"], &[&[monolog], &["\tat a.b(A.java:1)"]]);
         }
     }
+
+    /// Scenario: what runtimes print beside the frames that Fluent Bit's rules know. Guarantee: a trace is one record, with its own
+    /// preset and with all.
+    #[test]
+    fn what_newer_runtimes_and_frameworks_print() {
+        let all: Vec<&str> = Machine::names().collect();
+        let python = "Traceback (most recent call last):\n  File \"a\", line 1, in f\n    g()\n";
+        let frozen = "  File \"<frozen runpy>\", line 88, in _run_code\n";
+        let go = "goroutine 1 [running]:\nmain.main()\n\t/a.go:1 +0x1";
+        for (name, trace) in [
+            ("go", format!("panic: x\n\ngoroutine 1 [running]:\nmain.Map[...](...)\n\t/a.go:9\nmain.Get[...]({{0xc0?, 0x3}}, 0x5)\n\t/a.go:1 +0x1\n\n{go}")),
+            ("go", "panic: x\n\ngoroutine 1 [running]:\nsync/atomic.(*Pointer[...]).Load(...)\n\t/a.go:9\nk8s.io/a-b/queue.(*Typed[...]).Get.func1(0xc0)\n\t/a.go:1 +0x1".to_owned()),
+            ("go", format!("runtime: goroutine stack exceeds 1000000000-byte limit\nruntime: sp=0xc0 stack=[0xc0, 0xc1]\nfatal error: stack overflow\n\nruntime stack:\nruntime.throw({{0x4?, 0x0?}})\n\t/a.go:1 +0x1\n\n{go}")),
+            ("go", format!("SIGQUIT: quit\nPC=0x46a2a1 m=0 sigcode=0\n\ngoroutine 0 gp=0x5 m=0 mp=0x5 [idle]:\nruntime.futex()\n\t/a.s:5 +0x2\n\n{go}\n\nrax    0xca\nrflags 0x286\ngs     0x0")),
+            ("python", format!("{python}{frozen}ModuleNotFoundError: x")),
+            ("python", format!("{python}{frozen}{frozen}  File \"b\", line 1, in g\n    h()\nModuleNotFoundError: x")),
+            ("python", format!("Traceback (most recent call last):\n{frozen}{frozen}{frozen}ModuleNotFoundError: x")),
+            ("python", format!("{python}  File \"b\", line 1, in g\n\n  File \"c\", line 1, in h\n    i()\nx.YError: z")),
+            ("python", "Traceback (most recent call last):\n  File \"a\", line 1, in f\n    foo(\n    ~~~^\n        1,\n        ^^\n    ...<3 lines>...\n        g(5),\n        ^^^^^\n    )\n    ^\nValueError: x".to_owned()),
+            ("python", format!("{python}requests.exceptions.Timeout")),
+            ("python", format!("{python}__main__.f.<locals>.Stop")),
+            ("python", format!("Traceback (most recent call last):\n{frozen}myapp.models.User.DoesNotExist")),
+            ("python", format!("{python}DeprecationWarning")),
+            ("ruby", "/a.rb:1:in `f': too deep (SystemStackError)\n\tfrom /a.rb:1:in `f'\n\t ... 10067 levels...\n\tfrom /a.rb:3:in `<main>'".to_owned()),
+            ("ruby", "NoMethodError (undefined method `x' for nil):\n  \napp/x.rb:5:in 'show'\nactionpack (7.0.4) lib/a/b.rb:63:in `block in call'".to_owned()),
+            ("ruby", "F ActiveRecord::RecordNotFound (Couldn't find User with 'id'=1):\n  \napp/x.rb:5:in `show'".to_owned()),
+            ("java", "x.YException: root\n\tat A.b(A.java:1)\n\t... 2 common frames omitted\nWrapped by: x.ZFailure: outer\n\tat A.c(A.java:2)".to_owned()),
+            ("php", "Fatal error: Uncaught Exception: no in /a.php:3\nStack trace:\n#0 {main}\n  thrown in /a.php on line 3".to_owned()),
+        ] {
+            let trace: Vec<&str> = trace.lines().collect();
+            let lines = [&["before"], &*trace, &["behind it", "key: value"]].concat();
+            for names in [&[name][..], &all] {
+                check(&presets(names), &lines, &[&["before"], &trace, &["behind it"], &["key: value"]]);
+            }
+        }
+        // What is behind a trace that was cut is none of it.
+        let head = "Traceback (most recent call last):";
+        check(&presets(&["python"]), &[head, "    x = 1", "a.b"], &[&[head], &["    x = 1"], &["a.b"]]);
+        let frame = "  File \"<string>\", line 1, in f";
+        check(&presets(&["python"]), &[head, frame, frame, "behind"], &[&[head, frame, frame], &["behind"]]);
+        // An exception behind that of Rails is no frame of it.
+        let next = "/a.rb:6:in `/': divided by 0 (ZeroDivisionError)";
+        check(&presets(&["ruby"]), &["AError (x):", "  ", next], &[&["AError (x):", "  "], &[next]]);
+    }
 }

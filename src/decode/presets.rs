@@ -47,7 +47,8 @@ const JAVA: &[Rule] = &[
         r"^--- End of stack trace from previous location where exception was thrown ---$",
         "java",
     ),
-    (&["java_after_exception", "java"], r"^[\t ]*(?:Caused by|Suppressed):", "java_after_exception"),
+    // `Wrapped by`: where Logback begins with the innermost.
+    (&["java_after_exception", "java"], r"^[\t ]*(?:Caused by|Suppressed|Wrapped by):", "java_after_exception"),
     (
         &["java_after_exception", "java"],
         r"^[\t ]*(?:... \d+ (?:more|common frames omitted|frames? (?:truncated|excluded))|\[CIRCULAR REFERENCE)",
@@ -102,11 +103,23 @@ const PYTHON: &[Rule] = &[
     (&[START], r"^Traceback \(most recent call last\):$", "python"),
     // What can't be parsed of the script itself has no head.
     (&[START], r#"^  File ".+", line \d+$"#, "python_code"),
-    (&["python"], r"^[\t ]+File ", "python_code"),
-    (&["python_code"], r"[^\t ]", "python"),
-    (&["python"], r"^[\t ]+(?:[~^]+[\t ]*|\[Previous line repeated \d+ more times?\])$", "python"),
-    (&["python"], r"^(?:[^\s.():]+\.)*[^\s.():]+:", "python_end"),
-    (&["python"], r"^(?:\w+\.)*\w*(?:Error|Exception|Interrupt|Exit|Iteration)$", "python_end"),
+    // Code that is in no file, or in one that can't be read, has no source.
+    (&["python", "python_code", "python_source"], r"^[\t ]+File ", "python_code"),
+    (&["python", "python_code", "python_source"], r"^(?:[^\s.():]+\.)*[^\s.():]+:", "python_end"),
+    (
+        &["python", "python_code", "python_source"],
+        r"^(?:\w+\.)*\w*(?:Error|Exception|Interrupt|Exit|Iteration|Warning)$",
+        "python_end",
+    ),
+    // An exception of one's own may be called anything, but its module is told.
+    (&["python_code", "python_source"], r"^[A-Za-z_]\w*(?:\.(?:\w+|<locals>))+$", "python_end"),
+    (&["python_code"], r"^(?:[\t ]|$)", "python_source"),
+    // A source of several lines, with a line of marks below each.
+    (
+        &["python_source"],
+        r"^(?: {4}|[\t ]+(?:[~^]+[\t ]*|\[Previous line repeated \d+ more times?\])$)",
+        "python_source",
+    ),
     // One exception for another: the next trace follows, with a sentence and empty lines between them.
     (&["python_end"], r"^$", "python_between"),
     (&["python_between"], r"^$", "python_between_2"),
@@ -125,31 +138,53 @@ const PYTHON: &[Rule] = &[
 const GO: &[Rule] = &[
     (&[START], r"\bpanic: ", "go_after_panic"),
     (&[START], r"http: panic serving", "go_goroutine"),
-    (&[START], r"^fatal error: ", "go_after_panic"),
+    (
+        &[START],
+        r"^(?:fatal error: |runtime: goroutine stack exceeds |SIG(?:QUIT: quit|ABRT: abort|SEGV: segmentation violation)$)",
+        "go_after_panic",
+    ),
+    (&["go_after_panic"], r"^(?:runtime: sp=|fatal error: stack overflow$)", "go_after_panic"),
+    (&["go_after_panic"], r"^PC=0x", "go_after_signal"),
+    (&["go_after_signal"], r"^signal arrived during ", "go_after_signal"),
     // A panic that was recovered from, and the next one.
     (&["go_after_panic"], r"^\tpanic: ", "go_after_panic"),
     (&["go_after_panic", "go_after_signal", "go_frame_1"], r"^$", "go_goroutine"),
     (&["go_after_panic"], r"^\[signal ", "go_after_signal"),
-    (&["go_goroutine"], r"^goroutine \d+ (?:gp=\S+ m=\S+ (?:mp=\S+ )?)?\[[^\]]+\]:$", "go_frame_1"),
+    (&["go_goroutine"], r"^(?:goroutine \d+ (?:gp=\S+ m=\S+ (?:mp=\S+ )?)?\[[^\]]+\]|runtime stack):$", "go_frame_1"),
+    // What a signal found in the registers stands behind the goroutines.
+    (&["go_goroutine", "go_registers"], r"^[a-z]\w* +0x[0-9a-f]+$", "go_registers"),
     (
         &["go_frame_1"],
         r"^(?:\tgoroutine running on other thread; stack unavailable|\.\.\..*frames elided\.\.\.)$",
         "go_frame_1",
     ),
-    (&["go_frame_1"], r"^(?:[^\s.:]+\.)*[^\s.():]+\(|^created by ", "go_frame_2"),
+    // `[...]`: of what a generic function is made.
+    (&["go_frame_1"], r"^(?:(?:[^\s.:]|\[\.\.\.\])+\.)*(?:[^\s.():]|\[\.\.\.\])+\(|^created by ", "go_frame_2"),
     (&["go_frame_2"], r"^\s", "go_frame_1"),
 ];
 
 const RUBY: &[Rule] = &[
     (&[START, "ruby_start_exception"], r"^.+:\d+:in\s+.*", "ruby_after_exception"),
     (&["ruby_after_exception", "ruby"], r"^\s+from\s+.*:\d+:in\s+.*", "ruby"),
-    (&[START], r"Error \(.*\):$", "ruby_before_rails_trace"),
+    (&["ruby_after_exception", "ruby"], r"^\s+\.\.\. \d+ levels\.\.\.$", "ruby"),
+    // Only an `…Error` needs no module to tell that it is one.
+    (&[START], r"(?:Error|(?:^|\s)(?:[A-Z]\w*::)+[A-Z]\w*) \(.*\):$", "ruby_before_rails_trace"),
     (&["ruby_before_rails_trace"], r"^  $", "ruby_rails"),
-    (&["ruby_before_rails_trace", "ruby_rails"], r"^[\t ]+.*?\.rb:\d+:in [`']", "ruby_rails"),
+    // With a gem and its version before the path, or without. At the beginning of a line, a quote behind the method tells a frame
+    // from an exception, whose message follows there.
+    (
+        &["ruby_before_rails_trace", "ruby_rails"],
+        r"^(?:[\t ]+.*?\.rb:\d+:in [`']|(?:\S+ \(\S+\) )?\S+\.rb:\d+:in [`'][^`']*'$)",
+        "ruby_rails",
+    ),
 ];
 
 const PHP: &[Rule] = &[
-    (&[START], r"PHP (?:Notice|Parse error|Fatal error|Warning):|exception '[^']+' with message '", "php_stack_begin"),
+    (
+        &[START],
+        r"PHP (?:Notice|Parse error|Fatal error|Warning):|exception '[^']+' with message '|^Fatal error: +Uncaught ",
+        "php_stack_begin",
+    ),
     (&["php_stack_begin"], r"^Stack trace:", "php_stack_frames"),
     (&["php_stack_frames"], r"^#\d", "php_stack_frames"),
     // An exception for another.
