@@ -2,9 +2,9 @@
 //!
 //! A preset is a small state machine, as in Fluent Bit's built-in parsers and in the detector of Google's agent before them: a rule
 //! says in which states it is asked, what the line must look like, and the state after it. A trace begins with a rule of
-//! [`START`]; a rule that leads back there ends it at once; a line that leads to one of [`DOUBTFUL`] is of the trace only if what follows it
-//! is. `java`, `go`, `python` and `ruby` are Fluent Bit's, with what newer
-//! versions of these languages print beside; `dotnet` and `javascript` are made of `java`'s, `php` of the detector's, with Monolog's traces.
+//! [`START`]; a rule that leads back there ends it at once. A line that leads to one of [`DOUBTFUL`] is of the trace only if what
+//! follows it is. `java`, `go`, `python` and `ruby` are Fluent Bit's, with what newer versions of these languages print beside;
+//! `dotnet` and `javascript` are made of `java`'s, `php` of the detector's, with Monolog's traces.
 //!
 //! Lines come without their terminator, so that `$` also stands for a line break that a rule wants to see.
 
