@@ -272,7 +272,7 @@ impl Trial {
         self.clock.unwrap_or_else(machine)
     }
 
-    /// Takes the message of an event as a line; the record that it becomes has the other fields of its first event.
+    /// Takes the message of an event as a line, with or without its line break; the record that it becomes has the other fields of its first event.
     fn join(&mut self, event: Event, sink: &mut Sink<'_>) -> anyhow::Result<()> {
         let view = EventView { event: &event, buf: &[], common: &self.common };
         let text = match view.get(&self.message) {
@@ -283,7 +283,10 @@ impl Trial {
                 return self.show(Vec::new(), vec![event], sink);
             }
         };
+        // Its line has none; one in the middle of the text stays.
+        let line_end = if text.ends_with("\r\n") { 2 } else { usize::from(text.ends_with('\n')) };
         let mut buf = text.into_bytes();
+        buf.truncate(buf.len() - line_end);
         let range = 0..u32::try_from(buf.len()).context("a message is too long")?;
         let line = Event::line(range, event.offset, event.length, event.line_hash, event.timestamp, event.flags());
         let (end, now) = (event.offset + event.length, self.now());

@@ -371,10 +371,15 @@ parts is cut there and marked.
 
 - These are Filebeat's rules, and the presets `java`, `go`, `python` and `ruby` are Fluent Bit's: the same lines make the same records. Beyond
   those, exceptions that are printed behind others are in one record with them (`python`, `php`), groups of exceptions are (`python`), and so are
-  `fatal error:` and what newer runtimes print (`go`). A record
-  that no line can follow ends at once, not with the next line. Stack traces of `java`, `dotnet` and `javascript` begin at a line with
+  `fatal error:`, `SIGQUIT: quit` and what newer runtimes print (`go`, `python`, `ruby`). A record
+  that no line can follow ends at once, not with the next line. An empty line behind a trace is in its record only if
+  more of it follows (`python`, `php`, `javascript`).
+  Stack traces of `java`, `dotnet` and `javascript` begin at a line with
   `Exception`, `Error` or `Throwable` before a colon or at its end; of what nobody catches in Node, `javascript` has the place, the line and
-  the caret before it, and the version behind it. `php` also knows the `[stacktrace]` of Monolog (Laravel, Symfony).
+  the caret before it, and the version behind it. Frames without such a line before them, as behind a message of several lines, are a record
+  of their own. `php` also knows the `[stacktrace]` of Monolog (Laravel, Symfony).
+- **Several presets**: their order says nothing. All that take the first line of a trace follow it, and those that can't take one of its lines
+  are out: `panic: x.Error: y` may begin a trace of `go` and of `java`, and the next lines tell.
 - **Limits**: of a record at most `max_lines` lines and `max_bytes` bytes are shipped, cut at a character. The lines behind that still belong
   to it, and are counted in its `log.length`. `log.flags` is `multiline` where lines were joined, and `truncated` where something was cut.
 - **Time**: a record to which nothing was added for `timeout` ends, so that the last trace of a file does not wait for the next line. Parts of

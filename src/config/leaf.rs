@@ -159,11 +159,27 @@ fn line_regex(text: &str) -> Result<(), Fault> {
         Err(error) => error.to_string(),
     };
     // The message of a syntax error: the expression, indented, then `^` below the place, then `error: …`.
-    let detail = error.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
+    let mut detail = error.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
+    if detail.contains("repetition") && text.contains('{') && escaped_braces_compile(text) {
+        detail.push_str("; the character `{` is written `\\{`");
+    }
     let caret = error.lines().rev().nth(1).filter(|line| line.trim_start().starts_with('^') && !text.contains('\n'));
     let column = caret.and_then(|line| line.find('^')).and_then(|column| column.checked_sub(4)).unwrap_or(0);
     let at = text.char_indices().nth(column).map_or(0, |(byte, _)| byte);
     Err(Fault { at, expected: "expected a regular expression".to_owned(), detail })
+}
+
+/// Other engines take a `{` that begins no `{2,5}` for the character.
+fn escaped_braces_compile(text: &str) -> bool {
+    let (mut escaped, mut is_quoted) = (String::new(), false);
+    for character in text.chars() {
+        if character == '{' && !is_quoted {
+            escaped.push('\\');
+        }
+        is_quoted = character == '\\' && !is_quoted;
+        escaped.push(character);
+    }
+    regex::bytes::Regex::new(&escaped).is_ok()
 }
 
 fn encoding(text: &str) -> Result<(), Fault> {
@@ -298,6 +314,9 @@ mod tests {
         check("line-regex", "abc(d", Some((3, "unclosed group")));
         check("line-regex", "äö[z-a]", Some((5, "invalid character class range")));
         check("line-regex", "a{99999}{99999}", Some((0, "size limit")));
+        for (text, at) in [("^{", 1), ("^{a", 2), ("{{x}}", 0), (r"\\{x", 3), (r"a\{b{", 4)] {
+            check("line-regex", text, Some((at, r"the character `{` is written `\{`")));
+        }
     }
 
     #[test]

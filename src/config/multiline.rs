@@ -17,7 +17,7 @@ use super::written::{self, CommonInput, Config, Count, FormatName, LinePattern, 
 
 /// What a record may be of a file, in raw bytes: what a crash reads again.
 const FILE_RECORD_BYTES_MAX: u64 = 64 << 20;
-const LINES_MAX: u32 = 500;
+const LINES_MAX: usize = 500;
 const TIMEOUT: Duration = Duration::from_secs(5);
 const COUNT_MAX: u32 = 100_000;
 const LINES_LIMIT: u32 = 1_000_000;
@@ -84,14 +84,17 @@ impl Checker<'_> {
         }
         let kind = kind?;
         let counted = if let Kind::Count(lines) = kind { Some(lines) } else { None };
-        let lines_max = multiline.max_lines.map_or(LINES_MAX, |lines| lines.0);
+        let lines_max = match multiline.max_lines {
+            Some(Count(lines)) => usize::try_from(lines).ok()?,
+            None => counted.unwrap_or(LINES_MAX),
+        };
         let timeout = match multiline.timeout {
             Some(timeout) => (!timeout.0.is_zero()).then_some(timeout.0),
             None => counted.is_none().then_some(TIMEOUT),
         };
         Some(Multiline {
             kind,
-            lines_max: counted.unwrap_or(usize::try_from(lines_max).ok()?),
+            lines_max,
             bytes_max: usize::try_from(multiline.max_bytes.0).ok()?,
             timeout,
             skip_newline: multiline.skip_newline,
@@ -104,7 +107,6 @@ impl Checker<'_> {
         let foreign: &[&str] = match form {
             "pattern" => &[],
             "while" => &["match", "flush_pattern"],
-            "count" => &["negate", "match", "flush_pattern", "max_lines"],
             _ => &["negate", "match", "flush_pattern"],
         };
         for key in foreign {
@@ -113,7 +115,6 @@ impl Checker<'_> {
             }
             let at = self.root.key_pos(&[path, &[key]].concat());
             let goes_with = match *key {
-                "max_lines" => "`count` says how many lines a record has",
                 "negate" => "it goes with `pattern` or `while`",
                 _ => "it goes with `pattern`",
             };
@@ -122,8 +123,14 @@ impl Checker<'_> {
         let negate = multiline.negate;
         match form {
             "preset" => {
+                let mut words: Vec<&str> = Vec::new();
+                for word in multiline.preset.iter().map(|preset| preset.word()) {
+                    if !words.contains(&word) {
+                        words.push(word);
+                    }
+                }
                 // The words are those of the presets.
-                let machines = multiline.preset.iter().map(|preset| Machine::new(preset.word()).map(Arc::new));
+                let machines = words.into_iter().map(|word| Machine::new(word).map(Arc::new));
                 Some(Kind::Presets(machines.collect::<Option<_>>()?))
             }
             "count" => {

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::time::Duration;
 
+use crate::decode::multiline::Kind;
 use crate::process::{Database, mmdb};
 
 use super::checked::{CheckedOutput, InputKind, OutputKind};
@@ -873,6 +874,7 @@ fn multiline_has_one_form() {
         "multiline: { pattern: '^\\s', match: before, negate: true, flush_pattern: end, max_lines: 3, max_bytes: 1kB }",
         "multiline: { type: pattern, pattern: '^\\s' }",
         "multiline: { type: count, count: 3 }",
+        "multiline: { count: 3, max_lines: 2 }",
         "multiline: { while: '^[{]', negate: true, skip_newline: true }",
         "multiline: { type: while, pattern: '^[{]' }",
         "multiline: { type: while_pattern, pattern: '^[{]' }",
@@ -880,6 +882,12 @@ fn multiline_has_one_form() {
     ] {
         fine(&with_input(good), &Desk::default());
     }
+    let twice =
+        fine(&with_input("multiline: { preset: [java, go, java, java, java, java, java, php] }"), &Desk::default());
+    let InputKind::File(file) = &twice.inputs[0].kind else { panic!("a file input") };
+    let multiline = file.joining.as_ref().and_then(|joining| joining.multiline.as_ref()).expect("it is written");
+    let Kind::Presets(machines) = &multiline.kind else { panic!("presets: {multiline:?}") };
+    assert_eq!(machines.iter().map(|machine| machine.name()).collect::<Vec<_>>(), ["java", "go", "php"]);
     let wrong = |line: &str, expect: &str| check(&with_input(line), &[expect]);
     wrong("multiline: {}", "5:16: expected `preset`, `pattern`, `while` or `count`");
     wrong("multiline: { negate: true }", "5:16: expected `preset`, `pattern`, `while` or `count`");
@@ -891,10 +899,11 @@ fn multiline_has_one_form() {
     wrong("multiline: { preset: [go, rubi] }", "5:31: did you mean `ruby`");
     wrong("multiline: { preset: [] }", "5:26: `preset` is empty");
     wrong("multiline: { pattern: '(' }", "5:28: `pattern`: expected a regular expression");
+    wrong("multiline: { while: '^{' }", "5:27: unclosed counted repetition; the character `{` is written `\\{`");
     wrong("multiline: { pattern: x, match: behind }", "5:37: `match` takes `after` or `before`");
     wrong("multiline: { preset: go, negate: true }", "5:30: `negate` means nothing with `preset`");
     wrong("multiline: { while: x, flush_pattern: y }", "5:28: `flush_pattern` means nothing with `while`");
-    wrong("multiline: { count: 2, max_lines: 3 }", "5:28: `max_lines` means nothing with `count`");
+    wrong("multiline: { count: 2, max_lines: 0 }", "5:39: `max_lines` must be 1 to 1000000");
     wrong("multiline: { count: 0 }", "5:25: `count` must be 1 to 100000");
     wrong("multiline: { count_lines: 2 }", "5:18: did you mean `count`");
     wrong("multiline: { preset: go, max_lines: 0 }", "5:41: `max_lines` must be 1 to 1000000");

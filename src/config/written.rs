@@ -560,8 +560,8 @@ input! {
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Multiline {
-    /// Stack traces of these languages are one record each; every other line is one by itself. One, or a list: they are asked in
-    /// its order.
+    /// Stack traces of these languages are one record each; every other line is one by itself. One, or a list, whose order
+    /// says nothing.
     #[schemars(extend("x-one" = true, "minItems" = 1))]
     pub preset: Vec<PresetName>,
     /// A regular expression that tells which lines go on in the record before them (`match: after`), or which lines the next one
@@ -582,7 +582,8 @@ pub struct Multiline {
     /// Which of the forms it is. It need not be said.
     #[serde(rename = "type")]
     pub kind: Option<MultilineType>,
-    /// The most lines of a record that are shipped, 1 to 1000000; the rest of it is cut off. Default: 500; not with `count`.
+    /// The most lines of a record that are shipped, 1 to 1000000; the rest of it is cut off. Default: 500; with `count`:
+    /// its number.
     pub max_lines: Option<Count>,
     /// The most bytes of a record that are shipped; the rest of it is cut off, `log.flags` says `truncated`, and it is counted. 128
     /// bytes to an eighth of `memory.max_bytes`.

@@ -74,22 +74,32 @@ pub fn parse(line: &[u8]) -> Option<DockerLine> {
     let log = log.filter(|_| reader.at == line.len())?;
     let mut message = log.text;
     let mut escapes = log.escapes;
-    let is_partial = !line[message.clone()].ends_with(b"\\n") || !ends_with_escape(&line[message.clone()]);
+    let is_partial = !drop_end(line, &mut message, &mut escapes, b'\n');
     if !is_partial {
-        message.end -= 2;
-        escapes -= 1;
-        if line[message.clone()].ends_with(b"\\r") && ends_with_escape(&line[message.clone()]) {
-            message.end -= 2;
-            escapes -= 1;
-        }
+        drop_end(line, &mut message, &mut escapes, b'\r');
     }
     Some(DockerLine { time, stream, is_partial, message, has_escapes: escapes > 0 })
 }
 
-/// The backslash before the last byte is no escaped one.
-fn ends_with_escape(text: &[u8]) -> bool {
-    let before = &text[..text.len() - 1];
-    before.iter().rev().take_while(|byte| **byte == b'\\').count() % 2 == 1
+/// Takes the character `end` (a line feed or a carriage return) off the end of the text, if it is its last one. Encoders write it
+/// as `\n` or `\u000a`; raw, which JSON does not allow, it comes from those that build the object by hand.
+fn drop_end(line: &[u8], text: &mut Range<usize>, escapes: &mut usize, end: u8) -> bool {
+    let inside = &line[text.clone()];
+    if inside.last() == Some(&end) {
+        text.end -= 1;
+        return true;
+    }
+    let forms: [&[u8]; 3] =
+        if end == b'\n' { [b"\\n", b"\\u000a", b"\\u000A"] } else { [b"\\r", b"\\u000d", b"\\u000D"] };
+    let before = forms.iter().find_map(|form| inside.strip_suffix(*form));
+    // After an odd number of backslashes, that of the form is the second half of an escaped one.
+    let Some(before) = before.filter(|before| before.iter().rev().take_while(|byte| **byte == b'\\').count() % 2 == 0)
+    else {
+        return false;
+    };
+    text.end = text.start + before.len();
+    *escapes -= 1;
+    true
 }
 
 /// Appends what `buf[from]`, the inside of a JSON string that [`parse`] has seen, stands for to `buf`. Half of a surrogate pair
@@ -257,6 +267,12 @@ mod tests {
         check(r#"{"log":"\n"}"#, "", false);
         check(r#"{"log":""}"#, "", true);
         check(r#"{"log":"C:\\n"}"#, r"C:\n", true);
+        check(r#"{"log":"C:\\u000a"}"#, r"C:\u000a", true);
+        for end in ["\n", r"\u000a", r"\u000A", "\r\n", "\\r\n", r"\r\u000a", r"\u000d\n", "\\u000D\n"] {
+            check(&format!(r#"{{"log":"a{end}"}}"#), "a", false);
+            check(&format!(r#"{{"log":"\\{end}"}}"#), "\\", false);
+            check(&format!(r#"{{"log":"\tb{end}","stream":"stdout"}}"#), "\tb", false);
+        }
         check(r#"{"log":"C:\\\n"}"#, r"C:\", false);
         check(
             r#"{"log":"\ttab \u003ca\u003e \"q\" \/ \ud83d\ude00 \ud83d\n"}"#,

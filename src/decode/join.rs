@@ -119,6 +119,8 @@ struct Group {
     part: Option<Joint>,
     /// Lines of a record.
     record: Option<Joint>,
+    /// Lines behind it that join it only if one follows that does: a few, and empty (see `presets`).
+    doubtful: Vec<Joint>,
     state: State,
     /// When something was last added.
     touched: Timestamp,
@@ -272,7 +274,7 @@ impl Joiner {
             self.take_line(line, &mut out, now);
         }
         self.end = end;
-        for joint in self.groups.iter_mut().flat_map(|group| group.part.iter_mut().chain(group.record.iter_mut())) {
+        for joint in self.groups.iter_mut().flat_map(Group::joints_mut) {
             joint.own(out.buf, &mut self.spare);
         }
         // Most files are idle most of the time.
@@ -318,19 +320,25 @@ impl Joiner {
         let options = Arc::clone(&self.options);
         let Some(multiline) = &options.multiline else { return self.emit(line, out) };
         let step = multiline.step(&mut self.groups[group].state, line.text(out.buf));
+        if step.joins && step.is_doubtful {
+            return self.groups[group].doubtful.push(line);
+        }
+        let doubtful = std::mem::take(&mut self.groups[group].doubtful);
         let open = self.groups[group].record.take();
         let record = match open {
             Some(mut record) if step.joins => {
                 let separator: &[u8] = if multiline.skip_newline { b"" } else { b"\n" };
                 let limits = Limits { separator, lines_max: multiline.lines_max, bytes_max: multiline.bytes_max };
-                record.add(line, out.buf, limits, &mut self.spare);
+                for line in doubtful.into_iter().chain([line]) {
+                    record.add(line, out.buf, limits, &mut self.spare);
+                }
                 if record.lines > 1 {
                     record.mark(Flags::MULTILINE);
                 }
                 record
             }
             open => {
-                if let Some(before) = open {
+                for before in open.into_iter().chain(doubtful) {
                     self.emit(before, out);
                 }
                 line.cut(out.buf, multiline.bytes_max);
@@ -428,7 +436,8 @@ impl Joiner {
             self.take_whole(at, part, false, out);
         }
         self.groups[at].state = State::default();
-        if let Some(record) = self.groups[at].record.take() {
+        let doubtful = std::mem::take(&mut self.groups[at].doubtful);
+        for record in self.groups[at].record.take().into_iter().chain(doubtful) {
             self.emit(record, out);
         }
     }
@@ -471,13 +480,13 @@ impl Joiner {
 
     /// Bytes of text that are kept from one buffer to the next.
     pub fn bytes_held(&self) -> usize {
-        let joints = self.groups.iter().flat_map(|group| group.part.iter().chain(&group.record));
+        let joints = self.groups.iter().flat_map(Group::joints);
         joints.filter_map(|joint| joint.text.as_ref()).map(Vec::capacity).sum()
     }
 
     /// Lets the source note something of each place at which it might resume, which it could not before.
     pub fn note_checks(&mut self, check: impl Fn(u64) -> Option<u64>) {
-        let joints = self.groups.iter_mut().flat_map(|group| group.part.iter_mut().chain(group.record.iter_mut()));
+        let joints = self.groups.iter_mut().flat_map(Group::joints_mut);
         for joint in joints.filter(|joint| joint.check.is_none()) {
             joint.check = check(joint.event.offset);
         }
@@ -488,7 +497,7 @@ impl Joiner {
 
     /// Where to read from again after a crash: before everything that is open. `None`: behind all that was taken.
     pub fn resume(&mut self) -> Option<Resume> {
-        let joints = self.groups.iter().flat_map(|group| group.part.iter().chain(&group.record));
+        let joints = self.groups.iter().flat_map(Group::joints);
         let open = joints.map(|joint| Resume { offset: joint.event.offset, check: joint.check });
         let behind_all = Resume { offset: self.end, check: None };
         let mut resume = open.min_by_key(|resume| resume.offset).unwrap_or(behind_all);
@@ -522,6 +531,15 @@ impl Joiner {
 }
 
 impl Group {
+    /// All that is open.
+    fn joints(&self) -> impl Iterator<Item = &Joint> {
+        self.part.iter().chain(&self.record).chain(&self.doubtful)
+    }
+
+    fn joints_mut(&mut self) -> impl Iterator<Item = &mut Joint> {
+        self.part.iter_mut().chain(&mut self.record).chain(&mut self.doubtful)
+    }
+
     /// Where what is open begins.
     fn start(&self) -> Option<u64> {
         self.record.as_ref().or(self.part.as_ref()).map(|joint| joint.event.offset)

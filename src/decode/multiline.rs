@@ -9,10 +9,14 @@
 //! | `pattern`, `match: before` | the line before it matches (does not) |
 //! | `while` | it matches (does not); a line that does not is a record by itself |
 //! | `count` | the record has fewer lines than that |
-//! | `preset` | the rules of a language say so (see `presets`); several are asked in their order |
+//! | `preset` | the rules of a language say so (see `presets`) |
 //!
 //! A line that `flush_pattern` matches is the last of its record. Where nothing that may follow could go on in a record, it ends at
 //! once: Filebeat waits for the next line, and makes the same records.
+//!
+//! Of several presets, all that take the first line of a trace follow it; those that can't take one of its lines are out, as long as
+//! another can. So their order says nothing: a line such as `panic: x.Error: y` may be of more than one language, and what
+//! comes behind it tells of which. Where one knows that the trace ends with a line, it does.
 //!
 //! Not here: bytes, limits, time-outs (`join`).
 
@@ -52,7 +56,7 @@ pub enum Kind {
     },
     /// So many lines, at least one.
     Count(usize),
-    /// At least one.
+    /// At least one, each once.
     Presets(Vec<Arc<Machine>>),
 }
 
@@ -72,8 +76,8 @@ pub struct State {
     lines: usize,
     /// Its last line says that the next one belongs to it.
     goes_on: bool,
-    /// Its preset, and where that is.
-    trace: Option<(usize, presets::State)>,
+    /// Where each preset is in the trace, in their order; 0: it does not follow it.
+    traces: [presets::State; presets::COUNT],
 }
 
 /// What becomes of a line.
@@ -83,6 +87,8 @@ pub struct Step {
     pub joins: bool,
     /// The record ends with it.
     pub ends: bool,
+    /// It joins only if a line that joins without doubt follows; if none does, it is a record by itself.
+    pub is_doubtful: bool,
 }
 
 impl Multiline {
@@ -96,13 +102,13 @@ impl Multiline {
                 let goes_on = if *place == Match::After { matches } else { state.goes_on };
                 state.goes_on = matches;
                 let is_over = *place == Match::Before && !matches && flush.is_none();
-                Step { joins: is_open && (is_flush || goes_on), ends: is_flush || is_over }
+                Step { joins: is_open && (is_flush || goes_on), ends: is_flush || is_over, is_doubtful: false }
             }
             Kind::While { pattern, negate } => {
                 let matches = pattern.is_match(line) != *negate;
-                Step { joins: matches && state.lines > 0, ends: !matches }
+                Step { joins: matches && state.lines > 0, ends: !matches, is_doubtful: false }
             }
-            Kind::Count(lines) => Step { joins: state.lines > 0, ends: state.lines + 1 >= *lines },
+            Kind::Count(lines) => Step { joins: state.lines > 0, ends: state.lines + 1 >= *lines, is_doubtful: false },
             Kind::Presets(machines) => step_of_presets(machines, state, line),
         };
         state.lines = if step.joins { state.lines + 1 } else { 1 };
@@ -114,12 +120,26 @@ impl Multiline {
 }
 
 fn step_of_presets(machines: &[Arc<Machine>], state: &mut State, line: &[u8]) -> Step {
-    let goes_on = state.trace.and_then(|(at, trace)| Some((at, machines.get(at)?.go_on(trace, line)?)));
-    let begins = || machines.iter().enumerate().find_map(|(at, machine)| Some((at, machine.begin(line)?)));
-    let joins = goes_on.is_some();
-    let taken = goes_on.or_else(begins);
-    state.trace = taken.and_then(|(at, taken)| Some((at, taken.state?)));
-    Step { joins, ends: state.trace.is_none() }
+    if let Some(step) = follow(machines, &mut state.traces, line) {
+        return Step { joins: true, ..step };
+    }
+    state.traces = [presets::BEFORE; presets::COUNT];
+    let begins = follow(machines, &mut state.traces, line);
+    begins.unwrap_or(Step { joins: false, ends: true, is_doubtful: false })
+}
+
+/// Takes the line in each preset that follows a trace. `None`: none can, and none follows it any more.
+fn follow(machines: &[Arc<Machine>], traces: &mut [presets::State], line: &[u8]) -> Option<Step> {
+    let mut step = None;
+    for (machine, trace) in machines.iter().zip(traces).filter(|(_, trace)| **trace != 0) {
+        let taken = machine.go_on(*trace, line);
+        *trace = taken.and_then(|taken| taken.state).unwrap_or(0);
+        let Some(taken) = taken else { continue };
+        let step = step.get_or_insert(Step { joins: false, ends: false, is_doubtful: true });
+        step.ends |= taken.state.is_none();
+        step.is_doubtful &= taken.is_doubtful;
+    }
+    step
 }
 
 #[cfg(test)]
@@ -140,17 +160,24 @@ mod tests {
     fn check(multiline: &Multiline, lines: &[&str], expect: &[&[&str]]) {
         let mut state = State::default();
         let mut records: Vec<Vec<&str>> = Vec::new();
+        let mut doubtful = Vec::new();
         let mut is_open = false;
         for line in lines {
             let step = multiline.step(&mut state, line.as_bytes());
             assert!(is_open || !step.joins, "{line:?} joins nothing");
-            if step.joins {
-                records.last_mut().expect("one is open").push(line);
+            if step.joins && step.is_doubtful {
+                doubtful.push(*line);
+            } else if step.joins {
+                let record = records.last_mut().expect("one is open");
+                record.append(&mut doubtful);
+                record.push(line);
             } else {
+                records.extend(doubtful.drain(..).map(|line| vec![line]));
                 records.push(vec![line]);
             }
             is_open = !step.ends;
         }
+        records.extend(doubtful.drain(..).map(|line| vec![line]));
         assert_eq!(records, expect);
     }
 
@@ -408,11 +435,135 @@ mod tests {
         }
     }
 
-    /// Guarantee: an empty line behind a trace does not draw what follows it into the record.
+    /// Scenario: empty lines behind a trace that others of its kind might have gone on behind.
+    /// Guarantee: they are in the record only if it does.
     #[test]
-    fn a_trace_with_nothing_behind_it_stays_alone() {
-        let lines =
-            ["Traceback (most recent call last):", "  File \"a\", line 1", "    f()", "OSError: no", "", "next", ""];
-        check(&presets(&["python"]), &lines, &[&lines[..5], &lines[5..6], &lines[6..]]);
+    fn an_empty_line_behind_a_trace_is_a_record() {
+        let python = "Traceback (most recent call last):\n  File \"a\", line 1\n    f()\nOSError: no";
+        let php = "PHP Fatal error:  Uncaught Exception: a in /a.php:3\nStack trace:\n#0 {main}";
+        let javascript = "Error: no\n    at f (/a.js:1:2)";
+        for (name, trace) in [("python", python), ("php", php), ("javascript", javascript)] {
+            let trace: Vec<&str> = trace.lines().collect();
+            for behind in [&["", "next"][..], &["", "", "next"], &["", "", "", "next"], &[""], &["", ""]] {
+                let lines = [&trace, behind].concat();
+                let mut expect = vec![&trace[..]];
+                expect.extend(behind.chunks(1));
+                check(&presets(&[name]), &lines, &expect);
+                check(&presets(&["java", "go", name]), &lines, &expect);
+                // The same trace again is another.
+                let lines = [&trace, behind, &trace].concat();
+                expect.push(&trace);
+                check(&presets(&[name]), &lines, &expect);
+            }
+        }
+        let during = "During handling of the above exception, another exception occurred:";
+        for between in [&["", during, ""][..], &["", "", during, ""]] {
+            let trace: Vec<&str> = python.lines().collect();
+            let lines = [&trace, between, &trace, &["", "next"]].concat();
+            let whole = lines.len() - 2;
+            check(&presets(&["python"]), &lines, &[&lines[..whole], &[""], &["next"]]);
+            check(&presets(&["java", "python"]), &lines, &[&lines[..whole], &[""], &["next"]]);
+        }
+    }
+
+    /// Scenario: traces that begin with a line of more than one language, with the presets in any order.
+    /// Guarantee: each is one record, whichever is named first.
+    #[test]
+    fn the_order_of_presets_says_nothing() {
+        let all: Vec<&str> = Machine::names().collect();
+        let backwards: Vec<&str> = all.iter().rev().copied().collect();
+        for (names, trace) in [
+            (
+                ["java", "php"],
+                "PHP Fatal error:  Uncaught RuntimeException: no in /a.php:3\nStack trace:\n#0 {main}\n  thrown in /a.php on line 3",
+            ),
+            (["java", "dotnet"], "Unhandled exception. X.YException: no\n ---> X.ZException: why\n   at A.B()"),
+            (["java", "javascript"], "x TypeError: no\n    at f (/a.js:1:2) {\n  code: 1\n}"),
+            (["java", "go"], "panic: some.Error: x\n\ngoroutine 1 [running]:\nmain.main()\n\t/a.go:1 +0x1"),
+            (["javascript", "java"], "x.YException: a\n\tat x.Y.z(Y.java:1)\n\t... 3 frames truncated"),
+            (["ruby", "java"], "/a.rb:1:in 'f': x Error: y\n\tfrom /a.rb:1:in 'g'"),
+        ] {
+            let trace: Vec<&str> = trace.lines().collect();
+            let lines = [&["before"], &*trace, &*trace, &["behind"]].concat();
+            for names in [&names[..], &[names[1], names[0]], &all, &backwards] {
+                check(&presets(names), &lines, &[&["before"], &trace, &trace, &["behind"]]);
+            }
+        }
+        // Where one knows the end, what another could take is no more of it.
+        let monolog = "x.YException: no {\"exception\":\"[object] (YException(code: 0): no at /a.php:1)\"} ";
+        for names in [["php", "java"], ["java", "php"]] {
+            check(&presets(&names), &[monolog, "\tat a.b(A.java:1)"], &[&[monolog], &["\tat a.b(A.java:1)"]]);
+        }
+    }
+
+    /// Scenario: exceptions whose message has several lines, and those that don't tell by their name. Guarantee: their frames are one record.
+    #[test]
+    fn frames_without_an_exception_stay_together() {
+        let all: Vec<&str> = Machine::names().collect();
+        for (name, head, frames) in [
+            (
+                "java",
+                &["x.YException: a", "b"][..],
+                &["\tat a.B.c(B.java:1)", "\t... 1 more", "Caused by: x.ZFailure: no", "\tat a.B.c(B.java:1)"][..],
+            ),
+            (
+                "java",
+                &["x.ZFailure: no"],
+                &["\tat a.B.c(B.java:1)", "\tat a.B.d(B.java:2)", "\t... 2 common frames omitted"],
+            ),
+            ("dotnet", &["X.YException: a", "Parameter name: b"], &["   at A.B()", "   at A.C() in /a.cs:line 7"]),
+            ("javascript", &["Error: a", "b"], &["    at f (/a.js:1:2)", "    at g (/a.js:3:4) {", "  code: 1", "}"]),
+        ] {
+            let lines = [head, frames, &["", "  at x", "  at y", "behind"]].concat();
+            let mut expect: Vec<&[&str]> = head.chunks(1).collect();
+            expect.extend([frames, &[""], &["  at x"], &["  at y"], &["behind"]]);
+            for names in [&[name][..], &all] {
+                check(&presets(names), &lines, &expect);
+            }
+        }
+    }
+
+    /// Scenario: what runtimes print beside the frames that Fluent Bit's rules know. Guarantee: a trace is one record, with its own
+    /// preset and with all.
+    #[test]
+    fn what_newer_runtimes_and_frameworks_print() {
+        let all: Vec<&str> = Machine::names().collect();
+        let python = "Traceback (most recent call last):\n  File \"a\", line 1, in f\n    g()\n";
+        let frozen = "  File \"<frozen runpy>\", line 88, in _run_code\n";
+        let go = "goroutine 1 [running]:\nmain.main()\n\t/a.go:1 +0x1";
+        for (name, trace) in [
+            ("go", format!("panic: x\n\ngoroutine 1 [running]:\nmain.Map[...](...)\n\t/a.go:9\nmain.Get[...]({{0xc0?, 0x3}}, 0x5)\n\t/a.go:1 +0x1\n\n{go}")),
+            ("go", "panic: x\n\ngoroutine 1 [running]:\nsync/atomic.(*Pointer[...]).Load(...)\n\t/a.go:9\nk8s.io/a-b/queue.(*Typed[...]).Get.func1(0xc0)\n\t/a.go:1 +0x1".to_owned()),
+            ("go", format!("runtime: goroutine stack exceeds 1000000000-byte limit\nruntime: sp=0xc0 stack=[0xc0, 0xc1]\nfatal error: stack overflow\n\nruntime stack:\nruntime.throw({{0x4?, 0x0?}})\n\t/a.go:1 +0x1\n\n{go}")),
+            ("go", format!("SIGQUIT: quit\nPC=0x46a2a1 m=0 sigcode=0\n\ngoroutine 0 gp=0x5 m=0 mp=0x5 [idle]:\nruntime.futex()\n\t/a.s:5 +0x2\n\n{go}\n\nrax    0xca\nrflags 0x286\ngs     0x0")),
+            ("python", format!("{python}{frozen}ModuleNotFoundError: x")),
+            ("python", format!("{python}{frozen}{frozen}  File \"b\", line 1, in g\n    h()\nModuleNotFoundError: x")),
+            ("python", format!("Traceback (most recent call last):\n{frozen}{frozen}{frozen}ModuleNotFoundError: x")),
+            ("python", format!("{python}  File \"b\", line 1, in g\n\n  File \"c\", line 1, in h\n    i()\nx.YError: z")),
+            ("python", "Traceback (most recent call last):\n  File \"a\", line 1, in f\n    foo(\n    ~~~^\n        1,\n        ^^\n    ...<3 lines>...\n        g(5),\n        ^^^^^\n    )\n    ^\nValueError: x".to_owned()),
+            ("python", format!("{python}requests.exceptions.Timeout")),
+            ("python", format!("{python}__main__.f.<locals>.Stop")),
+            ("python", format!("Traceback (most recent call last):\n{frozen}myapp.models.User.DoesNotExist")),
+            ("python", format!("{python}DeprecationWarning")),
+            ("ruby", "/a.rb:1:in `f': too deep (SystemStackError)\n\tfrom /a.rb:1:in `f'\n\t ... 10067 levels...\n\tfrom /a.rb:3:in `<main>'".to_owned()),
+            ("ruby", "NoMethodError (undefined method `x' for nil):\n  \napp/x.rb:5:in 'show'\nactionpack (7.0.4) lib/a/b.rb:63:in `block in call'".to_owned()),
+            ("ruby", "F ActiveRecord::RecordNotFound (Couldn't find User with 'id'=1):\n  \napp/x.rb:5:in `show'".to_owned()),
+            ("java", "x.YException: root\n\tat A.b(A.java:1)\n\t... 2 common frames omitted\nWrapped by: x.ZFailure: outer\n\tat A.c(A.java:2)".to_owned()),
+            ("php", "Fatal error: Uncaught Exception: no in /a.php:3\nStack trace:\n#0 {main}\n  thrown in /a.php on line 3".to_owned()),
+        ] {
+            let trace: Vec<&str> = trace.lines().collect();
+            let lines = [&["before"], &*trace, &["behind it", "key: value"]].concat();
+            for names in [&[name][..], &all] {
+                check(&presets(names), &lines, &[&["before"], &trace, &["behind it"], &["key: value"]]);
+            }
+        }
+        // What is behind a trace that was cut is none of it.
+        let head = "Traceback (most recent call last):";
+        check(&presets(&["python"]), &[head, "    x = 1", "a.b"], &[&[head], &["    x = 1"], &["a.b"]]);
+        let frame = "  File \"<string>\", line 1, in f";
+        check(&presets(&["python"]), &[head, frame, frame, "behind"], &[&[head, frame, frame], &["behind"]]);
+        // An exception behind that of Rails is no frame of it.
+        let next = "/a.rb:6:in `/': divided by 0 (ZeroDivisionError)";
+        check(&presets(&["ruby"]), &["AError (x):", "  ", next], &[&["AError (x):", "  "], &[next]]);
     }
 }

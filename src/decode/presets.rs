@@ -2,8 +2,9 @@
 //!
 //! A preset is a small state machine, as in Fluent Bit's built-in parsers and in the detector of Google's agent before them: a rule
 //! says in which states it is asked, what the line must look like, and the state after it. A trace begins with a rule of
-//! [`START`]; a rule that leads back there ends it at once. `java`, `go`, `python` and `ruby` are Fluent Bit's, with what newer
-//! versions of these languages print beside; `dotnet` and `javascript` are made of `java`'s, `php` of the detector's, with Monolog's traces.
+//! [`START`]; a rule that leads back there ends it at once. A line that leads to one of [`DOUBTFUL`] is of the trace only if what
+//! follows it is. `java`, `go`, `python` and `ruby` are Fluent Bit's, with what newer versions of these languages print beside;
+//! `dotnet` and `javascript` are made of `java`'s, `php` of the detector's, with Monolog's traces.
 //!
 //! Lines come without their terminator, so that `$` also stands for a line break that a rule wants to see.
 
@@ -11,6 +12,10 @@ use regex::bytes::{Regex, RegexBuilder};
 
 /// The state before a trace.
 const START: &str = "start_state";
+
+/// States behind an empty line of which only the next lines tell whether it stands within the trace or behind it. No trace begins with
+/// an empty line.
+const DOUBTFUL: &[&str] = &["python_between", "python_between_2", "php_between", "javascript_end"];
 
 /// States, pattern, next state.
 type Rule = (&'static [&'static str], &'static str, &'static str);
@@ -33,6 +38,13 @@ const JAVA_START: &[Rule] = &[(
 )];
 
 const JAVA: &[Rule] = &[
+    // The rest of a trace whose first line is not known as one, or whose message has several lines: at least the frames stay together.
+    // They need a place to be frames.
+    (
+        &[START],
+        r"^(?:[\t ]+(?:at .*(?:\(.*\)|:\d+$)|\.\.\. \d+ (?:more|common frames omitted)$)|[\t ]*Caused by: )",
+        "java",
+    ),
     (&["java_after_exception"], r"^[\t ]*nested exception is:[\t ]*", "java_start_exception"),
     (&["java_after_exception"], r"^[\r\n]*$", "java_after_exception"),
     (&["java_after_exception", "java"], r"^[\t ]+(?:eval )?at ", "java"),
@@ -42,7 +54,8 @@ const JAVA: &[Rule] = &[
         r"^--- End of stack trace from previous location where exception was thrown ---$",
         "java",
     ),
-    (&["java_after_exception", "java"], r"^[\t ]*(?:Caused by|Suppressed):", "java_after_exception"),
+    // `Wrapped by`: where Logback begins with the innermost.
+    (&["java_after_exception", "java"], r"^[\t ]*(?:Caused by|Suppressed|Wrapped by):", "java_after_exception"),
     (
         &["java_after_exception", "java"],
         r"^[\t ]*(?:... \d+ (?:more|common frames omitted|frames? (?:truncated|excluded))|\[CIRCULAR REFERENCE)",
@@ -97,15 +110,28 @@ const PYTHON: &[Rule] = &[
     (&[START], r"^Traceback \(most recent call last\):$", "python"),
     // What can't be parsed of the script itself has no head.
     (&[START], r#"^  File ".+", line \d+$"#, "python_code"),
-    (&["python"], r"^[\t ]+File ", "python_code"),
-    (&["python_code"], r"[^\t ]", "python"),
-    (&["python"], r"^[\t ]+(?:[~^]+[\t ]*|\[Previous line repeated \d+ more times?\])$", "python"),
-    (&["python"], r"^(?:[^\s.():]+\.)*[^\s.():]+:", "python_end"),
-    (&["python"], r"^(?:\w+\.)*\w*(?:Error|Exception|Interrupt|Exit|Iteration)$", "python_end"),
+    // Code that is in no file, or in one that can't be read, has no source.
+    (&["python", "python_code", "python_source"], r"^[\t ]+File ", "python_code"),
+    (&["python", "python_code", "python_source"], r"^(?:[^\s.():]+\.)*[^\s.():]+:", "python_end"),
+    (
+        &["python", "python_code", "python_source"],
+        r"^(?:\w+\.)*\w*(?:Error|Exception|Interrupt|Exit|Iteration|Warning)$",
+        "python_end",
+    ),
+    // An exception of one's own may be called anything, but its module is told.
+    (&["python_code", "python_source"], r"^[A-Za-z_]\w*(?:\.(?:\w+|<locals>))+$", "python_end"),
+    (&["python_code"], r"^(?:[\t ]|$)", "python_source"),
+    // A source of several lines, with a line of marks below each.
+    (
+        &["python_source"],
+        r"^(?: {4}|[\t ]+(?:[~^]+[\t ]*|\[Previous line repeated \d+ more times?\])$)",
+        "python_source",
+    ),
     // One exception for another: the next trace follows, with a sentence and empty lines between them.
     (&["python_end"], r"^$", "python_between"),
+    (&["python_between"], r"^$", "python_between_2"),
     (
-        &["python_between"],
+        &["python_between", "python_between_2"],
         r"^(?:During handling of the above exception, another exception occurred|The above exception was the direct cause of the following exception):$",
         "python_chained",
     ),
@@ -119,31 +145,53 @@ const PYTHON: &[Rule] = &[
 const GO: &[Rule] = &[
     (&[START], r"\bpanic: ", "go_after_panic"),
     (&[START], r"http: panic serving", "go_goroutine"),
-    (&[START], r"^fatal error: ", "go_after_panic"),
+    (
+        &[START],
+        r"^(?:fatal error: |runtime: goroutine stack exceeds |SIG(?:QUIT: quit|ABRT: abort|SEGV: segmentation violation)$)",
+        "go_after_panic",
+    ),
+    (&["go_after_panic"], r"^(?:runtime: sp=|fatal error: stack overflow$)", "go_after_panic"),
+    (&["go_after_panic"], r"^PC=0x", "go_after_signal"),
+    (&["go_after_signal"], r"^signal arrived during ", "go_after_signal"),
     // A panic that was recovered from, and the next one.
     (&["go_after_panic"], r"^\tpanic: ", "go_after_panic"),
     (&["go_after_panic", "go_after_signal", "go_frame_1"], r"^$", "go_goroutine"),
     (&["go_after_panic"], r"^\[signal ", "go_after_signal"),
-    (&["go_goroutine"], r"^goroutine \d+ (?:gp=\S+ m=\S+ (?:mp=\S+ )?)?\[[^\]]+\]:$", "go_frame_1"),
+    (&["go_goroutine"], r"^(?:goroutine \d+ (?:gp=\S+ m=\S+ (?:mp=\S+ )?)?\[[^\]]+\]|runtime stack):$", "go_frame_1"),
+    // What a signal found in the registers stands behind the goroutines.
+    (&["go_goroutine", "go_registers"], r"^[a-z]\w* +0x[0-9a-f]+$", "go_registers"),
     (
         &["go_frame_1"],
         r"^(?:\tgoroutine running on other thread; stack unavailable|\.\.\..*frames elided\.\.\.)$",
         "go_frame_1",
     ),
-    (&["go_frame_1"], r"^(?:[^\s.:]+\.)*[^\s.():]+\(|^created by ", "go_frame_2"),
+    // `[...]`: of what a generic function is made.
+    (&["go_frame_1"], r"^(?:(?:[^\s.:]|\[\.\.\.\])+\.)*(?:[^\s.():]|\[\.\.\.\])+\(|^created by ", "go_frame_2"),
     (&["go_frame_2"], r"^\s", "go_frame_1"),
 ];
 
 const RUBY: &[Rule] = &[
     (&[START, "ruby_start_exception"], r"^.+:\d+:in\s+.*", "ruby_after_exception"),
     (&["ruby_after_exception", "ruby"], r"^\s+from\s+.*:\d+:in\s+.*", "ruby"),
-    (&[START], r"Error \(.*\):$", "ruby_before_rails_trace"),
+    (&["ruby_after_exception", "ruby"], r"^\s+\.\.\. \d+ levels\.\.\.$", "ruby"),
+    // Only an `…Error` needs no module to tell that it is one.
+    (&[START], r"(?:Error|(?:^|\s)(?:[A-Z]\w*::)+[A-Z]\w*) \(.*\):$", "ruby_before_rails_trace"),
     (&["ruby_before_rails_trace"], r"^  $", "ruby_rails"),
-    (&["ruby_before_rails_trace", "ruby_rails"], r"^[\t ]+.*?\.rb:\d+:in [`']", "ruby_rails"),
+    // With a gem and its version before the path, or without. At the beginning of a line, a quote behind the method tells a frame
+    // from an exception, whose message follows there.
+    (
+        &["ruby_before_rails_trace", "ruby_rails"],
+        r"^(?:[\t ]+.*?\.rb:\d+:in [`']|(?:\S+ \(\S+\) )?\S+\.rb:\d+:in [`'][^`']*'$)",
+        "ruby_rails",
+    ),
 ];
 
 const PHP: &[Rule] = &[
-    (&[START], r"PHP (?:Notice|Parse error|Fatal error|Warning):|exception '[^']+' with message '", "php_stack_begin"),
+    (
+        &[START],
+        r"PHP (?:Notice|Parse error|Fatal error|Warning):|exception '[^']+' with message '|^Fatal error: +Uncaught ",
+        "php_stack_begin",
+    ),
     (&["php_stack_begin"], r"^Stack trace:", "php_stack_frames"),
     (&["php_stack_frames"], r"^#\d", "php_stack_frames"),
     // An exception for another.
@@ -165,6 +213,8 @@ const PHP: &[Rule] = &[
 pub struct Machine {
     name: &'static str,
     rules: Vec<Compiled>,
+    /// The bits of [`DOUBTFUL`].
+    doubtful: u32,
 }
 
 #[derive(Debug)]
@@ -175,14 +225,22 @@ struct Compiled {
     next: u32,
 }
 
-/// A state within a trace, as a bit.
+/// A state within a trace, as a bit; 0: in none.
 pub type State = u32;
+
+/// That in which a trace may begin, in every preset.
+pub const BEFORE: State = 1;
+
+/// How many presets there are.
+pub const COUNT: usize = PRESETS.len();
 
 /// What a rule has made of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Taken {
     /// The state after it; `None`: the trace ends with the line.
     pub state: Option<State>,
+    /// It is of the trace only if what follows is.
+    pub is_doubtful: bool,
 }
 
 impl Machine {
@@ -210,7 +268,8 @@ impl Machine {
             pattern: RegexBuilder::new(pattern).unicode(false).build().expect("the tests compile every rule"),
             next: bit(next),
         });
-        Some(Machine { name, rules: compiled.collect() })
+        let doubtful = DOUBTFUL.iter().filter(|state| states.contains(state)).map(|state| bit(state)).sum();
+        Some(Machine { name, rules: compiled.collect(), doubtful })
     }
 
     /// What it is called.
@@ -218,15 +277,10 @@ impl Machine {
         self.name
     }
 
-    /// Whether a trace begins with the line.
-    pub fn begin(&self, line: &[u8]) -> Option<Taken> {
-        self.go_on(1, line)
-    }
-
     /// Whether the trace that is in `state` goes on with the line.
     pub fn go_on(&self, state: State, line: &[u8]) -> Option<Taken> {
         let rule = self.rules.iter().find(|rule| rule.states & state != 0 && rule.pattern.is_match(line))?;
-        Some(Taken { state: (rule.next != 1).then_some(rule.next) })
+        Some(Taken { state: (rule.next != BEFORE).then_some(rule.next), is_doubtful: rule.next & self.doubtful != 0 })
     }
 }
 
@@ -239,10 +293,12 @@ mod tests {
         for name in Machine::names() {
             let machine = Machine::new(name).expect("named just now");
             assert_eq!(machine.name(), name);
-            assert!(machine.rules.iter().any(|rule| rule.states & 1 != 0), "{name}");
+            assert!(machine.rules.iter().any(|rule| rule.states & BEFORE != 0), "{name}");
+            assert_eq!(machine.go_on(BEFORE, b""), None, "{name}: a line that was doubtful begins nothing");
             // No state is a dead end.
             for rule in &machine.rules {
                 assert!(machine.rules.iter().any(|other| other.states & rule.next != 0), "{name}: {rule:?}");
+                assert!(rule.next & machine.doubtful == 0 || rule.pattern.as_str() == "^$", "{name}: {rule:?}");
             }
         }
         assert!(Machine::new("cobol").is_none());

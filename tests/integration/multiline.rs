@@ -248,10 +248,14 @@ fn try_shows_the_records_of_fluent_bit() {
         let path = path.display().to_string();
         let input = texts("input");
         let lines: String = input.iter().map(|line| format!("{line}\n")).collect();
-        let events: String =
-            input.iter().map(|line| serde_json::json!({ "message": line }).to_string() + "\n").collect();
-        for (args, input) in [(&["try", "-c", &path][..], lines), (&["try", "-c", &path, "--json"], events)] {
-            let output = logferry(args, input.as_bytes());
+        // Lines of JSON may still have their line breaks.
+        let events = ["", "\n", "\r\n"].map(|end| -> String {
+            input.iter().map(|line| json!({ "message": format!("{line}{end}") }).to_string() + "\n").collect()
+        });
+        let lines = (["try", "-c", &path].to_vec(), lines);
+        let events = events.map(|text| (["try", "-c", &path, "--json"].to_vec(), text));
+        for (args, input) in [lines].into_iter().chain(events) {
+            let output = logferry(&args, input.as_bytes());
             let shown = String::from_utf8(output.stdout).expect("UTF-8");
             assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
             let records = shown.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
@@ -281,6 +285,37 @@ fn tried(input: Value, lines: &[u8]) -> Vec<Value> {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let text = String::from_utf8(output.stdout).expect("JSON");
     text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+}
+
+/// Scenario: messages of JSON with line breaks at their end, and a Docker line with a raw line feed in its JSON string.
+/// Guarantee: one line break is no part of the line; where nothing is joined, a message stays as it is.
+#[test]
+fn a_message_may_end_with_its_line_break() {
+    let tried = |input: &str, messages: &[&str]| -> Vec<String> {
+        let path = scratch::folder("multiline-ends").join("config.yaml");
+        let config = format!(
+            "data_dir: /nowhere\ninputs:\n  a: {{ type: file, paths: [/nowhere/*.log]{input} }}\noutputs:\n  m: {{ type: kafka, brokers: \
+             [\"h:9092\"], codec: json }}\n"
+        );
+        std::fs::write(&path, config).expect("the scratch folder is writable");
+        let events: String = messages.iter().map(|text| json!({ "message": text }).to_string() + "\n").collect();
+        let output = logferry(&["try", "-c", &path.display().to_string(), "--json"], events.as_bytes());
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let text = String::from_utf8(output.stdout).expect("JSON");
+        let records = text.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
+        records.map(|record| record["message"].as_str().expect("a text").to_owned()).collect()
+    };
+    let before = ", multiline: { pattern: '\\\\$', match: before }";
+    assert_eq!(tried(before, &["a \\\n", "b\r\n", "c\n\n", "d"]), ["a \\\nb", "c\n", "d"]);
+    assert_eq!(tried("", &["a \\\n", "b\r\n"]), ["a \\\n", "b\r\n"]);
+    let parts = [
+        "{\"log\": \"a\", \"stream\": \"stderr\"}",
+        "{\"log\": \"b\n\", \"stream\": \"stderr\"}",
+        "{\"log\": \"c\\n\"}\n",
+    ];
+    for format in ["auto", "docker"] {
+        assert_eq!(tried(&format!(", format: {format}"), &parts), ["ab", "c"]);
+    }
 }
 
 fn texts(records: &[Value]) -> Vec<&str> {

@@ -251,6 +251,8 @@ fn what_is_over_a_limit_is_cut_and_marked() {
     // Not within a character, and where there is room for nothing but the separator there is none.
     let first = seen(cut(Multiline { bytes_max: 2, ..after("^ ") }));
     assert_eq!(first, [("a".to_owned(), vec!["truncated"], 10), d.clone()]);
+    let counted = seen(cut(Multiline { lines_max: 2, ..multiline(Kind::Count(3)) }));
+    assert_eq!(counted, [("a\u{e9}\n b".to_owned(), vec!["multiline", "truncated"], 10), d.clone()]);
     let bare = seen(cut(Multiline { skip_newline: true, ..after("^ ") }));
     assert_eq!(bare, [("a\u{e9} b c".to_owned(), vec!["multiline"], 10), d]);
     // Parts that never end.
@@ -305,6 +307,49 @@ fn what_stands_alone_stays_where_it_is() {
     assert_eq!(texts(&records(&buf, &events)), ["one", "two"]);
 }
 
+/// Scenario: a trace with empty lines behind it, of which the next lines tell whether they belong to it; between them a line of another
+/// stream. Guarantee: they are records of their own, or in the trace, with their raw bytes, and so they are where time or the source ends.
+#[test]
+fn lines_in_doubt_go_back_to_where_they_stood() {
+    let cri = |stream: &str, line: &str| format!("2021-05-17T17:35:01Z {stream} F {line}\n");
+    let trace: String = ["Traceback (most recent call last):", "E: a", "", ""].map(|line| cri("stderr", line)).concat();
+    let other = cri("stdout", "other");
+    let whole = "Traceback (most recent call last):\nE: a";
+    let options = || options(Format::Cri, Some(presets(&["java", "python"])));
+    let own = |line: &str| cri("stderr", line).len() as u64;
+
+    let next = cri("stderr", "next");
+    let mut source = Source::new(options(), [&*trace, &other, &next].concat().as_bytes());
+    let seen = source.run(1);
+    assert_eq!(texts(&seen), ["other", whole, "", "", "next"]);
+    let trace_bytes = trace.len() as u64 - 2 * own("");
+    let places: Vec<(u64, u64)> = seen[1..4].iter().map(|record| (record.offset, record.length)).collect();
+    assert_eq!(places, [(0, trace_bytes), (trace_bytes, own("")), (trace_bytes + own(""), own(""))]);
+    assert!(seen[2..].iter().all(|record| record.flags.is_empty()), "{seen:?}");
+    assert_eq!(seen[2].hash, xxh3_64(cri("stderr", "").trim_end_matches('\n').as_bytes()));
+
+    let during = "During handling of the above exception, another exception occurred:";
+    let text = [&*trace, &other, &cri("stderr", during), &next].concat();
+    let seen = Source::new(options(), text.as_bytes()).run(1);
+    assert_eq!(texts(&seen), ["other", &format!("{whole}\n\n\n{during}"), "next"]);
+    assert_eq!((seen[1].offset, seen[1].length), (0, trace.len() as u64 + own(during)));
+
+    let mut source = Source::new(options(), trace.as_bytes());
+    assert!(source.read(1000).is_empty());
+    assert_eq!(source.joiner.resume(), Some(Resume { offset: 0, check: Some(0) }), "before the trace");
+    let (mut buf, mut events) = (Vec::new(), Vec::new());
+    source.joiner.end_due(&mut buf, &mut events, Timestamp(NOW.0 + 5_000_000_000));
+    assert_eq!(texts(&records(&buf, &events)), [whole, "", ""]);
+    assert_eq!((source.joiner.bytes_held(), source.joiner.is_open(), source.joiner.resume()), (0, false, None));
+    // Where the trace is ended for want of memory, it is what is cut.
+    let mut source = Source::new(options(), trace.as_bytes());
+    source.read(1000);
+    let (mut buf, mut events) = (Vec::new(), Vec::new());
+    source.joiner.end_all(&mut buf, &mut events, true);
+    let flags: Vec<Vec<&str>> = records(&buf, &events).into_iter().map(|record| record.flags).collect();
+    assert_eq!(flags, [vec!["multiline", "truncated"], vec![], vec![]]);
+}
+
 /// Lines of two containers' streams, with parts and traces between each other.
 fn line() -> impl Strategy<Value = String> {
     let message = prop_oneof![
@@ -314,6 +359,9 @@ fn line() -> impl Strategy<Value = String> {
         Just("# no"),
         Just("x.YException: a"),
         Just("\tat b"),
+        Just("Traceback (most recent call last):"),
+        Just("ValueError: no"),
+        Just("During handling of the above exception, another exception occurred:"),
         Just("\u{e9}\u{1f600}")
     ];
     let cri =
@@ -343,6 +391,7 @@ fn kinds() -> impl Strategy<Value = Option<Multiline>> {
         Just(Some(multiline(Kind::While { pattern: regex("^s"), negate: true }))),
         (1usize..4).prop_map(|count| Some(multiline(Kind::Count(count)))),
         Just(Some(presets(&["java"]))),
+        Just(Some(presets(&["python", "php"]))),
         Just(Some(Multiline { lines_max: 2, bytes_max: 7, ..presets(&["java", "python"]) })),
     ]
 }
