@@ -376,8 +376,7 @@ parts is cut there and marked.
   more of it follows (`python`, `php`, `javascript`).
   Stack traces of `java`, `dotnet` and `javascript` begin at a line with
   `Exception`, `Error` or `Throwable` before a colon or at its end; of what nobody catches in Node, `javascript` has the place, the line and
-  the caret before it, and the version behind it. Frames without such a line before them, as behind a message of several lines, are a record
-  of their own. `php` also knows the `[stacktrace]` of Monolog (Laravel, Symfony).
+  the caret before it, and the version behind it. `php` also knows the `[stacktrace]` of Monolog (Laravel, Symfony).
 - **Several presets**: their order says nothing. All that take the first line of a trace follow it, and those that can't take one of its lines
   are out: `panic: x.Error: y` may begin a trace of `go` and of `java`, and the next lines tell.
 - **Limits**: of a record at most `max_lines` lines and `max_bytes` bytes are shipped, cut at a character. The lines behind that still belong

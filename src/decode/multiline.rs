@@ -496,33 +496,6 @@ mod tests {
         }
     }
 
-    /// Scenario: exceptions whose message has several lines, and those that don't tell by their name. Guarantee: their frames are one record.
-    #[test]
-    fn frames_without_an_exception_stay_together() {
-        let all: Vec<&str> = Machine::names().collect();
-        for (name, head, frames) in [
-            (
-                "java",
-                &["x.YException: a", "b"][..],
-                &["\tat a.B.c(B.java:1)", "\t... 1 more", "Caused by: x.ZFailure: no", "\tat a.B.c(B.java:1)"][..],
-            ),
-            (
-                "java",
-                &["x.ZFailure: no"],
-                &["\tat a.B.c(B.java:1)", "\tat a.B.d(B.java:2)", "\t... 2 common frames omitted"],
-            ),
-            ("dotnet", &["X.YException: a", "Parameter name: b"], &["   at A.B()", "   at A.C() in /a.cs:line 7"]),
-            ("javascript", &["Error: a", "b"], &["    at f (/a.js:1:2)", "    at g (/a.js:3:4) {", "  code: 1", "}"]),
-        ] {
-            let lines = [head, frames, &["", "  at x", "  at y", "behind"]].concat();
-            let mut expect: Vec<&[&str]> = head.chunks(1).collect();
-            expect.extend([frames, &[""], &["  at x"], &["  at y"], &["behind"]]);
-            for names in [&[name][..], &all] {
-                check(&presets(names), &lines, &expect);
-            }
-        }
-    }
-
     /// Scenario: what runtimes print beside the frames that Fluent Bit's rules know. Guarantee: a trace is one record, with its own
     /// preset and with all.
     #[test]

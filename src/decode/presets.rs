@@ -38,13 +38,6 @@ const JAVA_START: &[Rule] = &[(
 )];
 
 const JAVA: &[Rule] = &[
-    // The rest of a trace whose first line is not known as one, or whose message has several lines: at least the frames stay together.
-    // They need a place to be frames.
-    (
-        &[START],
-        r"^(?:[\t ]+(?:at .*(?:\(.*\)|:\d+$)|\.\.\. \d+ (?:more|common frames omitted)$)|[\t ]*Caused by: )",
-        "java",
-    ),
     (&["java_after_exception"], r"^[\t ]*nested exception is:[\t ]*", "java_start_exception"),
     (&["java_after_exception"], r"^[\r\n]*$", "java_after_exception"),
     (&["java_after_exception", "java"], r"^[\t ]+(?:eval )?at ", "java"),
