@@ -10,7 +10,7 @@ use anyhow::Context as _;
 use serde_json::{Map, Value, json};
 
 use crate::cli::{Exit, GrokArgs, GrokEngine};
-use crate::process::grok::{Cast, Definitions, Engine, Field, Grok, Int, Match, Scratch, Set, explain, float, int};
+use crate::process::grok::{Cast, Definitions, Engine, Explainer, Field, Grok, Int, Match, Scratch, Set, float, int};
 
 /// Tries the pattern on the lines, or lists patterns.
 ///
@@ -42,7 +42,13 @@ pub fn run(args: &GrokArgs) -> anyhow::Result<Exit> {
             Box::new(BufReader::new(file))
         }
     };
-    let mut trial = Trial { args, pattern, definitions: &definitions, engine, grok: &grok, timing: Timing::default() };
+    let mut trial = Trial {
+        args,
+        grok: &grok,
+        scratch: Scratch::default(),
+        explainer: Explainer::new(pattern, &definitions, engine),
+        timing: Timing::default(),
+    };
     for line in reader.split(b'\n') {
         let line = line.context("can't read the lines")?;
         let line = String::from_utf8_lossy(line.strip_suffix(b"\r").unwrap_or(&line)).into_owned();
@@ -130,21 +136,19 @@ impl Timing {
 
 struct Trial<'a> {
     args: &'a GrokArgs,
-    pattern: &'a str,
-    definitions: &'a Definitions,
-    engine: Engine,
     grok: &'a Grok,
+    scratch: Scratch,
+    explainer: Explainer<'a>,
     timing: Timing,
 }
 
 impl Trial<'_> {
     fn line(&mut self, line: &str, out: &mut dyn Write) -> anyhow::Result<()> {
-        let mut scratch = Scratch::default();
-        let timing = &mut self.timing;
+        let Self { args, grok, scratch, explainer, timing } = self;
         timing.lines += 1;
         timing.bytes += line.len() as u64;
         let start = Instant::now();
-        let found = self.grok.find(&mut scratch, line.as_bytes());
+        let found = grok.find(scratch, line.as_bytes());
         let took = start.elapsed();
         timing.spent += took;
         if took > timing.slowest.1 {
@@ -153,40 +157,39 @@ impl Trial<'_> {
         match found {
             Ok(Some(found)) => {
                 timing.matched += 1;
-                if self.args.json { json_line(&found, line, out)? } else { table(&found, line, out)? }
+                if args.json { json_line(&found, line, out)? } else { table(&found, line, out)? }
             }
-            Ok(None) => self.explain(line, out)?,
-            Err(error) if self.args.json => writeln!(out, "{}", json!({ "match": null, "error": error.to_string() }))?,
+            Ok(None) => explain(explainer, args.json, line, out)?,
+            Err(error) if args.json => writeln!(out, "{}", json!({ "match": null, "error": error.to_string() }))?,
             Err(error) => writeln!(out, "{line}\n  {error}")?,
         }
         Ok(())
     }
+}
 
-    fn explain(&self, line: &str, out: &mut dyn Write) -> anyhow::Result<()> {
-        let stop = explain(self.pattern, self.definitions, self.engine, line.as_bytes())?;
-        let Some(stop) = stop else { return Ok(()) };
-        if self.args.json {
-            let span = stop.matched.map(|span| [span.start, span.end]);
-            writeln!(out, "{}", json!({ "match": null, "matched": span, "before": stop.before, "next": stop.next }))?;
-            return Ok(());
-        }
-        // One column a character, so that the marks stand below the text.
-        let shown: String = line.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-        writeln!(out, "{shown}")?;
-        match &stop.matched {
-            Some(span) => {
-                let columns = |range: std::ops::Range<usize>| line.get(range).map_or(0, |part| part.chars().count());
-                let (before, matched) = (columns(0..span.start), columns(span.clone()));
-                writeln!(out, "{}{}", " ".repeat(before), "~".repeat(matched.max(1)))?;
-                writeln!(out, "  no match: this far with {}", stop.before)?;
-            }
-            None => writeln!(out, "  no match: nothing in it is like the first part")?,
-        }
-        // A blank would not be seen.
-        let next = if stop.next.trim().is_empty() { format!("{:?}", stop.next) } else { stop.next.clone() };
-        writeln!(out, "  next: {next}")?;
-        Ok(())
+fn explain(explainer: &mut Explainer<'_>, as_json: bool, line: &str, out: &mut dyn Write) -> anyhow::Result<()> {
+    let stop = explainer.explain(line.as_bytes());
+    if as_json {
+        let span = stop.matched.map(|span| [span.start, span.end]);
+        writeln!(out, "{}", json!({ "match": null, "matched": span, "before": stop.before, "next": stop.next }))?;
+        return Ok(());
     }
+    // One column a character, so that the marks stand below the text.
+    let shown: String = line.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    writeln!(out, "{shown}")?;
+    match &stop.matched {
+        Some(span) => {
+            let columns = |range: std::ops::Range<usize>| line.get(range).map_or(0, |part| part.chars().count());
+            let (before, matched) = (columns(0..span.start), columns(span.clone()));
+            writeln!(out, "{}{}", " ".repeat(before), "~".repeat(matched.max(1)))?;
+            writeln!(out, "  no match: this far with {}", stop.before)?;
+        }
+        None => writeln!(out, "  no match: nothing in it is like the first part")?,
+    }
+    // A blank would not be seen.
+    let next = if stop.next.trim().is_empty() { format!("{:?}", stop.next) } else { stop.next.clone() };
+    writeln!(out, "  next: {next}")?;
+    Ok(())
 }
 
 fn value(field: &Field, text: &str) -> Value {

@@ -27,7 +27,7 @@ mod table;
 mod vm;
 
 pub use cast::{Int, float, int};
-pub use explain::{Stop, explain};
+pub use explain::{Explainer, Stop};
 pub use patterns::{Definitions, Set};
 
 use backtrack::Backtracker;
