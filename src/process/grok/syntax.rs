@@ -588,7 +588,8 @@ impl<'a> Parser<'a> {
                 }
                 '[' => {
                     if let Some(posix) = self.posix_bracket(options)? {
-                        set.all.union(&posix);
+                        let name = self.text.get(at..self.at).unwrap_or_default().trim_matches([':', '[', ']', '^']);
+                        set.add_class(&posix, !options.ascii && !matches!(name, "word" | "ascii"));
                     } else {
                         self.at += 1;
                         let nested = self.class(at, options)?;
@@ -604,7 +605,10 @@ impl<'a> Parser<'a> {
                 }
                 '\\' => match self.class_escape(options)? {
                     Escaped::Char(c) => self.class_range(at, c, &mut set, options)?,
-                    Escaped::Set(escaped) => set.all.union(&escaped),
+                    Escaped::Set(escaped) => {
+                        let escape = self.text.get(at..self.at).unwrap_or_default().to_ascii_lowercase();
+                        set.add_class(&escaped, !matches!(&*escape, r"\w" | r"\p{ascii}" | r"\p{^ascii}"));
+                    }
                 },
                 c => {
                     self.bump();
@@ -712,32 +716,37 @@ fn intersected(whole: Option<ClassUnicode>, set: &ClassUnicode) -> ClassUnicode 
 /// What stands in a class.
 struct Members {
     all: ClassUnicode,
-    /// Those of them that stand there themselves, not in a class of characters.
-    written: ClassUnicode,
+    /// Those of them for which one from the other side of ASCII's border comes in, where case does not matter.
+    crossing: ClassUnicode,
 }
 
 impl Default for Members {
     fn default() -> Self {
-        Self { all: class_of(&[]), written: class_of(&[]) }
+        Self { all: class_of(&[]), crossing: class_of(&[]) }
     }
 }
 
 impl Members {
     fn add(&mut self, from: char, to: char) {
-        let range = class_of(&[(from, to)]);
-        self.all.union(&range);
-        self.written.union(&range);
+        self.add_class(&class_of(&[(from, to)]), true);
     }
 
-    /// With the other cases of all, if case does not matter. As in Oniguruma, only a character that is written brings in one from
-    /// the other side of ASCII's border: `\W` has the Kelvin sign, but no `k` for that.
+    fn add_class(&mut self, class: &ClassUnicode, crosses: bool) {
+        self.all.union(class);
+        if crosses {
+            self.crossing.union(class);
+        }
+    }
+
+    /// With the other cases of all, if case does not matter. As in Oniguruma, those of a class of characters for which ASCII counts
+    /// stay on their side of its border: `\W` has the Kelvin sign, but no `k` for that.
     fn folded(self, options: Options) -> ClassUnicode {
-        let Self { mut all, mut written } = self;
+        let Self { mut all, mut crossing } = self;
         if options.ignores_case {
             let ascii = class_of(&[('\0', '\x7f')]);
             let mut wide = ascii.clone();
             wide.negate();
-            written.case_fold_simple();
+            crossing.case_fold_simple();
             let sides = [ascii, wide].map(|side| {
                 let mut of_side = all.clone();
                 of_side.intersect(&side);
@@ -745,7 +754,7 @@ impl Members {
                 of_side.intersect(&side);
                 of_side
             });
-            sides.iter().chain([&written]).for_each(|more| all.union(more));
+            sides.iter().chain([&crossing]).for_each(|more| all.union(more));
         }
         all
     }
