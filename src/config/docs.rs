@@ -524,7 +524,7 @@ An `if` is a text. It compares fields (`a.b`, `[a.b]`, `[a][b]`) with values (te
 | `[status] >= 500`, also `>`, `<`, `<=` | it compares so |
 | `[log.level] in ['error', 'fatal']`, `not in` | it is (not) one of these |
 | `'health' in [message]` | the text has this part, the list this element, or the object this key |
-| `[message] =~ 'timeout\|refused'`, `!~`, also `[message] =~ /refused/` | the regular expression matches somewhere in it (or nowhere) |
+| `[message] =~ 'timeout\|refused'`, `!~`, also `[message] =~ /refused/` | the regular expression matches somewhere in it (or nowhere); `^` and `$` are the ends of lines |
 | `[message] contains 'health'` | the text has this part, or the list this element |
 | `exists([trace.id])` or `[trace.id] exists` | the event has the field |
 | `[trace.id]` alone | the event has the field, and it is neither null nor `false` |

@@ -58,6 +58,25 @@ impl Value {
         }
     }
 
+    /// Whether its texts and names are at most so many bytes, a few for each value included.
+    pub(crate) fn is_within(&self, bytes: usize) -> bool {
+        self.rest_of(bytes).is_some()
+    }
+
+    /// What is left of `bytes`; `None`: it is more.
+    fn rest_of(&self, bytes: usize) -> Option<usize> {
+        let bytes = bytes.checked_sub(size_of::<Value>())?;
+        match self {
+            Self::String(text) => bytes.checked_sub(text.len()),
+            Self::BigInt(digits) => bytes.checked_sub(digits.len()),
+            Self::Array(values) => values.iter().try_fold(bytes, |bytes, value| value.rest_of(bytes)),
+            Self::Object(object) => {
+                object.iter().try_fold(bytes, |bytes, (name, value)| value.rest_of(bytes.checked_sub(name.len())?))
+            }
+            Self::Null | Self::Bool(_) | Self::Int(_) | Self::Float(_) => Some(bytes),
+        }
+    }
+
     /// The string, if it is one.
     pub fn as_str(&self) -> Option<&str> {
         if let Self::String(value) = self { Some(value) } else { None }

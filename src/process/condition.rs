@@ -20,6 +20,7 @@
 //! - What is `in` a field is an element of it if it is a list, a part of it if it is a text, a key of it if it is an object.
 //! - `==` never holds of lists and objects. `in` and `=~` hold of a list if they hold of an element; `contains` holds of a
 //!   list with an element that is equal, and of a text with that part.
+//! - In a regular expression, `^` and `$` are the ends of lines, as in Ruby.
 //!
 //! Not here: arithmetic and functions; a condition can't fail once it is read.
 
@@ -135,7 +136,7 @@ mod tests {
     fn event() -> Event {
         let object = object(json!({
             "message": "GET /health 200", "status": 200, "text": "200", "ratio": 0.5, "ok": true, "none": null,
-            "list": ["a", 7], "http": {"user-agent": "curl"}, "@timestamp": "2026-03-05T07:08:09.5Z",
+            "list": ["a", 7], "lines": "boom\nCaused by: x", "http": {"user-agent": "curl"}, "@timestamp": "2026-03-05T07:08:09.5Z",
             "@metadata": {"topic": "x"}, "in": 1, "tags": ["own"], "time": "2026-03-05T07:08:09.500Z",
         }));
         Event::from_object(object, Timestamp(0))
@@ -222,6 +223,8 @@ mod tests {
         check("message !~ '^POST'", true);
         check("message =~ 'a\\'b'", false);
         check("list =~ '^a$'", true);
+        check("lines =~ '^Caused by'", true);
+        check("lines =~ /boom$/ and lines !~ /\\ACaused/", true);
         check("status =~ '^2'", true);
         check("http =~ '.'", false);
     }

@@ -1,6 +1,7 @@
 //! `copy`: copies fields, each with all that is below it. A field that is missing is passed over. What would overwrite a
 //! field fails unless that is wanted, as in `rename`.
 
+use super::texts::set_made;
 use super::{Failed, Outcome, Process, Work};
 use crate::event::FieldPath;
 
@@ -23,7 +24,7 @@ impl Process for Copy {
             let Some(value) = work.get(from) else { continue };
             let value = value.into_value();
             let is_taken = to.root() != "@timestamp" && !self.overwrite && work.has(to);
-            if is_taken || work.set(to, value).is_err() {
+            if is_taken || set_made(to, work, value).is_err() {
                 all = Err(Failed);
             }
         }

@@ -259,7 +259,7 @@ mod tests {
         check_fields(
             gsub(&[("n", "1", "2"), ("l", "x", "y"), ("a", "a", "b")]),
             json!({"n": 1, "l": ["x", 1], "a": "a"}),
-            json!({"n": 1, "l": ["x", 1], "a": "b", "tags": ["a", "_gsub_failed"]}),
+            json!({"n": 1, "l": ["y", 1], "a": "b", "tags": ["a", "_gsub_failed"]}),
         );
         let long = "x".repeat(1000);
         check_fields(

@@ -1,6 +1,7 @@
 //! `join`: a list becomes the text of its elements with a separator between them. Lists in it are joined as if their
 //! elements were its own; one with an object in it is a failure.
 
+use super::texts::{MADE_BYTES_MAX, set_made};
 use super::{Failed, Outcome, Process, Work};
 use crate::event::{FieldPath, Value, ValueRef, json};
 
@@ -23,7 +24,7 @@ impl Process for Join {
                 Some(ValueRef::Array(values)) => joined(&values, separator),
                 Some(_) => None,
             };
-            if text.is_none_or(|text| work.set(field, text).is_err()) {
+            if text.is_none_or(|text| set_made(field, work, text).is_err()) {
                 all = Err(Failed);
             }
         }
@@ -59,6 +60,9 @@ impl Parts<'_> {
                 Value::Null => {}
                 Value::Object(_) => return None,
                 value => json::write_value(&mut self.text, value),
+            }
+            if self.text.len() > MADE_BYTES_MAX {
+                return None;
             }
         }
         Some(())

@@ -1,6 +1,6 @@
 //! `logfmt`: reads `level=info msg="it works" slow` into fields. Values are texts; a key without `=` is `true`.
 //!
-//! In quotes, `\"`, `\\`, `\n`, `\r`, `\t` and `\u00e9` are escapes. A text without any `key=value`, or with a quote that is not
+//! In quotes, `\"`, `\\`, `\n`, `\r`, `\t` and `\u00e9` are escapes; before anything else a backslash is one. A text without any `key=value`, or with a quote that is not
 //! closed, fails and changes nothing. Not here: other separators (`kv`).
 
 use compact_str::CompactString;
@@ -90,7 +90,12 @@ fn unquoted(text: &str) -> Result<(CompactString, &str), Failed> {
                 value.push(char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER));
                 behind = behind.as_str().get(4..).unwrap_or_default().chars();
             }
-            other => value.push(other),
+            other @ ('"' | '\\') => value.push(other),
+            // `C:\Windows`: no escape.
+            other => {
+                value.push('\\');
+                value.push(other);
+            }
         }
         rest = behind.as_str();
     }
@@ -122,6 +127,7 @@ mod tests {
             r#"msg="a \"b\"\n\\c \u00e9" x=a=b url="k=v w""#,
             json!({"msg": "a \"b\"\n\\c é", "x": "a=b", "url": "k=v w"}),
         );
+        check(r#"path="C:\Windows\app" x="\x41\a""#, json!({"path": r"C:\Windows\app", "x": r"\x41\a"}));
         check("a.b=1 a.c=2 a.b=3", json!({"a": {"b": "3", "c": "2"}}));
         check("größe=ü", json!({"größe": "ü"}));
         let seen = fields_of(logfmt(Some("kv"), false), json!("a.b=1 host=x"));

@@ -41,11 +41,11 @@ mod tests {
 
     #[test]
     fn another_type_is_tagged_and_stays() {
-        let fields = ["n", "l", "@timestamp", "a"].map(path).to_vec();
+        let fields = ["n", "l", "o", "@timestamp", "a"].map(path).to_vec();
         check_fields(
             Lowercase { fields },
-            json!({"n": 1, "l": ["X", 2], "a": "X"}),
-            json!({"n": 1, "l": ["X", 2], "a": "x", "tags": ["a", "_lowercase_failed"]}),
+            json!({"n": 1, "l": ["X", 2], "o": [3], "a": "X"}),
+            json!({"n": 1, "l": ["x", 2], "o": [3], "a": "x", "tags": ["a", "_lowercase_failed"]}),
         );
     }
 }

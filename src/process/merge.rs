@@ -2,6 +2,7 @@
 //! an object. The field that is added stays where it was. What does not go together (an object and something else) fails and
 //! changes nothing. Not here: sets; an element that is in both lists is in the list twice.
 
+use super::texts::set_made;
 use super::{Failed, Outcome, Process, Work};
 use crate::event::{FieldPath, Value};
 
@@ -30,7 +31,7 @@ impl Process for Merge {
                 (Value::Object(_), _) | (_, Value::Object(_)) => None,
                 (there, added) => Some(Value::Array([elements(there), elements(added)].concat())),
             };
-            if merged.is_none_or(|merged| work.set(to, merged).is_err()) {
+            if merged.is_none_or(|merged| set_made(to, work, merged).is_err()) {
                 all = Err(Failed);
             }
         }

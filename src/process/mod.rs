@@ -464,6 +464,36 @@ mod tests {
         assert_eq!(serde_json::Value::Object(seen.to_json()), expect);
     }
 
+    /// Scenario: processors that make a field of itself several times, each one 20 times over. Guarantee: a field does not grow
+    /// beyond its bound; what would fails, and stays as it was.
+    #[test]
+    fn no_field_grows_without_bound() {
+        let doubled = object(json!({"t": "%{[t]}%{[t]}"}));
+        let set = || step(Set::new(doubled.clone(), true).expect("good templates"));
+        let copy = |to: &str| step(Copy { fields: vec![(path("o"), path(to))], overwrite: true });
+        let merge = || step(Merge { fields: vec![(path("l"), path("l"))] });
+        let common = common();
+        let fields = object(json!({"t": "x".repeat(1 << 14), "l": vec!["y"; 1000], "o": {"z": "z"}}));
+        let mut event = Event::from_object(fields, Timestamp(0));
+        for _ in 0..20 {
+            run(vec![set(), copy("o.a"), copy("o.b"), merge()], &mut event, &common);
+            let view = EventView { event: &event, buf: BUF, common: &common };
+            for field in ["t", "l", "o"] {
+                let value = view.get(&path(field)).expect("it stays").into_value();
+                // An object's own field is bounded, not what it is put beside.
+                assert!(value.is_within(4 * texts::MADE_BYTES_MAX), "{field}");
+            }
+        }
+        let view = EventView { event: &event, buf: BUF, common: &common };
+        let Some(ValueRef::Array(tags)) = view.get(&path("tags")) else { panic!("no tags") };
+        for tag in ["_set_failed", "_copy_failed", "_merge_failed"] {
+            assert!(tags.contains(&tag.into()), "{tag}");
+        }
+        let separators = step(Join { fields: vec![(path("l"), "s".repeat(1000))] });
+        let (_, tally) = run(vec![separators], &mut event, &common);
+        assert_eq!(tally.failed, [("join", 1)]);
+    }
+
     #[test]
     fn conditions_guard_steps_and_a_dropped_event_stops() {
         let when = |text: &str, step: Step| {

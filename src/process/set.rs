@@ -5,6 +5,7 @@
 
 use compact_str::CompactString;
 
+use super::texts::set_made;
 use super::{Failed, Outcome, Process, Work};
 use crate::event::{EventView, FieldPath, Object, SyntaxError, Template, Value, ValueRef};
 
@@ -109,7 +110,7 @@ impl Process for Set {
                 continue;
             }
             let value = filling.fill(&work.view(), &mut scratch);
-            if value.is_none_or(|value| work.set(path, value).is_err()) {
+            if value.is_none_or(|value| set_made(path, work, value).is_err()) {
                 all = Err(Failed);
             }
         }

@@ -1,4 +1,4 @@
-//! What processors that change texts share: a field that is a text, or a list of texts, is changed; one that is missing or
+//! What processors that change texts share: a field that is a text, or the texts of a list, are changed; one that is missing or
 //! null is passed over; any other one is a failure and stays as it is.
 
 use compact_str::CompactString;
@@ -8,6 +8,18 @@ use crate::event::{FieldPath, Value, ValueRef};
 
 /// Bytes by which a text may grow: what bounds an event's memory, whatever a replacement makes of a line.
 pub(super) const GROWTH_BYTES_MAX: usize = 1 << 20;
+
+/// What `set`, `copy`, `merge` and `join` may make of one field, for the same reason.
+pub(super) const MADE_BYTES_MAX: usize = 8 << 20;
+
+/// Sets the field to a value that was made of others.
+///
+/// # Errors
+/// If the value is too large, or can't be set there.
+pub(super) fn set_made(field: &FieldPath, work: &mut Work<'_>, value: impl Into<Value>) -> Result<(), Failed> {
+    let value = value.into();
+    if value.is_within(MADE_BYTES_MAX) { Ok(work.set(field, value)?) } else { Err(Failed) }
+}
 
 /// The text with its first character in upper case and the others in lower case.
 pub(super) fn capitalized(text: &str) -> String {
@@ -37,7 +49,7 @@ pub(super) fn change_each(
 /// Changes the texts of one field.
 ///
 /// # Errors
-/// If the field is neither a text nor a list of texts, or `change` fails for one: then it stays as it was.
+/// If the field is neither a text nor a list with one, or `change` fails for one: then it stays as it was.
 pub(super) fn change_field(
     field: &FieldPath,
     work: &mut Work<'_>,
@@ -49,10 +61,14 @@ pub(super) fn change_field(
         Some(ValueRef::Array(values)) => {
             let mut made = values.into_owned();
             for value in &mut made {
-                let Value::String(text) = value else { return Err(Failed) };
+                // What is no text stays as it is, as in Logstash.
+                let Value::String(text) = value else { continue };
                 if let Some(changed) = change(text)? {
                     *text = changed;
                 }
+            }
+            if !made.is_empty() && made.iter().all(|value| value.as_str().is_none()) {
+                return Err(Failed);
             }
             Some(Value::Array(made))
         }

@@ -239,8 +239,11 @@ impl<'a> Parser<'a> {
         let Token::Text { inner, quote } = self.token else {
             return Err(self.expected("a regular expression, as '^x' or /^x/"));
         };
-        let regex =
-            RegexBuilder::new(&unescape_regex(inner, quote)).size_limit(REGEX_BYTES_MAX).build().map_err(|error| {
+        let regex = RegexBuilder::new(&unescape_regex(inner, quote))
+            .multi_line(true)
+            .size_limit(REGEX_BYTES_MAX)
+            .build()
+            .map_err(|error| {
                 // A message of one line: the last one of the error's says what it is.
                 let error = error.to_string();
                 let why = error.lines().last().unwrap_or_default().trim_start_matches("error: ");
