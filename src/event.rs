@@ -501,7 +501,7 @@ impl Event {
     /// has made gives way: Apache's `agent`, in each line), and nothing has changed.
     #[inline]
     pub fn set_root_text(&mut self, name: &RootName, text: &str, common: &Common) -> bool {
-        let is_new = !common.may_have_bit(name.bit()) || common.is_agents_own(name.as_str());
+        let is_new = !common.may_have_bit(name.bit()) || !self.is_detached() && common.is_agents_own(name.as_str());
         if is_new {
             let own = self.own_mut();
             own.roots |= name.bit();
@@ -1050,6 +1050,11 @@ mod tests {
         for name in ["host", "team", "log", "event", "tags", "stream"] {
             assert!(!set(name), "{name}");
         }
+        // What is detached has the agent's own for itself.
+        let mut detached = line();
+        detached.set(&path("tags"), "t".into(), BUF, &common).expect("sets");
+        assert!(detached.is_detached());
+        assert!(!detached.set_root_text(&RootName::of(&path("agent")).expect("a name at the root"), "text", &common));
     }
 
     /// Scenario: events of which something was set in every way, and an event that takes the room of each. Guarantee: it has

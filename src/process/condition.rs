@@ -266,7 +266,7 @@ mod tests {
         check_error("status = 200", 7, "`==`");
         check_error("status == ", 10, "expected a value");
         check_error("status == 200 status", 14, "expected `and`, `or`");
-        check_error(&format!("a == 1{}", " nand a == 1".repeat(64)), 774, "fewer than 64 `nand`");
+        check_error(&format!("a == 1{}", " nand a == 1".repeat(65)), 775, "at most 64 `nand`");
         check_error("(status == 200", 14, "expected `)`");
         check_error("status == 200)", 13, "expected `and`, `or`");
         check_error("a == 1 && b == 2", 7, "`and`");

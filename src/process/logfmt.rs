@@ -1,6 +1,6 @@
 //! `logfmt`: reads `level=info msg="it works" slow` into fields. Values are texts; a key without `=` is `true`.
 //!
-//! In quotes, `\"`, `\\`, `\n`, `\r`, `\t` and `\u00e9` are escapes; before anything else a backslash is one. A text without any `key=value`, or with a quote that is not
+//! In quotes, `\"`, `\\`, `\/`, `\n`, `\r`, `\t` and `\u00e9` are escapes; before anything else a backslash is one. A text without any `key=value`, or with a quote that is not
 //! closed, fails and changes nothing. Not here: other separators (`kv`).
 
 use compact_str::CompactString;
@@ -90,7 +90,7 @@ fn unquoted(text: &str) -> Result<(CompactString, &str), Failed> {
                 value.push(char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER));
                 behind = behind.as_str().get(4..).unwrap_or_default().chars();
             }
-            other @ ('"' | '\\') => value.push(other),
+            other @ ('"' | '\\' | '/') => value.push(other),
             // `C:\Windows`: no escape.
             other => {
                 value.push('\\');

@@ -19,7 +19,7 @@ const KEYWORDS: [&str; 8] = ["and", "nand", "or", "xor", "not", "in", "contains"
 pub(super) fn parse(text: &str) -> Result<Expression, SyntaxError> {
     let mut lexer = Lexer::new(text);
     let (token, at) = lexer.next()?;
-    let mut parser = Parser { lexer, token, at, depth: 0 };
+    let mut parser = Parser { lexer, token, at, depth: 0, nands: 0 };
     let expression = parser.or()?;
     match parser.token {
         Token::End => Ok(expression),
@@ -33,6 +33,8 @@ struct Parser<'a> {
     token: Token<'a>,
     at: usize,
     depth: usize,
+    /// Each is a level for what is before it.
+    nands: usize,
 }
 
 impl<'a> Parser<'a> {
@@ -49,14 +51,18 @@ impl<'a> Parser<'a> {
     /// From the left: `a and b nand c` is `not ((a and b) and c)`.
     fn and(&mut self) -> Result<Expression, SyntaxError> {
         let mut left = self.unary()?;
-        for _ in 0..DEPTH_MAX {
+        loop {
             left = self.joined("and", left, Self::unary, Expression::And)?;
+            let at = self.at;
             if !self.takes_word("nand")? {
                 return Ok(left);
             }
+            self.nands += 1;
+            if self.nands > DEPTH_MAX {
+                return Err(SyntaxError::new(at, format!("expected at most {DEPTH_MAX} `nand`")));
+            }
             left = not(Expression::And(vec![left, self.unary()?]));
         }
-        Err(SyntaxError::new(self.at, format!("expected fewer than {DEPTH_MAX} `nand` in a row")))
     }
 
     /// What follows `first` behind the same word each time.
