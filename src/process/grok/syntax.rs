@@ -415,14 +415,16 @@ impl<'a> Parser<'a> {
                 return self.backreference(start, number).map(|node| Item { node, folded: None });
             }
             'p' | 'P' => {
-                let set = self.property(start, c == 'P', options.ignores_case)?;
+                let NamedClass { set, .. } = self.property(start, c == 'P', options.ignores_case)?;
                 Node::Set(std::sync::Arc::new(set))
             }
             _ => {
                 self.at = start;
                 return match self.class_escape(options)? {
                     Escaped::Char(c) => Ok(literal(c, options)),
-                    Escaped::Set(set) => Ok(Item { node: Node::Set(std::sync::Arc::new(set)), folded: None }),
+                    Escaped::Set(NamedClass { set, .. }) => {
+                        Ok(Item { node: Node::Set(std::sync::Arc::new(set)), folded: None })
+                    }
                 };
             }
         };
@@ -503,7 +505,10 @@ impl<'a> Parser<'a> {
             'u' => self.hexadecimal(start, 4)?,
             'c' => self.control(start)?,
             'C' | 'M' => return Err(self.problem(start, format!("`\\{c}-` is not supported; write `\\x…`"))),
-            'w' | 'W' | 'd' | 'D' | 's' | 'S' | 'h' | 'H' => return Ok(Escaped::Set(shorthand(c, options))),
+            'w' | 'W' | 'd' | 'D' | 's' | 'S' | 'h' | 'H' => {
+                let crosses = !matches!(c, 'w' | 'W');
+                return Ok(Escaped::Set(NamedClass { set: shorthand(c, options), crosses }));
+            }
             'p' | 'P' => return self.property(start, c == 'P', false).map(Escaped::Set),
             c => c,
         };
@@ -533,7 +538,7 @@ impl<'a> Parser<'a> {
     }
 
     /// `folds`: where case does not matter, outside of classes; inside, the class folds.
-    fn property(&mut self, start: usize, is_negated: bool, folds: bool) -> Result<ClassUnicode, Problem> {
+    fn property(&mut self, start: usize, is_negated: bool, folds: bool) -> Result<NamedClass, Problem> {
         let unclosed = || Problem { at: start, message: "expected `\\p{name}`".to_owned() };
         let inner = self.rest().strip_prefix('{').ok_or_else(unclosed)?;
         let length = inner.find('}').ok_or_else(unclosed)?;
@@ -547,13 +552,14 @@ impl<'a> Parser<'a> {
             name.chars().filter(|c| !matches!(c, ' ' | '_' | '-')).collect::<String>().to_ascii_lowercase();
         let set = posix(&plain, false).or_else(|| unicode_class(&format!("\\p{{{name}}}")));
         let mut set = set.ok_or_else(|| self.problem(start, format!("unknown character property `{name}`")))?;
-        if folds && plain != "ascii" {
+        let crosses = plain != "ascii";
+        if folds && crosses {
             set.case_fold_simple();
         }
         if is_negated {
             set.negate();
         }
-        Ok(set)
+        Ok(NamedClass { set, crosses })
     }
 
     /// The class after its `[`.
@@ -588,8 +594,7 @@ impl<'a> Parser<'a> {
                 }
                 '[' => {
                     if let Some(posix) = self.posix_bracket(options)? {
-                        let name = self.text.get(at..self.at).unwrap_or_default().trim_matches([':', '[', ']', '^']);
-                        set.add_class(&posix, !options.ascii && !matches!(name, "word" | "ascii"));
+                        set.add_class(&posix);
                     } else {
                         self.at += 1;
                         let nested = self.class(at, options)?;
@@ -605,10 +610,7 @@ impl<'a> Parser<'a> {
                 }
                 '\\' => match self.class_escape(options)? {
                     Escaped::Char(c) => self.class_range(at, c, &mut set, options)?,
-                    Escaped::Set(escaped) => {
-                        let escape = self.text.get(at..self.at).unwrap_or_default().to_ascii_lowercase();
-                        set.add_class(&escaped, !matches!(&*escape, r"\w" | r"\p{ascii}" | r"\p{^ascii}"));
-                    }
+                    Escaped::Set(escaped) => set.add_class(&escaped),
                 },
                 c => {
                     self.bump();
@@ -663,7 +665,7 @@ impl<'a> Parser<'a> {
     }
 
     /// `[:alpha:]`, `[:^alpha:]` at a `[` within a class.
-    fn posix_bracket(&mut self, options: Options) -> Result<Option<ClassUnicode>, Problem> {
+    fn posix_bracket(&mut self, options: Options) -> Result<Option<NamedClass>, Problem> {
         let Some(inner) = self.rest().strip_prefix("[:") else { return Ok(None) };
         let Some(length) = inner.find(":]").filter(|length| *length <= 20) else { return Ok(None) };
         let name = inner.get(..length).unwrap_or_default();
@@ -681,7 +683,7 @@ impl<'a> Parser<'a> {
             set.negate();
         }
         self.at += 2 + length + 2;
-        Ok(Some(set))
+        Ok(Some(NamedClass { set, crosses: !options.ascii && !matches!(plain, "word" | "ascii") }))
     }
 }
 
@@ -690,7 +692,14 @@ type Interval = (u32, Option<u32>, usize);
 
 enum Escaped {
     Char(char),
-    Set(ClassUnicode),
+    Set(NamedClass),
+}
+
+/// A class of characters with a name.
+struct NamedClass {
+    set: ClassUnicode,
+    /// Where case does not matter, it brings in characters from the other side of ASCII's border.
+    crosses: bool,
 }
 
 fn look(is_behind: bool, is_negative: bool) -> Box<dyn FnOnce(Node) -> Node> {
@@ -728,13 +737,13 @@ impl Default for Members {
 
 impl Members {
     fn add(&mut self, from: char, to: char) {
-        self.add_class(&class_of(&[(from, to)]), true);
+        self.add_class(&NamedClass { set: class_of(&[(from, to)]), crosses: true });
     }
 
-    fn add_class(&mut self, class: &ClassUnicode, crosses: bool) {
-        self.all.union(class);
-        if crosses {
-            self.crossing.union(class);
+    fn add_class(&mut self, class: &NamedClass) {
+        self.all.union(&class.set);
+        if class.crosses {
+            self.crossing.union(&class.set);
         }
     }
 
